@@ -1,0 +1,1 @@
+"""Configuration: frozen classes that check themselves, the study that joins them, and the identity of a stage."""

@@ -1,0 +1,41 @@
+"""What every configuration class shares: frozen, no unknown keys, a docstring under each field (it feeds the JSON schema)."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scfs.errors import ScfsError
+
+
+class Config(BaseModel):
+    """Base of all configuration classes."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+def first_problem(source: str, error: ValidationError) -> ScfsError:
+    """Turn pydantic's report into the project's one line: file, key, value, what is allowed."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        return ScfsError(f"{source}: unknown key '{key}'{more}")
+    if problem["type"] == "missing":
+        return ScfsError(f"{source}: key '{key}' is missing{more}")
+    if problem["type"] == "value_error":
+        return ScfsError(f"{source}: {key}: {problem['msg'].removeprefix('Value error, ')}{more}")
+    return ScfsError(f"{source}: {key} = {problem['input']!r}: {problem['msg']}{more}")
+
+
+def parse(model: type[Config], values: Any, source: str) -> Any:
+    """Validate `values` as `model`.
+
+    Raises:
+        ScfsError: one line that names `source`, the key, the value and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise first_problem(source, error) from None

@@ -1,0 +1,45 @@
+"""Data sets of a study."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from scfs.config.base import Config
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class SceneSplit(Config):
+    """One split of the garment scenes."""
+
+    scenes: Positive
+    """Number of images."""
+    part: Literal["train", "test"] = "train"
+    """Part of Fashion-MNIST that the garments are taken from; the two are disjoint."""
+    classes: Literal["seen", "held-out"] = "seen"
+    """Garment classes: those of pre-training, or those kept out of it for the transfer set."""
+    garments: tuple[Positive, Positive] = (1, 1)
+    """Least and most main garments in a scene; with one, the scene's class is that garment's."""
+
+
+class GarmentScenes(Config):
+    """The embedded data set: scenes composed from a committed subset of Fashion-MNIST (MIT licence, Zalando)."""
+
+    source: Literal["garment-scenes"]
+    seed: int = 0
+    """Seed of the composition; the same seed gives the same pixels on any machine."""
+    splits: dict[str, SceneSplit]
+    """Splits by name."""
+
+
+class ImageFolders(Config):
+    """A data set of one's own: folders of JPEG or PNG images."""
+
+    source: Literal["folder"]
+    splits: dict[str, str]
+    """Folder of each split: flat (no labels) or one sub-folder per class."""
+    unreadable: Literal["error", "skip"] = "error"
+    """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""
+
+
+DataSet = Annotated[GarmentScenes | ImageFolders, Field(discriminator="source")]

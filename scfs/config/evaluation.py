@@ -1,0 +1,109 @@
+"""Protocols of the evaluations. Defaults are the paper's (authors' code and README; see docs/protocols.md)."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scfs.config.base import Config
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Protocol(Config):
+    """What every evaluation has: the images and how they are shown."""
+
+    dataset: str
+    """Data set, a key of the study's `data`."""
+    test: str = "val"
+    """Split that the number is measured on."""
+    resize: Positive = 256
+    """Shorter side after bicubic resizing, in pixels."""
+    crop: Positive = 224
+    """Side of the centre crop, in pixels."""
+    weights: Literal["teacher", "student"] = "teacher"
+    """Which of the two encoders is evaluated."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.crop > self.resize:
+            raise ValueError(f"crop must not exceed resize ({self.resize})")
+        return self
+
+
+class Vote(Protocol):
+    """Weighted k-nearest-neighbour vote (Wu et al., CVPR 2018)."""
+
+    train: str = "train"
+    """Split of the labelled neighbours."""
+    k: tuple[Positive, ...] = (10, 20, 30)
+    """Numbers of neighbours."""
+    report_k: Positive = 20
+    """The k whose accuracy goes into tables."""
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    """A neighbour of cosine similarity s has the weight exp(s / temperature)."""
+
+    @model_validator(mode="after")
+    def _reported_is_computed(self) -> Self:
+        if self.report_k not in self.k:
+            raise ValueError(f"report_k must be one of k {list(self.k)}")
+        return self
+
+
+class Knn(Vote):
+    """k-NN on the encoder's pooled feature."""
+
+    kind: Literal["knn"]
+
+
+class Layers(Vote):
+    """k-NN on the pooled maps of single layers (the paper's Fig. 4)."""
+
+    kind: Literal["layers"]
+    layers: tuple[Literal["layer1", "layer2", "layer3", "layer4"], ...] = ("layer2", "layer3", "layer4")
+    """Layers to pool."""
+
+
+class Probe(Protocol):
+    """A linear classifier on the frozen encoder: SGD, momentum 0.9, no weight decay, cosine to 0."""
+
+    train: str = "train"
+    """Split to fit on."""
+    epochs: Positive = 100
+    """Passes over the features."""
+    batch: Positive = 256
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    """Learning rate per 256 images of a batch, cosine to 0."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of initial weights and order; mean and standard deviation are reported."""
+
+
+class LinearCached(Probe):
+    """Fitted on features extracted once, without augmentation. Quick; NOT the paper's linear probing."""
+
+    kind: Literal["linear_cached"]
+
+
+class Linear(Probe):
+    """Linear probing as the paper does it: random-resized-crop and flip, features anew in every epoch."""
+
+    kind: Literal["linear"]
+    batch: Positive = 2048
+    """Images per step [authors' README]."""
+    scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
+    """Share of the area that the random crop covers (torchvision's default)."""
+
+
+class Attention(Protocol):
+    """Search attention maps (Eq. 6, the paper's Fig. 3), scored against object masks where the data has them."""
+
+    kind: Literal["attention"]
+    layer: Literal["layer2", "layer3", "layer4"] = "layer4"
+    """Layer whose map is searched [Fig. 3: Res4]."""
+    figure_images: Positive = 6
+    """Images drawn in the figure."""
+    local_crop: Positive = 96
+    """Side to which each of the four jigsaw pieces is resized, in pixels."""
+
+
+Evaluation = Annotated[Knn | Layers | LinearCached | Linear | Attention, Field(discriminator="kind")]

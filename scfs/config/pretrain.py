@@ -1,0 +1,163 @@
+"""Everything that defines one pre-training run. Defaults are the paper's ImageNet settings, each with its source.
+
+Sources: [paper] Song et al., ICCV 2023; [script] the authors' released training script; [code] their released code;
+[readme] their README; [DINO] Caron et al., ICCV 2021, whose settings the paper follows.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scfs.config.base import Config
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
+Layer = Literal["layer2", "layer3", "layer4"]
+
+
+class Views(Config):
+    """The crops of an image and their augmentation."""
+
+    global_size: Positive = 224
+    """Side of the two global crops in pixels [paper 3.4]."""
+    global_scale: Scale = (0.25, 1.0)
+    """Share of the image's area that a global crop covers [script]."""
+    local_size: Positive = 96
+    """Side of the local crops in pixels [paper 3.4]."""
+    local_scale: Scale = (0.05, 0.25)
+    """Share of the image's area that a local crop covers [script]."""
+    local_number: Annotated[int, Field(ge=0)] = 8
+    """Number of local crops, N [paper 3.4]."""
+    flip: Probability = 0.5
+    """Probability of a horizontal flip [code]."""
+    jitter: Probability = 0.8
+    """Probability of colour jitter (brightness, contrast, saturation, hue in random order) [code]."""
+    brightness: Probability = 0.4
+    """Brightness factor drawn from 1 -+ this [code]."""
+    contrast: Probability = 0.4
+    """Contrast factor drawn from 1 -+ this [code]."""
+    saturation: Probability = 0.2
+    """Saturation factor drawn from 1 -+ this [code]."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Hue shift drawn from -+ this, in turns of the colour circle [code]."""
+    grey: Probability = 0.2
+    """Probability of conversion to grey [code]."""
+    blur: tuple[Probability, Probability, Probability] = (1.0, 0.1, 0.5)
+    """Probability of Gaussian blur: first global crop, second, local crops [code]."""
+    sigma: tuple[float, float] = (0.1, 2.0)
+    """Range of the blur's standard deviation in pixels [code]."""
+    solarize: Probability = 0.2
+    """Probability of solarisation of the second global crop [code]."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("global_scale", "local_scale", "sigma"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [low, high] with low <= high")
+        return self
+
+
+class ProjectionHead(Config):
+    """DINO's projection head: MLP, L2 normalisation, weight-normalised linear layer [DINO, code]."""
+
+    hidden: Positive = 2048
+    """Width of the MLP."""
+    bottleneck: Positive = 256
+    """Width before the last layer."""
+    prototypes: Positive = 65536
+    """Output dimension K."""
+    batch_norm: bool = False
+    """BatchNorm after the MLP's hidden layers."""
+
+
+class SearchHead(Config):
+    """Head of one searched layer: three convolutions and two fully connected layers [paper 3.4, code]."""
+
+    width: Positive = 256
+    """Channels of the bottleneck convolutions."""
+    hidden: Positive = 2048
+    """Width of the first fully connected layer."""
+    output: Positive = 256
+    """Output dimension."""
+
+
+class Loss(Config):
+    """Temperatures and centring [DINO, code]."""
+
+    student_temperature: Annotated[float, Field(gt=0)] = 0.1
+    """tau of Eq. 1."""
+    teacher_temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.04, 0.07)
+    """tau' at the start and after its linear warm-up."""
+    teacher_temperature_warmup: Annotated[int, Field(ge=0)] = 50
+    """Epochs of that warm-up."""
+    center_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of the moving average of the teacher's outputs."""
+
+
+class Optimizer(Config):
+    """SGD with momentum and its schedules, all per step [script]."""
+
+    lr: NonNegative = 0.1
+    """Learning rate per 256 images of a batch; the rate used is lr * batch / 256."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 10
+    """Epochs of linear warm-up from 0."""
+    min_lr: NonNegative = 0.0048
+    """Rate at the end of the cosine, absolute."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD's momentum."""
+    weight_decay: NonNegative = 1e-4
+    """Constant, on matrices and kernels only (no bias, no norm)."""
+    clip: NonNegative = 3.0
+    """Largest gradient norm of each parameter on its own; 0 switches clipping off [code]."""
+    freeze_last_layer: Annotated[int, Field(ge=0)] = 1
+    """Epochs in which the projection head's last layer gets no gradient [code]."""
+    teacher_momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
+    """Momentum of the teacher's moving average at the start; cosine to 1 [code]."""
+
+
+class Pretrain(Config):
+    """One pre-training run."""
+
+    dataset: str
+    """Name of the data set, a key of the study's `data`."""
+    split: str = "pretrain"
+    """Split to train on; its labels are not used."""
+    method: Literal["scfs", "dino"] = "scfs"
+    """scfs: multi-crop data loss and feature search on every layer of `layers`; dino: the data loss alone (Eq. 4)."""
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18"] = "resnet50"
+    """ResNet in torchvision's names; narrow_resnet18 has half of ResNet-18's channels."""
+    layers: tuple[Layer, ...] = ("layer2", "layer3", "layer4")
+    """Layers that are searched, V_L of Eq. 10 (the paper calls them Res2, Res3, Res4)."""
+    epochs: Annotated[int, Field(ge=0)] = 200
+    """Passes over the split; 0 writes the random initial weights."""
+    batch: Positive = 256
+    """Images per optimiser step, over all processes."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto: bf16 where the hardware is fast at it."""
+    views: Views = Views()
+    """Crops and augmentation."""
+    head: ProjectionHead = ProjectionHead()
+    """Projection head of the data loss."""
+    search_head: SearchHead = SearchHead()
+    """Heads of the searched layers."""
+    loss: Loss = Loss()
+    """Temperatures and centring."""
+    optimizer: Optimizer = Optimizer()
+    """Optimiser and schedules."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.method == "scfs" and not self.layers:
+            raise ValueError("layers must name at least one layer for method scfs")
+        if self.method == "scfs" and self.views.local_number < 1:
+            raise ValueError("views.local_number must be at least 1 for method scfs")
+        if len(set(self.layers)) != len(self.layers):
+            raise ValueError("layers must not repeat")
+        if self.epochs and self.optimizer.warmup_epochs > self.epochs:
+            raise ValueError(f"optimizer.warmup_epochs must not exceed epochs ({self.epochs})")
+        return self

@@ -1,0 +1,54 @@
+"""ResNets in torchvision's parameter names that return their layer maps instead of class scores."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+# name: block, blocks per layer, channels of the stem (torchvision's own: 64)
+ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int], int]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2], 64),
+    "resnet34": (BasicBlock, [3, 4, 6, 3], 64),
+    "resnet50": (Bottleneck, [3, 4, 6, 3], 64),
+    "resnet101": (Bottleneck, [3, 4, 23, 3], 64),
+    "narrow_resnet18": (BasicBlock, [2, 2, 2, 2], 32),
+}
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+
+
+class Backbone(ResNet):
+    """A torchvision ResNet without its classifier.
+
+    The paper's Res2, Res3, Res4 are `layer2`, `layer3`, `layer4` (strides 8, 16, 32).
+    """
+
+    def __init__(self, name: str) -> None:
+        block, blocks, width = ARCHITECTURES[name]
+        # torchvision fixes the stem at 64 channels, so build the four layers with its own `_make_layer` instead.
+        nn.Module.__init__(self)
+        self._norm_layer = nn.BatchNorm2d
+        self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        for index, (layer, depth) in enumerate(zip(LAYERS, blocks, strict=True)):
+            made = self._make_layer(block, width * 2**index, depth, stride=1 if index == 0 else 2)
+            setattr(self, layer, made)
+        self.name = name
+        self.channels = {layer: width * 2**index * block.expansion for index, layer in enumerate(LAYERS)}
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images (B, 3, H, W) to the maps of all four layers, each (B, C_i, H_i, W_i)."""
+        maps: dict[str, Tensor] = {}
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for layer in LAYERS:
+            x = maps[layer] = getattr(self, layer)(x)
+        return maps
+
+
+def pooled(feature_map: Tensor) -> Tensor:
+    """Global average pooling (Eq. 5): (B, C, H, W) -> (B, C), summed in float32 at least."""
+    return feature_map.mean((2, 3), dtype=torch.promote_types(feature_map.dtype, torch.float32))

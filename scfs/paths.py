@@ -1,0 +1,38 @@
+"""Where everything stands, relative to the working folder. The workflow, DVC and the commands all ask here."""
+
+from pathlib import Path
+
+
+def data_folder(dataset: str) -> Path:
+    """Folder of a prepared data set."""
+    return Path("data") / dataset
+
+
+def manifest(dataset: str) -> Path:
+    """Table of a data set's images: the declared output of `prepare`."""
+    return data_folder(dataset) / "manifest.parquet"
+
+
+def annotations(dataset: str, split: str) -> Path:
+    """COCO JSON with the boxes and masks of a split."""
+    return data_folder(dataset) / "annotations" / f"{split}.json"
+
+
+def run_folder(run: str, identity: str) -> Path:
+    """Resumable state of a pre-training: not a declared output, so that neither tool deletes it before a rerun."""
+    return Path("runs") / f"{run}-{identity}"
+
+
+def weights(run: str) -> Path:
+    """Exported weights of a run."""
+    return Path("checkpoints") / f"{run}.safetensors"
+
+
+def result(run: str, evaluation: str) -> Path:
+    """Result of one evaluation (or `pretrain`) of a run."""
+    return Path("results") / "runs" / run / f"{evaluation}.json"
+
+
+def study_folder(study: str) -> Path:
+    """Tables, figures and the report of a study."""
+    return Path("results") / "studies" / study

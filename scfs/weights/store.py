@@ -1,0 +1,78 @@
+"""Exported weights: one safetensors file per run with both encoders, their heads, and where they come from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from scfs.atomic import write_with
+from scfs.errors import ScfsError
+from scfs.model.resnet import ARCHITECTURES, Backbone
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds beside the tensors."""
+
+    run: str
+    """Name of the run."""
+    identity: str
+    """Identity of the run: settings, data and code version (scfs.config.identity)."""
+    settings: dict[str, Any]
+    """The run's settings with defaults filled in (the class Pretrain as plain values)."""
+    dataset_digest: str
+    """Hash of the images trained on."""
+    precision: str
+    """Arithmetic of the forward pass after "auto" was resolved."""
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], weights: Weights) -> None:
+    """Write tensors named `student.*` and `teacher.*`; the same input gives the same bytes."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    text = json.dumps(vars(weights), sort_keys=True)
+    write_with(path, lambda file: file.write(save(plain, metadata={"scfs": text})))
+
+
+def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
+    """Read the tensors whose names start with `prefix`, without it.
+
+    Raises:
+        ScfsError: no such file, not a safetensors file, not written by scfs, or nothing under the prefix.
+    """
+    if not path.is_file():
+        raise ScfsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
+            tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ScfsError(f"{path}: not a readable safetensors file: {error}") from None
+    if "scfs" not in metadata:
+        raise ScfsError(f"{path}: not written by scfs: its metadata has no 'scfs' entry")
+    if not tensors:
+        raise ScfsError(f"{path}: holds no tensors named {prefix}*")
+    return tensors, Weights(**json.loads(metadata["scfs"]))
+
+
+def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Backbone, Weights]:
+    """Build the backbone of `encoder` ("teacher" or "student") in eval mode from a file of weights.
+
+    Raises:
+        ScfsError: the file is unreadable or its tensors do not fit the architecture that it names.
+    """
+    tensors, weights = load_weights(path, f"{encoder}.backbone.")
+    name = weights.settings["backbone"]
+    if name not in ARCHITECTURES:
+        raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(ARCHITECTURES)}")
+    backbone = Backbone(name)
+    try:
+        backbone.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise ScfsError(f"{path}: does not fit {name}: {error}") from None
+    return backbone.eval().requires_grad_(False).to(memory_format=torch.channels_last), weights
