@@ -45,7 +45,9 @@ def layer_global_loss(student_outputs: Tensor, targets: Tensor, temperature: flo
     return data_loss(student_outputs, targets, temperature)
 
 
-def search_loss(student_outputs: Tensor, searched_outputs: Tensor, temperature: float, teacher_temperature: float) -> Tensor:
+def search_loss(
+    student_outputs: Tensor, searched_outputs: Tensor, temperature: float, teacher_temperature: float
+) -> Tensor:
     """Contrast between data and feature augmentations of one layer (Eq. 9), over one searched view.
 
     Args:

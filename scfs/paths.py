@@ -36,3 +36,18 @@ def result(run: str, evaluation: str) -> Path:
 def study_folder(study: str) -> Path:
     """Tables, figures and the report of a study."""
     return Path("results") / "studies" / study
+
+
+def table(study: str, name: str) -> Path:
+    """A table as JSON; the same table as Markdown stands beside it (.md)."""
+    return study_folder(study) / "tables" / f"{name}.json"
+
+
+def figure(study: str, name: str) -> Path:
+    """A figure: PNG for the attention maps, which are made of images, SVG for the others."""
+    return study_folder(study) / "figures" / (f"{name}.png" if name == "attention" else f"{name}.svg")
+
+
+def report(study: str) -> Path:
+    """The study's report."""
+    return study_folder(study) / "report.html"

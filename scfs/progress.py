@@ -1,27 +1,53 @@
-"""Progress for anything over a few seconds: a bar on a terminal, one plain line per ten seconds elsewhere."""
+"""Progress for anything over a few seconds: a bar on a terminal, one plain line per ten seconds elsewhere.
+
+With a log file there are only plain lines, which go into it too: two jobs side by side cannot share a bar's line.
+"""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from pathlib import Path
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
+
+from scfs.errors import ScfsError
 
 T = TypeVar("T")
 PLAIN_LINE_SECONDS = 10.0
 
+_log_files: list[TextIO] = []
+_prefix = ""
+
+
+def copy_log(path: Path) -> None:
+    """From now on also append every logged line to `path`, and begin each line on stderr with its name.
+
+    Raises:
+        ScfsError: the file cannot be opened for writing.
+    """
+    global _prefix
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _log_files.append(path.open("a", buffering=1))
+    except OSError as error:
+        raise ScfsError(f"{path}: could not be written: {error.strerror}") from None
+    _prefix = f"[{path.stem}] "
+
 
 def log(message: str) -> None:
     """Print one line on stderr without breaking a bar."""
-    tqdm.write(message, file=sys.stderr)
+    tqdm.write(_prefix + message, file=sys.stderr)
     sys.stderr.flush()
+    for file in _log_files:
+        print(message, file=file)
 
 
 def track(items: Iterable[T], description: str, unit: str = "it", total: int | None = None) -> Iterator[T]:
     """Yield `items` and show how far they are; `total` defaults to their length where they have one."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _log_files:
         yield from tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, leave=False)
         return
     started = last = time.monotonic()

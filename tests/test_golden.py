@@ -44,7 +44,6 @@ def temperature() -> float:
     return linear_warmup(int(golden("search/epoch")), start, final, int(warmup))
 
 
-
 def load_before_step(encoder: Encoder, name: str) -> None:
     """Load the state before the step.
 
@@ -161,7 +160,11 @@ def test_attention_and_searched_outputs() -> None:
         assert_same(attention, golden(f"search/{layer}.attention"), layer)
         searched = model.teacher.layer_head(layer)(searched_features(attention, first_view))
         assert_same(searched, golden(f"search/teacher_search_out.{layer}"), layer)
-        for name, head in (("student_global", model.student), ("student_local", model.student), ("teacher_global", model.teacher)):
+        for name, head in (
+            ("student_global", model.student),
+            ("student_local", model.student),
+            ("teacher_global", model.teacher),
+        ):
             outputs = head.layer_head(layer)(golden(f"search/{name}.{layer}"))
             assert_same(outputs, golden(f"search/{name}_out.{layer}"), f"{name}.{layer}")
 

@@ -1,10 +1,13 @@
-"""What every configuration class shares: frozen, no unknown keys, a docstring under each field (it feeds the JSON schema)."""
+"""What every configuration class shares: frozen, no unknown keys, a docstring under each field (for the schema)."""
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scfs.errors import ScfsError
+
+NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+"""Names of studies, data sets, splits, runs and evaluations: they become names of files and folders."""
 
 
 class Config(BaseModel):

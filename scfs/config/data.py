@@ -1,12 +1,13 @@
 """Data sets of a study."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from scfs.config.base import Config
+from scfs.config.base import NAME, Config
 
 Positive = Annotated[int, Field(ge=1)]
+SplitName = Annotated[str, Field(pattern=NAME)]
 
 
 class SceneSplit(Config):
@@ -21,6 +22,12 @@ class SceneSplit(Config):
     garments: tuple[Positive, Positive] = (1, 1)
     """Least and most main garments in a scene; with one, the scene's class is that garment's."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.garments[0] > self.garments[1]:
+            raise ValueError("garments must be [least, most] with least <= most")
+        return self
+
 
 class GarmentScenes(Config):
     """The embedded data set: scenes composed from a committed subset of Fashion-MNIST (MIT licence, Zalando)."""
@@ -28,7 +35,7 @@ class GarmentScenes(Config):
     source: Literal["garment-scenes"]
     seed: int = 0
     """Seed of the composition; the same seed gives the same pixels on any machine."""
-    splits: dict[str, SceneSplit]
+    splits: dict[SplitName, SceneSplit] = Field(min_length=1)
     """Splits by name."""
 
 
@@ -36,7 +43,7 @@ class ImageFolders(Config):
     """A data set of one's own: folders of JPEG or PNG images."""
 
     source: Literal["folder"]
-    splits: dict[str, str]
+    splits: dict[SplitName, str] = Field(min_length=1)
     """Folder of each split: flat (no labels) or one sub-folder per class."""
     unreadable: Literal["error", "skip"] = "error"
     """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""

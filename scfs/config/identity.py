@@ -11,7 +11,7 @@ from typing import Any
 from scfs.config.base import Config
 from scfs.config.study import Study
 
-STAGE_VERSIONS = {"prepare": 1, "pretrain": 1, "evaluate": 1}
+STAGE_VERSIONS = {"prepare": 1, "pretrain": 1, "evaluate": 1, "report": 1}
 """Raise a stage's integer when the same parameters and inputs give another result."""
 
 
@@ -49,3 +49,8 @@ def pretrain_identity(study: Study, run: str) -> str:
 def evaluate_identity(study: Study, evaluation: str) -> str:
     """Identity of one evaluation's protocol; which run it is applied to comes from the run's own identity."""
     return identity("evaluate", {"protocol": study.evaluate[evaluation], "torch_threads": study.torch_threads})
+
+
+def report_identity(study: Study) -> str:
+    """Identity of the study's tables, figures and report: all of the study, since any part of it may be shown."""
+    return identity("report", study)

@@ -1,19 +1,19 @@
-"""A study: data sets, pre-training runs, evaluations, and the tables they give. One YAML file, checked whole on loading."""
+"""A study: data sets, pre-training runs, evaluations, and the tables they give. One YAML file, checked whole."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config, parse
+from scfs.config.base import NAME, Config, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 
-NAME = r"^[a-z0-9][a-z0-9_.-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class PaperRow(Config):
@@ -63,21 +63,21 @@ class Table(Config):
 class Study(Config):
     """The whole file."""
 
-    study: str = Field(pattern=NAME)
+    study: Name
     """Name; results go to results/studies/<name>."""
     scale: str = ""
     """What keeps the numbers from being compared with the paper's; empty at the paper's own scale."""
     torch_threads: int = Field(default=1, ge=1)
     """Threads of each training or evaluation process; part of a result's identity, since sums depend on it."""
-    data: dict[str, DataSet]
+    data: dict[Name, DataSet]
     """Data sets by name."""
     pretrain: dict[str, Any] = {}
     """Settings shared by all runs; see the class Pretrain."""
-    runs: dict[str, dict[str, Any]]
+    runs: dict[Name, dict[str, Any]]
     """Runs by name: what differs from `pretrain`."""
-    evaluate: dict[str, Evaluation] = {}
+    evaluate: dict[Name, Evaluation] = {}
     """Evaluations by name; every run gets every one."""
-    tables: dict[str, Table] = {}
+    tables: dict[Name, Table] = {}
     """Tables by name."""
 
     @model_validator(mode="after")

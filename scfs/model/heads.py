@@ -1,5 +1,7 @@
 """Projection heads: DINO's for the data loss, and the paper's for one searched layer. Names are the authors'."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ class ProjectionHead(nn.Module):
         super().__init__()
         widths = [inputs, settings.hidden, settings.hidden, settings.bottleneck]
         layers: list[nn.Module] = []
-        for index, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:])):
+        for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
             linear = nn.Linear(fan_in, fan_out)
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)

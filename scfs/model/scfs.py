@@ -61,7 +61,9 @@ class SCFS(nn.Module):
             backbone = Backbone(settings.backbone)
             return cls(Encoder(backbone, backbone.channels, settings), settings)
 
-    def forward(self, global_crops: Tensor, local_crops: Tensor | None, teacher_temperature: float) -> dict[str, Tensor]:
+    def forward(
+        self, global_crops: Tensor, local_crops: Tensor | None, teacher_temperature: float
+    ) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
@@ -113,7 +115,12 @@ class SCFS(nn.Module):
         }
 
     def _layer_terms(
-        self, layer: str, student_global: Tensor, student_local: Tensor, teacher_global: Tensor, teacher_temperature: float
+        self,
+        layer: str,
+        student_global: Tensor,
+        student_local: Tensor,
+        teacher_global: Tensor,
+        teacher_temperature: float,
     ) -> tuple[Tensor, Tensor]:
         """Global and search term of one layer (Eq. 5-9); the search looks at the first global crop (authors' code)."""
         head, temperature = self.student.layer_head(layer), self.settings.student_temperature

@@ -29,7 +29,7 @@ def attention_map(query: Tensor, feature_map: Tensor) -> Tensor:
     Returns:
         A, (B, N, H, W), in the query's dtype.
     """
-    B, C, H, W = feature_map.shape
+    B, _, H, W = feature_map.shape
     keys = feature_map.flatten(2)  # B, C, H*W
     # Dividing the products by the norms is Eq. 6 without a normalised copy of the map.
     norms = torch.linalg.vector_norm(keys, dim=1, keepdim=True, dtype=query.dtype).clamp_min(1e-12)

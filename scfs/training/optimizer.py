@@ -19,7 +19,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """SGD with momentum over the model's trained parameters; the loop sets the rate before each step."""
     groups = parameter_groups(model, settings.weight_decay)
-    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, fused=True)
+    # Not the fused form: it fails once the last layer, frozen at first, joins without a momentum buffer.
+    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, foreach=True)
 
 
 @torch.no_grad()

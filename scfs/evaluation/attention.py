@@ -1,0 +1,151 @@
+"""Search attention maps (Eq. 6) of clean views, as in the paper's Fig. 3, and how well they meet the object.
+
+Fig. 3: four local images are the 2 x 2 jigsaw of the global one; each one's pooled map searches the global image's map,
+and so does the mean of the four.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from scfs import paths
+from scfs.config.evaluation import Attention
+from scfs.data.annotations import load_masks
+from scfs.data.manifest import ImageSet, open_split
+from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
+from scfs.evaluation.measurement import Measurement
+from scfs.model.search import attention_map
+from scfs.views.images import crop_resize
+
+PIECES = 4
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Views of some images, their jigsaw pieces, and what the pieces find."""
+
+    rows: np.ndarray
+    """Rows of the images, (B,)."""
+    views: np.ndarray
+    """(B, S, S, 3) uint8."""
+    pieces: np.ndarray
+    """(B, 4, s, s, 3) uint8: top left, top right, bottom left, bottom right."""
+    maps: np.ndarray
+    """A of each piece's feature, cosines, (B, 4, H, W) float32."""
+    mean_map: np.ndarray
+    """A of the pieces' mean feature, (B, H, W) float32."""
+
+
+def jigsaw(view: np.ndarray, size: int) -> np.ndarray:
+    """Cut a view (S, S, 3) into 2 x 2 pieces, each resized to `size`: (4, size, size, 3)."""
+    half = len(view) // 2
+    starts = (0, len(view) - half)
+    return np.stack([crop_resize(view, (top, left, half, half), size) for top in starts for left in starts])
+
+
+def search(protocol: Attention, encoder: FrozenEncoder, images: ImageSet, rows: np.ndarray) -> Iterator[Searched]:
+    """Let the pieces search their own view's map, a batch of rows at a time."""
+    batches = split_rows(rows, FORWARD_BATCH)
+    shown = shown_batches(images, batches, clean_view(protocol), encoder.workers, "attention on")
+    for batch, views in zip(batches, shown, strict=True):
+        pieces = torch.from_numpy(np.stack([jigsaw(view, protocol.local_crop) for view in views.numpy()]))
+        queries = encoder.features(pieces.flatten(0, 1), [protocol.layer])[protocol.layer].unflatten(0, (-1, PIECES))
+        queries = torch.cat([queries, queries.mean(1, keepdim=True)], dim=1)
+        A = attention_map(queries, encoder.maps(views)[protocol.layer]).cpu().numpy()
+        yield Searched(batch, views.numpy(), pieces.numpy(), maps=A[:, :PIECES], mean_map=A[:, PIECES])
+
+
+def view_of_mask(mask: np.ndarray, resize: int, crop: int) -> np.ndarray:
+    """Bring a mask (H, W) into the frame of the clean view, (crop, crop), taking the nearest pixel."""
+    return mask[np.ix_(*(_nearest_pixels(side, min(mask.shape), resize, crop) for side in mask.shape))]
+
+
+def _nearest_pixels(side: int, shorter: int, resize: int, crop: int) -> np.ndarray:
+    """Pixels of a side that the view's pixels fall on after resizing `shorter` to `resize` and cropping, (crop,)."""
+    resized = resize * side // shorter
+    first = round((resized - crop) / 2)
+    return ((first + np.arange(crop) + 0.5) * side / resized).astype(np.int64)
+
+
+def upsampled(maps: np.ndarray, size: int) -> np.ndarray:
+    """Bring maps (B, H, W) to (B, size, size), bilinear, pixel centres aligned and not the corners."""
+    wide = F.interpolate(torch.from_numpy(maps)[:, None], size=(size, size), mode="bilinear", align_corners=False)
+    return wide[:, 0].numpy()
+
+
+def score(attention: np.ndarray, mask: np.ndarray) -> tuple[float, bool]:
+    """How well a map meets an object.
+
+    Args:
+        attention: A at the view's pixels, (S, S).
+        mask: the object's pixels, (S, S) bool, at least one.
+
+    Returns:
+        The share of the mass of max(A, 0) inside the mask, divided by the mask's share of the area: 1 is no better than
+        a uniform map (a map without mass counts as one). And whether the maximum of A, the first one in reading order,
+        lies inside the mask.
+    """
+    mass = np.maximum(attention, 0).astype(np.float64)
+    inside = mass[mask].sum() / mass.sum() / mask.mean() if mass.any() else 1.0
+    return float(inside), bool(mask.flat[attention.argmax()])
+
+
+def _scores(
+    protocol: Attention, encoder: FrozenEncoder, images: ImageSet, masks: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Values over all images that have a mask; an object that the centre crop leaves out cannot be scored."""
+    rows = np.array([row for row, path in enumerate(images.paths) if path in masks], dtype=np.int64)
+    scored = []
+    for found in search(protocol, encoder, images, rows):
+        for row, attention in zip(found.rows.tolist(), upsampled(found.mean_map, protocol.crop), strict=True):
+            mask = view_of_mask(masks[images.paths[row]], protocol.resize, protocol.crop)
+            if mask.any():
+                scored.append(score(attention, mask))
+    values = {"images": float(len(scored))}
+    if scored:
+        scores, pointed = np.array(scored, dtype=np.float64).T
+        values |= {
+            "score": float(scores.mean()),
+            "score_sd": float(scores.std()),
+            "pointing": float(100 * pointed.mean()),
+        }
+    return values
+
+
+def _figure(
+    protocol: Attention, encoder: FrozenEncoder, images: ImageSet, masks: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Arrays of the figure for images at even distances, so that a split sorted by class shows many classes."""
+    number = min(protocol.figure_images, len(images))
+    rows = np.arange(number) * len(images) // number
+    found = list(search(protocol, encoder, images, rows))
+    arrays = {
+        "rows": rows,
+        "views": np.concatenate([part.views for part in found]),
+        "pieces": np.concatenate([part.pieces for part in found]),
+        "maps": np.concatenate([part.maps for part in found]),
+        "mean_map": np.concatenate([part.mean_map for part in found]),
+    }
+    if masks:
+        empty = np.zeros((protocol.crop, protocol.crop), dtype=bool)
+        shown = [masks.get(images.paths[row]) for row in rows]
+        arrays["masks"] = np.stack(
+            [empty if mask is None else view_of_mask(mask, protocol.resize, protocol.crop) for mask in shown]
+        )
+    return arrays
+
+
+def measure(protocol: Attention, encoder: FrozenEncoder) -> Measurement:
+    """Search with every image of the test split that has an object mask; without masks only the figure is made.
+
+    Values: `images` scored; and if there are any, `score` (mean over images) and `score_sd` (spread over images),
+    `pointing` (share in percent whose maximum lies inside the mask); see `score`.
+    """
+    test = open_split(paths.manifest(protocol.dataset), protocol.test)
+    annotations = paths.annotations(protocol.dataset, protocol.test)
+    masks = load_masks(annotations) if annotations.is_file() else {}
+    values = _scores(protocol, encoder, test, masks)
+    return Measurement(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, masks))

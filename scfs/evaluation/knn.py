@@ -1,0 +1,142 @@
+"""Weighted k-nearest-neighbour vote (Wu et al., CVPR 2018), as DINO's and the authors' k-NN code computes it.
+
+The training features are never held together: they pass by in blocks, and every query keeps its k best so far.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scfs.config.evaluation import Knn, Vote
+from scfs.data.manifest import ImageSet
+from scfs.errors import ScfsError
+from scfs.evaluation.features import FrozenEncoder, clean_view, extract, stream
+from scfs.evaluation.measurement import Measurement, open_labelled
+
+QUERIES = 1024
+"""Queries that are compared or voted on at a time."""
+LOW_32_BITS = 0xFFFFFFFF
+
+Accuracy = tuple[float, float]
+"""Top-1 and top-5 in percent."""
+
+
+class Neighbours:
+    """The k nearest of all features seen so far, for every query.
+
+    Equal similarities are ordered by row, so that neither the blocks nor torch.topk decide: similarity and row are
+    joined to one 64-bit integer whose order is that of (similarity, -row).
+    """
+
+    def __init__(self, queries: Tensor, k: int) -> None:
+        """Take queries (m, C), compared as they are, and the number of neighbours."""
+        self.queries, self.k, self.seen = queries, k, 0
+        self._best = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+
+    def add(self, features: Tensor) -> None:
+        """Compare with further features (c, C); they get the next c rows."""
+        rows = torch.arange(self.seen, self.seen + len(features), device=features.device)
+        self.seen += len(features)
+        best = []
+        for queries, so_far in zip(self.queries.split(QUERIES), self._best.split(QUERIES), strict=True):
+            candidates = torch.cat([so_far, _sortable(queries @ features.T, rows)], dim=1)
+            best.append(candidates.topk(min(self.k, self.seen)).values)
+        self._best = torch.cat(best)
+
+    def nearest(self) -> tuple[Tensor, Tensor]:
+        """Similarities (m, k) float32 and rows (m, k), nearest first, on the CPU."""
+        best = self._best.cpu()
+        return _flipped_if_negative((best >> 32).int()).view(torch.float32), LOW_32_BITS - (best & LOW_32_BITS)
+
+
+def _sortable(similarity: Tensor, rows: Tensor) -> Tensor:
+    """Join float32 similarities (m, c) and their rows (c,) to int64 keys (m, c)."""
+    bits = (similarity + 0.0).view(torch.int32)  # + 0.0 turns -0 into 0
+    return (_flipped_if_negative(bits).long() << 32) | (LOW_32_BITS - rows)
+
+
+def _flipped_if_negative(bits: Tensor) -> Tensor:
+    """Float bits <-> integers of the same order: negative floats grow downwards as integers."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def vote(
+    similarities: Tensor, neighbour_labels: Tensor, labels: Tensor, ks: Sequence[int], temperature: float, classes: int
+) -> dict[int, Accuracy]:
+    """Accuracies of the weighted vote for each k.
+
+    Top-5 counts the first min(5, k) classes, as in the authors' code.
+
+    Args:
+        similarities: cosine similarities (m, K), nearest first, K at least the largest of `ks`.
+        neighbour_labels: the neighbours' classes, (m, K).
+        labels: the true classes, (m,).
+        ks: numbers of neighbours.
+        temperature: T; a neighbour of similarity s has the weight exp(s / T).
+        classes: number of classes.
+    """
+    # Relative to the nearest one, which changes no order and cannot overflow.
+    similarities = similarities.double()
+    weights = ((similarities - similarities[:, :1]) / temperature).exp()
+    accuracies = {}
+    for k in ks:
+        parts = zip(
+            weights[:, :k].split(QUERIES), neighbour_labels[:, :k].split(QUERIES), labels.split(QUERIES), strict=True
+        )
+        ranks = torch.cat([_rank_of_true_class(*part, classes) for part in parts])
+        top1, top5 = (100.0 * (ranks < first).sum().item() / len(ranks) for first in (1, min(5, k)))
+        accuracies[k] = (top1, top5)
+    return accuracies
+
+
+def _rank_of_true_class(weights: Tensor, neighbour_labels: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Number of classes (m,) that score higher than the true one, or the same with a lower class number."""
+    scores = weights.new_zeros(len(labels), classes).scatter_add_(1, neighbour_labels, weights)
+    true = scores.gather(1, labels[:, None])
+    before = torch.arange(classes) < labels[:, None]
+    return ((scores > true) | ((scores == true) & before)).sum(1)
+
+
+def vote_on_layers(
+    protocol: Vote, encoder: FrozenEncoder, layers: Sequence[str]
+) -> tuple[dict[str, dict[int, Accuracy]], tuple[ImageSet, ImageSet]]:
+    """Vote with the pooled map of each layer, in one pass over the images.
+
+    Returns:
+        layer -> k -> accuracies, and the train and test splits.
+
+    Raises:
+        ScfsError: a split without labels, different classes, or fewer training images than neighbours.
+    """
+    train, test = open_labelled(protocol)
+    largest = max(protocol.k)
+    if largest > len(train):
+        raise ScfsError(f"k = {largest}: {train.name}/{train.split} has only {len(train)} images to be neighbours")
+    show = clean_view(protocol)
+    queries = extract(encoder, test, layers, show)
+    neighbours = {
+        layer: Neighbours(F.normalize(features.to(encoder.device), dim=1), largest)
+        for layer, features in queries.items()
+    }
+    for block in stream(encoder, train, layers, show):
+        for layer, features in block.items():
+            neighbours[layer].add(F.normalize(features, dim=1))
+    train_labels, labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
+    accuracies = {}
+    for layer in layers:
+        similarities, rows = neighbours[layer].nearest()
+        accuracies[layer] = vote(
+            similarities, train_labels[rows], labels, protocol.k, protocol.temperature, len(train.classes)
+        )
+    return accuracies, (train, test)
+
+
+def measure(protocol: Knn, encoder: FrozenEncoder) -> Measurement:
+    """k-NN accuracy of the encoder's pooled feature: `top1` and `top5` at `report_k`, `top1_k10`, ... at each k."""
+    accuracies, splits = vote_on_layers(protocol, encoder, ["layer4"])
+    by_k = accuracies["layer4"]
+    top1, top5 = by_k[protocol.report_k]
+    each = {f"{name}_k{k}": value for k in protocol.k for name, value in zip(("top1", "top5"), by_k[k], strict=True)}
+    return Measurement(values={"top1": top1, "top5": top5, **each}, splits=splits)

@@ -1,0 +1,146 @@
+"""The report: one HTML file that holds everything it shows, and asks nothing of the network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scfs import paths
+from scfs.atomic import write_text
+from scfs.config.study import Study
+from scfs.report import provenance
+from scfs.report.attention_maps import draw_attention
+from scfs.report.curves import draw_curves
+from scfs.report.embed import inline_svg, png_uri, theme, themed
+from scfs.report.layer_bars import draw_layers
+from scfs.report.reading import of_kind
+from scfs.report.series import ordered_runs, series_of
+from scfs.report.tables import build_table, decimals, format_paper, notes, render_text
+
+TEMPLATE = "page.html.j2"
+CAPTIONS = {
+    "curves": "Means over each epoch. A data loss at ln K (dotted) is that of a network that tells nothing apart; a "
+    "teacher entropy near 0 is a collapse. Random weights have no curve.",
+    "attention": "Mean search attention map of the four local views (2 × 2 jigsaw) over the clean view, as in the "
+    "paper’s Fig. 3. Each map is stretched from its own least (dark) to its greatest cosine (bright); both are written "
+    "below it. With several seeds, the first one’s maps are shown.",
+    "layers": "k-NN on the pooled maps of single layers, as in the paper’s Fig. 4 (its Res2, Res3, Res4).",
+}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A figure of the page: an SVG element, or a PNG as a data URI."""
+
+    id: str
+    title: str
+    caption: str
+    svg: str = ""
+    png: str = ""
+    narrow: bool = False
+
+
+def write_report(study: Study, out: Path) -> None:
+    """Write the report. It contains times, so two reports of the same results are not the same bytes.
+
+    Raises:
+        ScfsError: a result is missing; the line names the file and the stage that writes it.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    write_text(out, environment.get_template(TEMPLATE).render(_context(study)))
+
+
+def print_summary(study: Study) -> str:
+    """All tables as text, and the path of the report.
+
+    Raises:
+        ScfsError: a result is missing.
+    """
+    tables = [render_text(study, name) for name in study.tables]
+    return "\n\n".join([*tables, f"Report: {paths.report(study.study)}"])
+
+
+def _context(study: Study) -> dict[str, Any]:
+    settings, common_settings = provenance.differences(provenance.settings_of(study), always=("method", "seed"))
+    identities, common_identities = provenance.differences(provenance.identities_of(study), always=("identity",))
+    machines, common_machines = provenance.differences(provenance.machines_of(study))
+    times = provenance.times(study)
+    return {
+        "study": study.study,
+        "scale": study.scale,
+        "light": theme(dark=False),
+        "dark": theme(dark=True),
+        "tables": [_table(study, name) for name in study.tables],
+        "warnings": provenance.warnings(study),
+        "figures": _figures(study),
+        "runs": _runs(study),
+        "facts": {"Settings": settings, "Identity": identities, "Execution": machines},
+        "common": {"Images and machine": {**common_identities, **common_machines}, "Settings": common_settings},
+        "times": times,
+        "stages": list(dict.fromkeys(stage for row in times for stage, _ in row["stages"])),
+        "longest": max((row["total"] for row in times), default=0) or 1,
+        "total_time": sum(row["total"] for row in times),
+        "protocols": provenance.protocols(study),
+        "kinds": {protocol.kind for protocol in study.evaluate.values()},
+        "reproduce": _reproduce(study),
+        "duration": provenance.duration,
+    }
+
+
+def _table(study: Study, name: str) -> dict[str, Any]:
+    """A table with its numbers written out; `share` is a value's length as a bar: percent of its column's greatest."""
+    table = build_table(study, name)
+    columns = zip(*(row["cells"] for row in table["rows"]))
+    greatest = [max(cell["mean"] for cell in cells) for cells in columns]
+    colours = {run: themed(series.colour) for series in series_of(study) for run in series.runs}
+    rows = []
+    for row in table["rows"]:
+        cells = []
+        for cell, most in zip(row["cells"], greatest):
+            digits = decimals(cell["value"])
+            cells.append(
+                {
+                    "mean": f"{cell['mean']:.{digits}f}",
+                    "sd": "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}",
+                    "best": cell["best"],
+                    "share": f"{100 * max(cell['mean'], 0) / most:.1f}" if most > 0 else "0",
+                    "runs": "; ".join(f"{run}: {value:.{digits + 1}f}" for run, value in cell["values"].items()),
+                }
+            )
+        paper = [format_paper(number) for number in row["paper"]]
+        rows.append({**row, "cells": cells, "paper": paper, "colour": colours[row["runs"][0]]})
+    return {**table, "rows": rows, "notes": notes(table)}
+
+
+def _runs(study: Study) -> list[dict[str, str]]:
+    """Runs in the order of the tables with their colour in the figures."""
+    by_run = {run: series for series in series_of(study) for run in series.runs}
+    return [
+        {"name": run, "label": by_run[run].label, "colour": themed(by_run[run].colour)} for run in ordered_runs(study)
+    ]
+
+
+def _figures(study: Study) -> list[Embedded]:
+    """Curves of the training, then a figure for each evaluation that has one."""
+    svg = inline_svg(draw_curves(study), "curves", "Training curves of all runs")
+    figures = [Embedded("curves", "Training", CAPTIONS["curves"], svg=svg)]
+    for name in of_kind(study, "attention"):
+        png = png_uri(draw_attention(study, name))
+        figures.append(Embedded(name, "Search attention", CAPTIONS["attention"], png=png))
+    for name in of_kind(study, "layers"):
+        svg = inline_svg(draw_layers(study, name), name, "k-NN accuracy by layer")
+        figures.append(Embedded(name, "Accuracy by layer", CAPTIONS["layers"], svg=svg, narrow=True))
+    return figures
+
+
+def _reproduce(study: Study) -> str:
+    if study.study == "demo":
+        return "make demo"
+    return f"snakemake --cores 2 --configfile config/{study.study}/params.yaml"

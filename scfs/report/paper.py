@@ -1,0 +1,71 @@
+"""The paper's numbers: paper_tables.yaml holds every number of its Tables 1 to 10 (Song et al., ICCV 2023)."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from scfs.config.study import PaperRow
+from scfs.errors import ScfsError
+
+CITATION = "Song et al., ICCV 2023"
+LABELS = {"knn": "k-NN", "lp": "linear probing"}
+SOURCE = "scfs/report/paper_tables.yaml"
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    text = files("scfs.report").joinpath("paper_tables.yaml").read_text(encoding="utf-8")
+    tables: dict[str, Any] = yaml.safe_load(text)
+    return tables
+
+
+def title(table: str) -> str:
+    """Name of a table for a reader: "Table 7" for table7."""
+    return table.replace("table", "Table ")
+
+
+def column_label(column: str) -> str:
+    """Heading of one of the paper's columns."""
+    return LABELS.get(column, column)
+
+
+def number(reference: PaperRow, column: str) -> float | None:
+    """The paper's number in a row and column; None where the paper has none.
+
+    A row is named by its first column ("SCFS"; "Res2+Res3" where that is a list). Where several rows share it, the
+    columns that follow are added: "SCFS, 256, 200".
+
+    Raises:
+        ScfsError: the table, the row or the column does not exist, the row's name fits several, or it is not a number.
+    """
+    known = _tables()
+    if reference.table not in known:
+        raise ScfsError(f"{SOURCE}: table {reference.table!r}: not among {list(known)}")
+    columns = known[reference.table]["columns"]
+    if column not in columns:
+        raise ScfsError(f"{SOURCE}: {reference.table}: column {column!r}: not among {columns}")
+    value = _row(reference)[columns.index(column)]
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ScfsError(
+            f"{SOURCE}: {reference.table}: column {column!r} of row {reference.row!r} is no number: {value!r}"
+        )
+    return float(value)
+
+
+def _row(reference: PaperRow) -> list[Any]:
+    rows: list[list[Any]] = _tables()[reference.table]["rows"]
+    parts = reference.row.split(", ")
+    found = [row for row in rows if [_text(value) for value in row[: len(parts)]] == parts]
+    if len(found) == 1:
+        return found[0]
+    names = [_text(row[0]) for row in rows] if not found else [", ".join(map(_text, row)) for row in found]
+    problem = "is the name of several" if found else "not among"
+    raise ScfsError(f"{SOURCE}: {reference.table}: row {reference.row!r}: {problem} {names}")
+
+
+def _text(value: Any) -> str:
+    return "+".join(value) if isinstance(value, list) else str(value)

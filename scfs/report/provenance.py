@@ -1,0 +1,165 @@
+"""What ran on what: settings, identities, machines and times of a study's runs, arranged for comparison."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scfs import paths
+from scfs.config.study import Study
+from scfs.report.reading import PRETRAIN, read_occasion, read_result
+from scfs.report.series import ordered_runs
+
+Facts = dict[str, list[str]]
+"""A fact's name and its value for each run, in the order of `ordered_runs`."""
+
+UNKNOWN = "–"
+
+
+def differences(facts: Facts, always: tuple[str, ...] = ()) -> tuple[Facts, dict[str, str]]:
+    """Split facts into those that differ between runs (and those named in `always`) and those that all runs share."""
+    different = {name: values for name, values in facts.items() if len(set(values)) > 1 or name in always}
+    return different, {name: values[0] for name, values in facts.items() if name not in different}
+
+
+def settings_of(study: Study) -> Facts:
+    """Settings of every run as they were recorded by pre-training, by dotted key."""
+    flat = [_flattened(read_result(study, run, PRETRAIN)["settings"]) for run in ordered_runs(study)]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    return {key: [_text(settings.get(key, "")) for settings in flat] for key in keys}
+
+
+def identities_of(study: Study) -> Facts:
+    """What identifies every run's pre-training: identity, images, weights, code version."""
+    results = [read_result(study, run, PRETRAIN) for run in ordered_runs(study)]
+    return {
+        "identity": [_text(result.get("identity", UNKNOWN)) for result in results],
+        "data set": [_trained_on(result.get("dataset", {})) for result in results],
+        "data set digest": [_short(result.get("dataset", {}).get("digest")) for result in results],
+        "weights SHA-256": [_short(result.get("weights", {}).get("sha256")) for result in results],
+        "stage version": [_text(result.get("stage_version", UNKNOWN)) for result in results],
+        "torch threads": [_text(result.get("torch_threads", study.torch_threads)) for result in results],
+    }
+
+
+def machines_of(study: Study) -> Facts:
+    """Where and when every run's pre-training was executed."""
+    occasions = [read_occasion(run, PRETRAIN) for run in ordered_runs(study)]
+    fields = {
+        "device": "device",
+        "precision": "precision",
+        "loader workers": "workers",
+        "time": "seconds",
+        "images per second": "images_per_second",
+        "waiting for data": "data_wait_share",
+        "finished": "finished",
+        "host": "host",
+        "CPUs": "cpus",
+        "machine": "machine",
+        "Python": "python",
+        "PyTorch": "torch",
+        "scfs": "scfs",
+        "git revision": "git",
+        "lock SHA-256": "lock_sha256",
+        "image digest": "image_digest",
+    }
+    return {label: [_shown(key, occasion.get(key)) for occasion in occasions] for label, key in fields.items()}
+
+
+def times(study: Study) -> list[dict[str, Any]]:
+    """Seconds by run and stage: {run, stages: [(stage, seconds)], total}; stages that kept no time are left out."""
+    rows = []
+    for run in ordered_runs(study):
+        occasions = {stage: read_occasion(run, stage) for stage in (PRETRAIN, *study.evaluate)}
+        stages = [(stage, float(occasion["seconds"])) for stage, occasion in occasions.items() if "seconds" in occasion]
+        rows.append({"run": run, "stages": stages, "total": sum(seconds for _, seconds in stages)})
+    return rows
+
+
+def warnings(study: Study) -> list[tuple[str, str]]:
+    """(run, warning) of all pre-trainings."""
+    return [
+        (run, text) for run in ordered_runs(study) for text in read_result(study, run, PRETRAIN).get("warnings", [])
+    ]
+
+
+def protocols(study: Study) -> list[dict[str, Any]]:
+    """Every evaluation: name, kind, what it is, its parameters, its images, and the spread within single runs."""
+    described = []
+    for name, protocol in study.evaluate.items():
+        results = {
+            run: read_result(study, run, name) for run in ordered_runs(study) if paths.result(run, name).is_file()
+        }
+        splits = next(iter(results.values()), {}).get("dataset", {}).get("splits", {})
+        described.append(
+            {
+                "name": name,
+                "kind": protocol.kind,
+                "about": " ".join((type(protocol).__doc__ or "").split()),
+                "parameters": {k: _text(v) for k, v in protocol.model_dump(mode="json").items() if k != "kind"},
+                "splits": [(split, f"{facts['images']:,}", _short(facts["digest"])) for split, facts in splits.items()],
+                "spread": _spread(protocol.kind, results),
+            }
+        )
+    return described
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader: 48 s, 13 min 20 s, 5 h 02 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _spread(kind: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Standard deviation within each run, which is not the one over pre-training seeds that tables show."""
+    key, over = ("score_sd", "images") if kind == "attention" else ("top1_sd", "seeds of the probe")
+    found = [f"{run} {result['values'][key]:.2f}" for run, result in results.items() if key in result["values"]]
+    return f"Standard deviation of {key.removesuffix('_sd')} over {over}: {', '.join(found)}." if found else ""
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return UNKNOWN
+    match key:
+        case "seconds":
+            return duration(value)
+        case "images_per_second":
+            return f"{value:.0f}"
+        case "data_wait_share":
+            return f"{100 * value:.1f} % of the time"
+        case "lock_sha256" | "image_digest" | "git":
+            return _short(value)
+        case "finished":
+            return str(value).replace("T", " ").replace("+00:00", " UTC")
+    return _text(value)
+
+
+def _short(value: str | None) -> str:
+    """First digits of a hash; a "-dirty" at the end of a revision is kept."""
+    if not value:
+        return UNKNOWN
+    digits, dash, rest = value.removeprefix("sha256:").partition("-")
+    return digits[:12] + dash + rest
+
+
+def _trained_on(dataset: Mapping[str, Any]) -> str:
+    if not dataset:
+        return UNKNOWN
+    return f"{dataset.get('name')}/{dataset.get('split')}, {dataset.get('images', 0):,} images"

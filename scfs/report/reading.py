@@ -1,0 +1,88 @@
+"""Results as the other stages wrote them, checked to be there and to answer to the study's own protocol."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scfs import paths
+from scfs.config.study import Column, Study
+from scfs.errors import ScfsError
+
+PRETRAIN = "pretrain"
+
+
+def read_result(study: Study, run: str, evaluation: str) -> dict[str, Any]:
+    """Read the result of one evaluation of a run, or of its pre-training (`evaluation` = "pretrain").
+
+    Raises:
+        ScfsError: the file is missing (the line says which stage writes it), is damaged, or was measured by another
+            protocol than the study's.
+    """
+    path = paths.result(run, evaluation)
+    stage = PRETRAIN if evaluation == PRETRAIN else study.evaluate[evaluation].kind
+    if not path.is_file():
+        raise ScfsError(f"{path}: missing: the stage {stage} of run {run} writes it")
+    result = _load(path)
+    if evaluation != PRETRAIN:
+        _check_protocol(study, path, evaluation, result)
+    return result
+
+
+def read_value(study: Study, run: str, column: Column) -> float:
+    """Read the measured value that a table's column asks for.
+
+    Raises:
+        ScfsError: as read_result, or the result holds no such value.
+    """
+    values = read_result(study, run, column.evaluation)["values"]
+    if column.value not in values:
+        path = paths.result(run, column.evaluation)
+        raise ScfsError(f"{path}: value {column.value!r}: not among {sorted(values)}")
+    return float(values[column.value])
+
+
+def read_occasion(run: str, evaluation: str) -> dict[str, Any]:
+    """Read when, where and how long a stage ran (`.run.json`); empty where that was not kept."""
+    path = paths.result(run, evaluation).with_suffix(".run.json")
+    return _load(path) if path.is_file() else {}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ScfsError(f"{path}: not a readable JSON file: {error}") from None
+    if not isinstance(content, dict):
+        raise ScfsError(f"{path}: not a result: a JSON object is expected")
+    return content
+
+
+def _check_protocol(study: Study, path: Path, evaluation: str, result: dict[str, Any]) -> None:
+    """Runs are shared by studies: a number measured differently must not slip into this study's table."""
+    wanted = study.evaluate[evaluation].model_dump(mode="json")
+    used = result.get("protocol", {})
+    for key in sorted(wanted.keys() | used.keys()):
+        if wanted.get(key) != used.get(key):
+            raise ScfsError(
+                f"{path}: measured with {key} = {used.get(key)!r}, but the study's evaluate.{evaluation}.{key} is "
+                f"{wanted.get(key)!r}: run the stage {study.evaluate[evaluation].kind} of this run again"
+            )
+
+
+def first_of_kind(study: Study, kind: str) -> str:
+    """Name of the study's first evaluation of a kind.
+
+    Raises:
+        ScfsError: it has none.
+    """
+    names = of_kind(study, kind)
+    if not names:
+        raise ScfsError(
+            f"study {study.study}: evaluate: has no evaluation of the kind {kind!r}, which this figure shows"
+        )
+    return names[0]
+
+
+def of_kind(study: Study, kind: str) -> list[str]:
+    """Names of the study's evaluations of a kind."""
+    return [name for name, protocol in study.evaluate.items() if protocol.kind == kind]

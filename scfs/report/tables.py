@@ -1,0 +1,240 @@
+"""A study's tables: measured values with their identities, and the paper's numbers beside them, never among them."""
+
+from pathlib import Path
+from statistics import fmean, stdev
+from textwrap import fill
+from typing import Any
+
+from scfs.atomic import write_json, write_text
+from scfs.config.identity import evaluate_identity, pretrain_identity
+from scfs.config.study import Column, Row, Study
+from scfs.config.study import Table as TableConfig
+from scfs.errors import ScfsError
+from scfs.report import paper
+from scfs.report.reading import read_result, read_value
+
+Cell = dict[str, Any]
+Table = dict[str, Any]
+
+OTHER_SCALE = "another scale"
+NO_NUMBER = "–"
+
+
+def write_table(study: Study, name: str, out: Path) -> None:
+    """Write a table as JSON to `out` and as a GitHub table beside it (.md).
+
+    Raises:
+        ScfsError: the study has no such table, or a result is missing or holds no such value.
+    """
+    table = build_table(study, name)
+    write_text(out.with_suffix(".md"), render_markdown(table))
+    write_json(out, table)
+
+
+def render_text(study: Study, name: str) -> str:
+    """A table as aligned plain text for a terminal.
+
+    Raises:
+        ScfsError: as write_table.
+    """
+    table = build_table(study, name)
+    ours = [["", "n", *(column["label"] for column in table["columns"])]]
+    ours += [[row["label"], str(row["n"]), *map(_starred, row["cells"])] for row in table["rows"]]
+    blocks = [(f"study {table['study']}", ours)]
+    if table["paper_columns"]:
+        numbers = [[column["label"] for column in table["paper_columns"]]]
+        numbers += [[format_paper(value) for value in row["paper"]] for row in table["rows"]]
+        blocks.append((paper_heading(table), numbers))
+    texts = [_aligned(heading, rows, labelled=index == 0) for index, (heading, rows) in enumerate(blocks)]
+    lines = [" | ".join(parts).rstrip() for parts in zip(*texts)]
+    width = max(100, max(map(len, lines)))
+    return "\n".join(
+        [
+            table["title"],
+            *lines,
+            *(fill(note, width, subsequent_indent="  ") for note in notes(table) + scale_note(table)),
+        ]
+    )
+
+
+def build_table(study: Study, name: str) -> Table:
+    """Everything a table shows, as plain values.
+
+    Keys: `columns` (ours), `paper_columns`, and `rows`, each with `cells` (mean, sd, n, values by run, the paper's
+    number, best) in the order of `columns` and `paper` (numbers) in the order of `paper_columns`; `identities` by run.
+
+    Raises:
+        ScfsError: as write_table.
+    """
+    if name not in study.tables:
+        raise ScfsError(f"study {study.study}: table {name!r}: not among {sorted(study.tables)}")
+    table = study.tables[name]
+    paper_columns = _paper_columns(table)
+    rows = []
+    for row in table.rows:
+        cells = [_cell(study, row, column) for column in table.columns]
+        numbers = [_paper_number(row, key) for key in paper_columns]
+        rows.append(
+            {
+                "label": row.label,
+                "runs": list(row.runs),
+                "n": len(row.runs),
+                "cells": cells,
+                "paper": numbers,
+                "paper_row": row.paper.model_dump() if row.paper else None,
+            }
+        )
+    _mark_best(rows)
+    return {
+        "study": study.study,
+        "table": name,
+        "title": table.title,
+        "scale": study.scale,
+        "columns": [
+            {**column.model_dump(), "kind": study.evaluate[column.evaluation].kind} for column in table.columns
+        ],
+        "paper_columns": [{"column": key, "label": paper.column_label(key)} for key in paper_columns],
+        "rows": rows,
+        "identities": _identities(study, table),
+    }
+
+
+def _cell(study: Study, row: Row, column: Column) -> Cell:
+    values = {run: read_value(study, run, column) for run in row.runs}
+    return {
+        "label": column.label,
+        "value": column.value,
+        "mean": fmean(values.values()),
+        "sd": stdev(values.values()) if len(values) > 1 else None,
+        "n": len(values),
+        "values": values,
+        "paper": _paper_number(row, column.paper) if column.paper else None,
+        "best": False,
+    }
+
+
+def _paper_columns(table: TableConfig) -> list[str]:
+    """The paper's columns that some row of the table has a counterpart for, each once."""
+    keys = dict.fromkeys(column.paper for column in table.columns if column.paper)
+    return list(keys) if any(row.paper for row in table.rows) else []
+
+
+def _paper_number(row: Row, column: str) -> float | None:
+    return paper.number(row.paper, column) if row.paper else None
+
+
+def _mark_best(rows: list[dict[str, Any]]) -> None:
+    """Mark the best mean of each column, but only where every row has several seeds: n = 1 is never ranked."""
+    if len(rows) < 2 or any(row["n"] == 1 for row in rows):
+        return
+    for cells in zip(*(row["cells"] for row in rows)):
+        best = max(cell["mean"] for cell in cells)
+        for cell in cells:
+            cell["best"] = cell["mean"] == best
+
+
+def _identities(study: Study, table: TableConfig) -> dict[str, Any]:
+    """By run: its configuration's hash and seed, and what each evaluation saw: weights, images, protocol, version."""
+    runs = dict.fromkeys(run for row in table.rows for run in row.runs)
+    evaluations = dict.fromkeys(column.evaluation for column in table.columns)
+    return {
+        run: {
+            "config": pretrain_identity(study, run),
+            "seed": study.run(run).seed,
+            "evaluations": {name: _evaluation_identity(study, run, name) for name in evaluations},
+        }
+        for run in runs
+    }
+
+
+def _evaluation_identity(study: Study, run: str, name: str) -> dict[str, Any]:
+    result = read_result(study, run, name)
+    return {
+        "kind": study.evaluate[name].kind,
+        "protocol": evaluate_identity(study, name),
+        "stage_version": result.get("stage_version"),
+        "weights": result.get("weights"),
+        "dataset": result.get("dataset"),
+        "seeds": result.get("protocol", {}).get("seeds"),
+    }
+
+
+def format_cell(cell: Cell) -> str:
+    """A measured value: its mean, and ± standard deviation where there are several seeds."""
+    digits = decimals(cell["value"])
+    spread = "" if cell["sd"] is None else f" ± {cell['sd']:.{digits}f}"
+    return f"{cell['mean']:.{digits}f}{spread}"
+
+
+def _starred(cell: Cell) -> str:
+    return format_cell(cell) + ("*" if cell["best"] else " " if cell["n"] > 1 else "")
+
+
+def format_paper(value: float | None) -> str:
+    """One of the paper's numbers, with the decimal that the paper prints."""
+    return NO_NUMBER if value is None else f"{value:.1f}"
+
+
+def decimals(value: str) -> int:
+    """Decimals to show: the attention score is a ratio near 1, all others are percentages."""
+    return 2 if value == "score" else 1
+
+
+def paper_heading(table: Table) -> str:
+    """Heading over the paper's columns."""
+    return f"paper ({OTHER_SCALE})" if table["scale"] else "paper"
+
+
+def notes(table: Table) -> list[str]:
+    """What a reader must know of the numbers: seeds, ranking, and where the paper's numbers come from."""
+    counts = {row["n"] for row in table["rows"]}
+    if counts == {1}:
+        lines = ["n = 1: one pre-training seed per row, so rows are not ranked."]
+    elif 1 in counts:
+        lines = ["Mean ± standard deviation over n pre-training seeds; some rows have n = 1, so rows are not ranked."]
+    else:
+        lines = ["Mean ± standard deviation over n pre-training seeds; the best mean of a column stands out."]
+    if table["paper_columns"]:
+        cited: dict[str, list[str]] = {}
+        for row in table["rows"]:
+            if row["paper_row"]:
+                cited.setdefault(row["paper_row"]["table"], []).append(row["paper_row"]["row"])
+        sources = "; ".join(f"{paper.title(key)}, rows {', '.join(dict.fromkeys(rows))}" for key, rows in cited.items())
+        lines.append(f"Paper: {paper.CITATION}, {sources}.")
+    return lines
+
+
+def scale_note(table: Table) -> list[str]:
+    """Why the paper's numbers are not to be compared with ours; nothing where they may be."""
+    if not (table["scale"] and table["paper_columns"]):
+        return []
+    return [f"The paper's numbers are at {OTHER_SCALE} and not to be compared with ours: {table['scale']}"]
+
+
+def render_markdown(table: Table) -> str:
+    """A table as a GitHub table."""
+    prefix = f"{paper_heading(table)}: "
+    headings = ["", "n", *(column["label"] for column in table["columns"])]
+    headings += [prefix + column["label"] for column in table["paper_columns"]]
+    lines = [f"**{table['title']}**", "", _piped(headings), _piped(["---"] + ["---:"] * (len(headings) - 1))]
+    for row in table["rows"]:
+        cells = [f"**{format_cell(cell)}**" if cell["best"] else format_cell(cell) for cell in row["cells"]]
+        lines.append(_piped([row["label"], str(row["n"]), *cells, *map(format_paper, row["paper"])]))
+    return "\n".join([*lines, "", *(f"{note}  " for note in notes(table) + scale_note(table))]).rstrip() + "\n"
+
+
+def _piped(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _aligned(heading: str, rows: list[list[str]], labelled: bool) -> list[str]:
+    """Lines of equal width: a heading, then the rows; cells stand to the right, labels (a first column) to the left."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths)]
+        if labelled:
+            cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join(cells))
+    width = max(len(heading), len(lines[0]))
+    return [heading.center(width), *(line.rjust(width) for line in lines)]

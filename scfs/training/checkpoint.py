@@ -1,0 +1,98 @@
+"""Checkpoints of a running pre-training: whole or not at all, verified, the newest two kept.
+
+A file is named `step-<step>-<first 16 digits of its SHA-256>.pt`, so that one atomic rename publishes content and
+checksum together.
+"""
+
+import hashlib
+import io
+import re
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scfs.atomic import write_with
+from scfs.errors import ScfsError
+from scfs.progress import log
+
+NAME = re.compile(r"step-(\d{9})-([0-9a-f]{16})\.pt")
+KEPT = 2
+
+
+def snapshot(value: Any) -> Any:
+    """Copy a nest of dictionaries, lists and tensors to the CPU, so that training may go on while it is written."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(snapshot(item) for item in value)
+    return value
+
+
+class Checkpoints:
+    """The checkpoints in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Copy `state` now and write it in the background; waits for the write before it.
+
+        Raises:
+            ScfsError: the write before this one failed (a full disk, say). What was saved earlier is still there.
+        """
+        self.wait()
+        self._pending = self._writer.submit(self._write, step, snapshot(state))
+
+    def wait(self) -> None:
+        """Wait until everything is on the disk.
+
+        Raises:
+            ScfsError: the last write failed.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def load(self) -> dict[str, Any] | None:
+        """State of the newest sound checkpoint; damaged ones are reported and passed over. None if there is no file.
+
+        Raises:
+            ScfsError: there are checkpoints and all of them are damaged.
+        """
+        found = self._found()
+        for path in reversed(found):
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest().startswith(path.stem.rpartition("-")[2]):
+                state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+                return state
+            log(f"warning: {path}: damaged (its SHA-256 is not the one in its name); using the one before it")
+        if found:
+            raise ScfsError(f"{self.folder}: all {len(found)} checkpoints are damaged; remove the folder to start anew")
+        return None
+
+    def _found(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*.pt") if NAME.fullmatch(path.name))
+
+    def _write(self, step: int, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save(state, buffer)
+        data = buffer.getbuffer()
+        path = self.folder / f"step-{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
+        try:
+            write_with(path, lambda file: file.write(data))
+        except ScfsError as error:
+            kept = self._found()
+            newest = f"the newest one kept is {kept[-1].name}" if kept else "none had been saved yet"
+            raise ScfsError(f"checkpoint of step {step}: {error}; {newest}") from None
+        for old in self._found()[:-KEPT]:
+            old.unlink(missing_ok=True)

@@ -1,0 +1,194 @@
+"""The pre-training loop: one code path for CPU and GPU. All that changes from step to step is in `state()`."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scfs.config.pretrain import Pretrain
+from scfs.errors import ScfsError
+from scfs.model.scfs import SCFS
+from scfs.progress import track
+from scfs.training.checkpoint import Checkpoints
+from scfs.training.monitor import Monitor, Rates, Writers
+from scfs.training.optimizer import build_optimizer, clip_each
+from scfs.training.schedules import cosine_with_warmup, linear_warmup
+from scfs.views.images import normalize
+from scfs.views.loader import Batch, ViewBatches, batches
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """Values of a step. Pure functions: a resumed run needs nothing but the step."""
+
+    settings: Pretrain
+    steps_per_epoch: int
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.settings.epochs * self.steps_per_epoch
+
+    def epoch(self, step: int) -> int:
+        """Epoch of a step, from 0."""
+        return step // self.steps_per_epoch
+
+    def lr(self, step: int) -> float:
+        """Learning rate: base * batch / 256 after the warm-up, cosine to min_lr."""
+        optimizer = self.settings.optimizer
+        warmup = round(optimizer.warmup_epochs * self.steps_per_epoch)
+        peak = optimizer.lr * self.settings.batch / 256
+        return cosine_with_warmup(step, peak, optimizer.min_lr, self.total, warmup)
+
+    def teacher_momentum(self, step: int) -> float:
+        """Momentum of the teacher's moving average."""
+        return cosine_with_warmup(step, self.settings.optimizer.teacher_momentum, 1.0, self.total)
+
+    def teacher_temperature(self, step: int) -> float:
+        """tau' of the step's epoch."""
+        loss = self.settings.loss
+        return linear_warmup(self.epoch(step), *loss.teacher_temperature, loss.teacher_temperature_warmup)
+
+
+class Training:
+    """Model, optimiser and position of one run."""
+
+    def __init__(
+        self, settings: Pretrain, steps_per_epoch: int, device: torch.device, precision: str, identity: str
+    ) -> None:
+        self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
+        self.schedules = Schedules(settings, steps_per_epoch)
+        self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
+        self.model = SCFS.build(settings).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        self.optimizer = build_optimizer(self.model.student, settings.optimizer)
+        self.monitor = Monitor(steps_per_epoch, settings.head.prototypes, self.schedules.lr)
+        self.step = 0
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimiser step (method.md, "One training step"): losses, clipping, SGD, the teacher's moving average."""
+        schedules, step = self.schedules, self.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedules.lr(step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            terms = self.model(
+                self._images(batch.global_crops),
+                None if batch.local_crops is None else self._images(batch.local_crops),
+                schedules.teacher_temperature(step),
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        if self.settings.optimizer.clip:
+            clip_each(self.model.student.parameters(), self.settings.optimizer.clip)
+        if schedules.epoch(step) < self.settings.optimizer.freeze_last_layer:
+            for parameter in self.model.student.head.last_layer.parameters():
+                parameter.grad = None
+        self.optimizer.step()
+        self.model.update_teacher(schedules.teacher_momentum(step))
+        self.step += 1
+        return terms
+
+    def _images(self, crops: Tensor) -> Tensor:
+        return normalize(crops.to(self.device, non_blocking=True), self.dtype)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that an exact resume needs. The step is the sampler's position; views depend on it and the seed."""
+        return {
+            "identity": self.identity,
+            "step": self.step,
+            "model": self.model.state_dict(),  # student, teacher and all centres
+            "optimizer": self.optimizer.state_dict(),
+            "monitor": self.monitor.state(),
+            "rng": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any], source: Path) -> None:
+        """Take over a checkpoint's state.
+
+        Raises:
+            ScfsError: it belongs to another run, or its tensors do not fit this architecture.
+        """
+        if state["identity"] != self.identity:
+            raise ScfsError(
+                f"{source}: its checkpoints are of identity {state['identity']}, this run's is {self.identity} (other"
+                " settings, data, precision or code version); choose another folder or remove this one"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ScfsError(f"{source}: its checkpoint does not fit this architecture: {error}") from None
+        self.monitor.restore(state["monitor"])
+        torch.set_rng_state(state["rng"])
+        self.step = state["step"]
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; the loop saves and stops."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, save_every: float) -> dict[str, float]:
+    """Train to the last step, or from the newest checkpoint in `folder` to it.
+
+    Args:
+        training: the run; it is at its last step afterwards.
+        data: batches by step.
+        folder: checkpoints, TensorBoard and DVCLive go here.
+        workers: processes that make batches; 0: this one.
+        save_every: seconds between checkpoints.
+
+    Returns:
+        images_per_second and data_wait_share of this execution (empty if there was nothing left to do).
+
+    Raises:
+        ScfsError: the losses diverge, the disk is full, or the process was asked to stop (after saving).
+    """
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state = checkpoints.load()
+    if state is not None:
+        training.restore(state, folder)
+    first, total = training.step, training.schedules.total
+    if first == total:
+        return {}
+    writers, rates, overall = Writers(folder, first), Rates(data.batch), Rates(data.batch)
+    stream = track(batches(data, first, workers), "pretrain", unit="step", total=total - first)
+    saved = asked = time.monotonic()
+    with stop_requests() as received:
+        for batch in stream:
+            waited = time.monotonic() - asked
+            rates.waited(waited)
+            overall.waited(waited)
+            terms = training.train_step(batch)
+            if training.monitor.record(batch.step, terms):
+                lr = training.schedules.lr(batch.step)
+                writers.write(batch.step, {**training.monitor.latest, "lr": lr, **rates.take()})
+            if training.step == total or received or time.monotonic() - saved >= save_every:
+                training.monitor.fetch()  # the guard first: a state with NaN is never saved
+                checkpoints.save(training.step, training.state())
+                saved = time.monotonic()
+            if received and training.step < total:
+                checkpoints.wait()
+                name = signal.Signals(received[0]).name
+                raise ScfsError(f"stopped by {name} at step {training.step} of {total}; start again to resume there")
+            asked = time.monotonic()
+        checkpoints.wait()
+    writers.close()
+    return overall.take()

@@ -1,0 +1,142 @@
+"""What a training shows of itself: epoch means, scalars for TensorBoard and DVCLive, the finite guard, warnings.
+
+Terms stay on the device in a small buffer and are fetched together every `interval` steps, so no step waits for them.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scfs.errors import ScfsError
+from scfs.progress import log
+
+AT_LN_K = 0.99  # share of ln K above which the data loss counts as not learning
+COLLAPSED = 0.01  # share of ln K below which the teacher's entropy counts as collapsed
+
+
+class Monitor:
+    """Collects the terms of every step. Its state is part of a checkpoint, so that curves survive a resume."""
+
+    def __init__(self, steps_per_epoch: int, prototypes: int, lr: Callable[[int], float], interval: int = 20) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.ln_k = math.log(prototypes)
+        self.lr = lr
+        self.interval = interval
+        self.curve: dict[str, list[float]] = {}
+        self.warnings: list[str] = []
+        self._sums: dict[str, float] = {}
+        self._names: list[str] = []
+        self._buffer: list[tuple[int, Tensor]] = []
+        self.latest: dict[str, float] = {}
+
+    def record(self, step: int, terms: dict[str, Tensor]) -> bool:
+        """Take the terms of a step; True when they were fetched and `latest` holds new values."""
+        self._names = list(terms)
+        self._buffer.append((step, torch.stack([term.detach().float() for term in terms.values()])))
+        if len(self._buffer) < self.interval and (step + 1) % self.steps_per_epoch:
+            return False
+        self.fetch()
+        return True
+
+    def fetch(self) -> None:
+        """Bring buffered terms to the host, check that they are finite and add them to the epoch's sums.
+
+        Raises:
+            ScfsError: a term is NaN or infinite; names the first such step with all its terms and the learning rate.
+        """
+        if not self._buffer:
+            return
+        steps = [step for step, _ in self._buffer]
+        rows = torch.stack([row for _, row in self._buffer]).tolist()
+        self._buffer.clear()
+        for step, row in zip(steps, rows):
+            terms = dict(zip(self._names, row))
+            if not all(math.isfinite(value) for value in row):
+                shown = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
+                raise ScfsError(f"training diverged at step {step}: {shown}, lr {self.lr(step):.6g}")
+            for name, value in terms.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self.latest = terms
+            if (step + 1) % self.steps_per_epoch == 0:
+                self._close_epoch(step)
+
+    def _close_epoch(self, step: int) -> None:
+        means = {name: total / self.steps_per_epoch for name, total in self._sums.items()}
+        self._sums = {}
+        epoch = (step + 1) // self.steps_per_epoch
+        for name, value in {"epoch": epoch, "step": step + 1, **means, "lr": self.lr(step)}.items():
+            self.curve.setdefault(name, []).append(value)
+        log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in means.items()))
+        if epoch >= 3:  # the first two are warm-up: the loss starts at ln K
+            if means["loss_data"] > AT_LN_K * self.ln_k:
+                self._warn("ln K", f"epoch {epoch}: the data loss sits at ln K = {self.ln_k:.2f}: nothing is learnt")
+            if means["teacher_entropy"] < COLLAPSED * self.ln_k:
+                self._warn(
+                    "collapse", f"epoch {epoch}: the teacher's entropy is {means['teacher_entropy']:.3g}: collapse"
+                )
+
+    def _warn(self, kind: str, message: str) -> None:
+        if not any(kind in known for known in self.warnings):
+            self.warnings.append(message)
+            log(f"warning: {message}")
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
+        return {"curve": self.curve, "sums": self._sums, "warnings": self.warnings}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over the values of a checkpoint."""
+        self.curve, self._sums, self.warnings = state["curve"], state["sums"], state["warnings"]
+
+
+class Writers:
+    """TensorBoard and DVCLive scalars of one run folder; rates are true of this execution only."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        # Imported here: together they cost two seconds that `epochs: 0` and the tests of the loop need not pay.
+        from dvclive import Live
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._live = Live(str(folder / "dvclive"), resume=first_step > 0, report=None, save_dvc_exp=False, dvcyaml=None)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Add one point to every curve."""
+        self._live.step = step
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+            self._live.log_metric(name, value)
+        self._live.make_summary()
+
+    def close(self) -> None:
+        """Flush both."""
+        self._board.close()
+        self._live.end()
+
+
+class Rates:
+    """Images per second and the share of time spent waiting for data, since the last call of `take`."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self._reset()
+
+    def _reset(self) -> None:
+        self._started, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    def waited(self, seconds: float) -> None:
+        """Count a step that waited this long for its batch."""
+        self._waited += seconds
+        self._steps += 1
+
+    def take(self) -> dict[str, float]:
+        """Rates since the last call."""
+        passed = max(time.perf_counter() - self._started, 1e-9)
+        rates = {"images_per_second": self._steps * self.batch / passed, "data_wait_share": self._waited / passed}
+        self._reset()
+        return rates

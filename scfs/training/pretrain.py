@@ -1,0 +1,117 @@
+"""The stage `pretrain`: from images to exported weights and a record of how they came about."""
+
+import fcntl
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from scfs.config.identity import STAGE_VERSIONS, identity
+from scfs.config.pretrain import Pretrain
+from scfs.data.manifest import ImageSet
+from scfs.errors import ScfsError
+from scfs.paths import run_folder
+from scfs.progress import log
+from scfs.results import sha256_of, write_result
+from scfs.training.device import resolve_device, resolve_precision
+from scfs.training.loop import Training, train
+from scfs.views.loader import ViewBatches
+from scfs.weights.store import Weights, save_weights
+
+
+def pretrain(
+    run: str,
+    settings: Pretrain,
+    images: ImageSet,
+    *,
+    weights: Path,
+    result: Path,
+    folder: Path | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    workers: int = 0,
+    save_every: float = 600,
+) -> None:
+    """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
+
+    Args:
+        run: name of the run.
+        settings: everything that defines it.
+        images: the split to train on; labels are not used.
+        weights: the safetensors file to write.
+        result: the JSON file to write (curves, last losses, identity).
+        folder: resumable state; default: runs/<run>-<identity>.
+        threads: torch threads; part of the identity, since sums depend on it.
+        device: "auto", "cpu" or "cuda".
+        workers: processes that make batches.
+        save_every: seconds between checkpoints.
+
+    Raises:
+        ScfsError: see `scfs.training.loop.train`; or another process trains this run.
+    """
+    torch.set_num_threads(threads)
+    chosen = resolve_device(device)
+    precision = resolve_precision(settings.precision, chosen)
+    parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
+    whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
+    folder = folder or run_folder(run, whole_identity)
+    data = (
+        ViewBatches(images, settings.views, settings.batch, settings.epochs, settings.seed) if settings.epochs else None
+    )
+    with sole_holder(folder):
+        training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity)
+        announce(run, training, images, folder)
+        rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
+        tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
+        about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision)
+        save_weights(weights, tensors, about)
+    curve = training.monitor.curve
+    last = {name: values[-1] for name, values in curve.items() if name not in ("epoch", "step", "lr")}
+    if last:
+        last["loss_data_over_ln_k"] = last["loss_data"] / math.log(settings.head.prototypes)
+    record = {
+        "run": run,
+        "values": last,
+        "curve": curve,
+        "warnings": training.monitor.warnings,
+        "settings": about.settings,
+        "dataset": {"name": images.name, "split": images.split, "images": len(images), "digest": images.digest},
+        "identity": whole_identity,
+        "weights": {"sha256": sha256_of(weights)},
+        "stage_version": STAGE_VERSIONS["pretrain"],
+        "torch_threads": threads,
+        "precision": precision,
+    }
+    write_result(result, record, {"device": str(chosen), "precision": precision, "workers": workers, **rates})
+
+
+def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:
+    """Say what will happen before it does: batch and rate are what users most often get wrong."""
+    settings, schedules = training.settings, training.schedules
+    if not settings.epochs:
+        log(f"{run}: random initial weights of {settings.backbone}, seed {settings.seed}")
+        return
+    peak = settings.optimizer.lr * settings.batch / 256
+    log(
+        f"{run}: {settings.method}, {settings.backbone}, {len(images)} images, batch {settings.batch},"
+        f" {settings.epochs} epochs = {schedules.total} steps, peak lr {peak:g}, {training.device},"
+        f" {training.precision}, seed {settings.seed}; state in {folder}"
+    )
+
+
+@contextmanager
+def sole_holder(folder: Path) -> Iterator[None]:
+    """Hold the run folder's lock; it is gone with the process, however that ends.
+
+    Raises:
+        ScfsError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ScfsError(f"{folder}: another process is training this run") from None
+        yield

@@ -1,0 +1,58 @@
+"""Working folders with results written by hand."""
+
+from pathlib import Path
+
+import pytest
+from fake_results import STUDY, VALUES, FakeResults
+
+from scfs.config.study import Study, parse_study
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeResults:
+    """An empty working folder and the means to fill it."""
+    monkeypatch.chdir(tmp_path)
+    return FakeResults(parse_study(STUDY, "fake.yaml"))
+
+
+@pytest.fixture
+def study(fake: FakeResults) -> Study:
+    """The study with the results of all its runs."""
+    for run, values in VALUES.items():
+        fake.write(run, values)
+    return fake.study
+
+
+@pytest.fixture
+def seeded(fake: FakeResults) -> Study:
+    """The same with two seeds of DINO and SCFS and without random weights: rows that may be ranked."""
+    study = parse_study(
+        {
+            **STUDY,
+            "runs": {
+                "dino-0": {"method": "dino"},
+                "dino-1": {"method": "dino", "seed": 1},
+                "scfs-0": {},
+                "scfs-1": {"seed": 1},
+            },
+            "tables": {
+                "main": {
+                    **STUDY["tables"]["main"],
+                    "rows": [
+                        {"label": "DINO", "runs": ["dino-0", "dino-1"]},
+                        {"label": "SCFS", "runs": ["scfs-0", "scfs-1"]},
+                    ],
+                }
+            },
+        },
+        "seeded.yaml",
+    )
+    fake.study = study
+    for run in study.runs:
+        method, seed = run.split("-")
+        shifted = {
+            key: {name: value + 2 * int(seed) for name, value in values.items()}
+            for key, values in VALUES[method].items()
+        }
+        fake.write(run, shifted)
+    return study

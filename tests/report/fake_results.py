@@ -1,0 +1,181 @@
+"""A study whose results are written by hand: what the other stages would leave, in the format that they leave it in."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from scfs import paths
+from scfs.config.study import Study
+
+PROTOTYPES = 512
+STUDY: dict[str, Any] = {
+    "study": "fake",
+    "scale": "Garment scenes of 96 x 96 pixels, not ImageNet.",
+    "data": {
+        "scenes": {
+            "source": "garment-scenes",
+            "splits": {"pretrain": {"scenes": 500}, "train": {"scenes": 300}, "val": {"scenes": 200, "part": "test"}},
+        }
+    },
+    "pretrain": {
+        "dataset": "scenes",
+        "backbone": "narrow_resnet18",
+        "epochs": 4,
+        "batch": 64,
+        "head": {"prototypes": PROTOTYPES},
+        "optimizer": {"warmup_epochs": 1},
+    },
+    "runs": {"random": {"epochs": 0, "optimizer": {"warmup_epochs": 0}}, "dino": {"method": "dino"}, "scfs": {}},
+    "evaluate": {
+        "knn": {"kind": "knn", "dataset": "scenes"},
+        "quick": {"kind": "linear_cached", "dataset": "scenes"},
+        "layers": {"kind": "layers", "dataset": "scenes"},
+        "attention": {"kind": "attention", "dataset": "scenes"},
+    },
+    "tables": {
+        "main": {
+            "title": "DINO and SCFS",
+            "columns": [
+                {"label": "k-NN", "evaluation": "knn", "value": "top1", "paper": "knn"},
+                {"label": "linear, cached features", "evaluation": "quick", "value": "top1", "paper": "lp"},
+                {"label": "attention score", "evaluation": "attention", "value": "score"},
+            ],
+            "rows": [
+                {"label": "random weights", "runs": ["random"]},
+                {"label": "DINO", "runs": ["dino"], "paper": {"table": "table7", "row": "DINO"}},
+                {"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table7", "row": "SCFS"}},
+            ],
+        }
+    },
+}
+VALUES: dict[str, dict[str, dict[str, float]]] = {
+    "random": {
+        "knn": {"top1": 29.44, "top5": 80.0},
+        "quick": {"top1": 22.31, "top1_sd": 0.21},
+        "layers": {"layer2": 24.1, "layer3": 26.6, "layer4": 29.4},
+        "attention": {"score": 1.013, "score_sd": 0.3, "pointing": 18.0, "images": 200},
+    },
+    "dino": {
+        "knn": {"top1": 24.71, "top5": 79.0},
+        "quick": {"top1": 23.92, "top1_sd": 0.35},
+        "layers": {"layer2": 23.0, "layer3": 25.2, "layer4": 24.7},
+        "attention": {"score": 1.212, "score_sd": 0.4, "pointing": 31.5, "images": 200},
+    },
+    "scfs": {
+        "knn": {"top1": 26.03, "top5": 81.0},
+        "quick": {"top1": 34.68, "top1_sd": 0.18},
+        "layers": {"layer2": 27.3, "layer3": 28.8, "layer4": 26.0},
+        "attention": {"score": 1.678, "score_sd": 0.5, "pointing": 47.5, "images": 200},
+    },
+}
+WARNING = "epoch 3: the data loss sits at ln K = 6.24: nothing is learnt"
+
+
+class FakeResults:
+    """Writes results of a study below the working folder."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def write(self, run: str, values: dict[str, dict[str, float]]) -> None:
+        """Everything that the stages leave for one run."""
+        self.pretrain(run)
+        for evaluation, measured in values.items():
+            self.evaluation(run, evaluation, measured)
+            if self.study.evaluate[evaluation].kind == "attention":
+                self.maps(run, evaluation)
+
+    def pretrain(self, run: str, warnings: tuple[str, ...] = ()) -> None:
+        settings = self.study.run(run)
+        result = {
+            "run": run,
+            "values": {},
+            "curve": curve_of(settings.epochs, settings.method, len(run)),
+            "warnings": list(warnings),
+            "settings": settings.model_dump(mode="json"),
+            "dataset": {"name": "scenes", "split": "pretrain", "images": 500, "digest": "d1" * 32},
+            "identity": f"{run:x<16}"[:16],
+            "weights": {"sha256": run.encode().hex().ljust(64, "0")},
+            "stage_version": 1,
+            "torch_threads": 1,
+        }
+        occasion = {"seconds": 60.0 * len(run), "device": "cpu", "precision": "bf16", "images_per_second": 96.4}
+        self._store(run, "pretrain", result, {**occasion, "data_wait_share": 0.012})
+
+    def evaluation(self, run: str, evaluation: str, values: dict[str, float]) -> None:
+        protocol = self.study.evaluate[evaluation]
+        result = {
+            "run": run,
+            "evaluation": protocol.kind,
+            "values": values,
+            "protocol": protocol.model_dump(mode="json"),
+            "dataset": {"name": "scenes", "splits": {"val": {"images": 2000, "digest": "e2" * 32}}},
+            "weights": {"sha256": run.encode().hex().ljust(64, "0"), "identity": f"{run:x<16}"[:16]},
+            "settings": {},
+            "stage_version": 1,
+        }
+        self._store(run, evaluation, result, {"seconds": 7.5})
+
+    def maps(self, run: str, evaluation: str, masks: bool = True) -> None:
+        path = paths.result(run, evaluation).with_suffix(".npz")
+        np.savez(path, **attention_arrays(len(run), masks))
+
+    def _store(self, run: str, name: str, result: dict[str, Any], occasion: dict[str, Any]) -> None:
+        path = paths.result(run, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result))
+        common = {
+            "finished": "2025-11-23T07:12:40+00:00",
+            "host": "buildhost",
+            "cpus": 2,
+            "git": "f" * 40,
+            "lock_sha256": "a" * 64,
+        }
+        path.with_suffix(".run.json").write_text(json.dumps({**common, **occasion}))
+
+
+def curve_of(epochs: int, method: str, seed: int) -> dict[str, list[float]]:
+    """Curves that fall from ln K, as the monitor records them; {} without epochs."""
+    if not epochs:
+        return {}
+    ln_k, epoch = math.log(PROTOTYPES), list(range(1, epochs + 1))
+    falling = [ln_k * (0.62 + 0.38 * math.exp(-(e - 1) / (2 + 0.5 * seed))) for e in epoch]
+    curve: dict[str, list[float]] = {
+        "epoch": epoch,
+        "step": [8 * e for e in epoch],
+        "loss": falling,
+        "loss_data": falling,
+    }
+    curve["teacher_entropy"] = [0.9 * value for value in falling]
+    curve["center_norm"] = [math.sqrt(e) for e in epoch]
+    if method == "scfs":
+        for index, layer in enumerate(("layer2", "layer3", "layer4")):
+            curve[f"loss_{layer}_global"] = [5.5 * math.exp(-e / 20) + 0.1 * index for e in epoch]
+            curve[f"loss_{layer}_search"] = [5.0 * math.exp(-e / 15) + 0.1 * index for e in epoch]
+        curve["loss"] = [data + 9.0 * math.exp(-e / 18) for data, e in zip(falling, epoch)]
+    curve["lr"] = [0.05 * (1 + math.cos(math.pi * e / epochs)) for e in epoch]
+    return curve
+
+
+def attention_arrays(sharpness: int, masks: bool = True, number: int = 2, size: int = 96) -> dict[str, np.ndarray]:
+    """Grey noise with one bright ellipse each, its mask, its jigsaw and a blob of a map around it."""
+    noise = np.random.default_rng(0).integers(100, 156, (number, size, size, 1)).repeat(3, axis=3)
+    y, x = np.mgrid[:size, :size] / size
+    centres = [(0.35 + 0.3 * (i % 2), 0.3 + 0.4 * i / number) for i in range(number)]
+    inside = np.stack([((y - top) / 0.26) ** 2 + ((x - left) / 0.18) ** 2 < 1 for top, left in centres])
+    views = np.where(inside[..., None], noise // 3 + 150, noise).astype(np.uint8)
+    half = size // 2
+    pieces = np.stack(
+        [views[:, top : top + half, left : left + half] for top in (0, half) for left in (0, half)], axis=1
+    )
+    v, u = (np.mgrid[:6, :6] + 0.5) / 6
+    maps = [np.exp(-sharpness * 2 * ((v - top) ** 2 + (u - left) ** 2)) - 0.2 for top, left in centres]
+    arrays = {
+        "rows": np.arange(number),
+        "views": views,
+        "pieces": pieces,
+        "mean_map": np.stack(maps).astype(np.float32),
+    }
+    return {**arrays, **({"masks": inside} if masks else {})}

@@ -1,0 +1,109 @@
+"""What a training reports, and when it stops by itself."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from scfs.config.pretrain import Pretrain
+from scfs.data.folders import image_folder
+from scfs.errors import ScfsError
+from scfs.model.scfs import SCFS
+from scfs.training.loop import Schedules
+from scfs.training.monitor import Monitor
+from scfs.training.pretrain import pretrain
+from scfs.weights.store import load_backbone, load_weights
+
+
+def train(settings: Pretrain, images: Path, out: Path) -> dict:
+    pretrain("tiny", settings, image_folder(images), weights=out / "w.safetensors", result=out / "r.json",
+             folder=out / "run", device="cpu", save_every=0)  # fmt: skip
+    return json.loads((out / "r.json").read_text())
+
+
+def changed(settings: Pretrain, **values: object) -> Pretrain:
+    return Pretrain.model_validate(settings.model_dump() | values)
+
+
+def test_record_has_every_term_of_every_epoch(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    record = train(tiny, noise_folder, tmp_path)
+    curve = record["curve"]
+    layers = [f"loss_{layer}_{part}" for layer in tiny.layers for part in ("global", "search")]
+    assert set(curve) == {"epoch", "step", "lr", "loss", "loss_data", "teacher_entropy", "center_norm", *layers}
+    assert curve["epoch"] == [1, 2, 3] and curve["step"] == [4, 8, 12]
+    for index in range(3):  # Eq. 11 with the authors' weights
+        total = curve["loss_data"][index] + sum(0.5 * curve[name][index] for name in layers)
+        assert curve["loss"][index] == pytest.approx(total, rel=1e-5)
+    assert curve["lr"][-1] == pytest.approx(Schedules(tiny, 4).lr(11))
+    occasion = json.loads((tmp_path / "r.run.json").read_text())
+    assert occasion["images_per_second"] > 0 and 0 <= occasion["data_wait_share"] <= 1
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    points = (tmp_path / "run" / "dvclive" / "plots" / "metrics" / "loss_data.tsv").read_text().splitlines()
+    assert len(points) == 1 + 3  # a head line and one fetch per epoch: four steps are fewer than the interval
+
+
+def test_method_dino_has_no_layer_terms_and_no_layer_heads(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    record = train(changed(tiny, method="dino"), noise_folder, tmp_path)
+    assert not [name for name in record["curve"] if "layer" in name]
+    assert record["curve"]["loss"] == record["curve"]["loss_data"]
+    tensors, _ = load_weights(tmp_path / "w.safetensors", "student.")
+    assert not [name for name in tensors if name.startswith("layer")]
+
+
+def test_no_epochs_exports_the_initial_weights(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    settings = changed(tiny, epochs=0)
+    record = train(settings, noise_folder, tmp_path)
+    assert record["curve"] == {}
+    backbone, _ = load_backbone(tmp_path / "w.safetensors")
+    fresh = SCFS.build(settings).teacher.backbone.state_dict()
+    assert all(torch.equal(value, fresh[name]) for name, value in backbone.state_dict().items())
+
+
+def test_teacher_follows_and_last_layer_is_frozen_in_the_first_epoch(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path
+) -> None:
+    train(changed(tiny, optimizer={**tiny.optimizer.model_dump(), "freeze_last_layer": 3}), noise_folder, tmp_path)
+    trained, _ = load_weights(tmp_path / "w.safetensors", "")
+    initial = SCFS.build(tiny).state_dict()
+    assert torch.equal(trained["student.head.last_layer.weight_v"], initial["student.head.last_layer.weight_v"])
+    for name in ("student.head.mlp.0.weight", "teacher.head.mlp.0.weight", "teacher.layer2_head.conv1.weight"):
+        assert not torch.equal(trained[name], initial[name]), name
+    moved = [
+        (trained[f"{who}.backbone.conv1.weight"] - initial[f"{who}.backbone.conv1.weight"]).norm()
+        for who in ("student", "teacher")
+    ]
+    assert moved[1] < moved[0]
+
+
+def test_divergence_stops_with_step_terms_and_rate(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    optimizer = {**tiny.optimizer.model_dump(), "lr": 1e38, "warmup_epochs": 0, "clip": 0}
+    with pytest.raises(ScfsError, match=r"training diverged at step \d+: loss .*loss_data .*loss_layer4_search .*lr "):
+        train(changed(tiny, optimizer=optimizer), noise_folder, tmp_path)
+    assert not (tmp_path / "w.safetensors").exists()
+    for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        losses = torch.load(path, weights_only=True)["monitor"]["sums"].values()
+        assert all(math.isfinite(value) for value in losses)
+
+
+@pytest.mark.parametrize(
+    ("loss", "entropy", "expected"), [(0.8, 0.5, None), (0.995, 0.5, "sits at ln K"), (0.5, 0.001, "collapse")]
+)
+def test_warnings(loss: float, entropy: float, expected: str | None) -> None:
+    monitor = Monitor(steps_per_epoch=2, prototypes=64, lr=lambda step: 0.1)
+    for step in range(10):
+        monitor.record(
+            step,
+            {"loss_data": torch.tensor(loss * math.log(64)), "teacher_entropy": torch.tensor(entropy * math.log(64))},
+        )
+    if expected is None:
+        assert monitor.warnings == []
+    else:
+        (warning,) = monitor.warnings  # said once, not every epoch
+        assert expected in warning and warning.startswith("epoch 3")
+
+
+def test_too_few_images_for_a_batch(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ScfsError, match=r"24 images.*batch.*48"):
+        train(changed(tiny, batch=48), noise_folder, tmp_path)

@@ -1,0 +1,149 @@
+"""Killed at any step and started again, a run ends with the bytes of an uninterrupted one."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scfs.config.pretrain import Pretrain
+from scfs.data.folders import image_folder
+from scfs.errors import ScfsError
+from scfs.training.pretrain import pretrain
+
+CHILD = """
+import sys
+from pathlib import Path
+from scfs.config.pretrain import Pretrain
+from scfs.data.folders import image_folder
+from scfs.errors import ScfsError
+from scfs.training.pretrain import pretrain
+settings, images, out = Pretrain.model_validate_json(sys.argv[1]), image_folder(Path(sys.argv[2])), Path(sys.argv[3])
+try:
+    pretrain("tiny", settings, images, weights=out / "w.safetensors", result=out / "r.json", folder=out / "run",
+             device="cpu", workers=int(sys.argv[4]), save_every=0)
+except ScfsError as error:
+    sys.exit(f"scfs: {error}")
+"""
+STEPS = 12
+
+
+def train(settings: Pretrain, images: Path, out: Path) -> None:
+    pretrain("tiny", settings, image_folder(images), weights=out / "w.safetensors", result=out / "r.json",
+             folder=out / "run", device="cpu", save_every=0)  # fmt: skip
+
+
+def start(
+    settings: Pretrain, images: Path, out: Path, workers: int = 0, limit: int | None = None
+) -> subprocess.Popen[str]:
+    """Train in a process of its own; `limit` is the largest file that it may write, in bytes."""
+    command = [sys.executable, "-c", CHILD, settings.model_dump_json(), str(images), str(out), str(workers)]
+    limited = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=limited)
+
+
+def checkpoints(out: Path) -> list[Path]:
+    return sorted((out / "run" / "checkpoints").glob("step-*.pt"))
+
+
+def newest_step(out: Path) -> int:
+    return max((int(path.name.split("-")[1]) for path in checkpoints(out)), default=0)
+
+
+@pytest.fixture(scope="module")
+def reference(tiny: Pretrain, noise_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reference")
+    train(tiny, noise_folder, out)
+    return out
+
+
+def assert_same_outcome(out: Path, reference: Path) -> None:
+    for name in ("w.safetensors", "r.json"):
+        assert (out / name).read_bytes() == (reference / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 0)])
+def test_killed_and_resumed(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path, reference: Path, number: int, workers: int
+) -> None:
+    step = random.Random(f"{number} {workers}").randrange(2, STEPS - 2)
+    process = start(tiny, noise_folder, tmp_path, workers)
+    while newest_step(tmp_path) < step and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    stopped_at = newest_step(tmp_path)
+    assert process.returncode != 0, stderr
+    assert step <= stopped_at < STEPS
+    assert not (tmp_path / "w.safetensors").exists()
+    if number == signal.SIGTERM:
+        assert f"scfs: stopped by SIGTERM at step {stopped_at} of {STEPS}" in stderr
+        assert "Traceback" not in stderr
+    train(tiny, noise_folder, tmp_path)
+    assert_same_outcome(tmp_path, reference)
+
+
+def test_finished_run_is_exported_again_without_training(tiny: Pretrain, noise_folder: Path, reference: Path) -> None:
+    state = {path: path.stat().st_mtime_ns for path in checkpoints(reference)}
+    before = (reference / "w.safetensors").read_bytes()
+    (reference / "w.safetensors").unlink()
+    train(tiny, noise_folder, reference)
+    assert (reference / "w.safetensors").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in checkpoints(reference)} == state
+
+
+def test_two_newest_are_kept_and_a_damaged_one_is_passed_over(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path, reference: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny, noise_folder, tmp_path)
+    _, newest = checkpoints(tmp_path)
+    damaged = bytearray(newest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    newest.write_bytes(damaged)
+    train(tiny, noise_folder, tmp_path)
+    assert f"{newest}: damaged" in capfd.readouterr().err
+    assert_same_outcome(tmp_path, reference)
+    for path in checkpoints(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(ScfsError, match="all 2 checkpoints are damaged"):
+        train(tiny, noise_folder, tmp_path)
+
+
+def test_full_disk_while_saving_keeps_what_was_good(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path, reference: Path
+) -> None:
+    """The kernel refuses the write (a limit on file size stands in for a full disk: the same OSError path)."""
+    size = checkpoints(reference)[0].stat().st_size
+    process = start(tiny, noise_folder, tmp_path, limit=size // 2)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    assert "checkpoint of step 1:" in stderr and "could not be written: File too large" in stderr
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    train(tiny, noise_folder, tmp_path)
+    assert_same_outcome(tmp_path, reference)
+
+
+def test_checkpoints_of_another_run_are_refused(tiny: Pretrain, noise_folder: Path, reference: Path) -> None:
+    other = tiny.model_copy(update={"seed": 7})
+    with pytest.raises(ScfsError, match="its checkpoints are of identity"):
+        train(other, noise_folder, reference)
+
+
+def test_run_is_held_by_one_process(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    process = start(tiny, noise_folder, tmp_path)
+    while newest_step(tmp_path) < 1 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(ScfsError, match="another process is training this run"):
+            train(tiny, noise_folder, tmp_path)
+    finally:
+        process.kill()
+        process.communicate()
