@@ -74,7 +74,7 @@ class Probe(Protocol):
     """Images per step."""
     lr: Annotated[float, Field(gt=0)] = 0.01
     """Learning rate per 256 images of a batch, cosine to 0."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of initial weights and order; mean and standard deviation are reported."""
 
 
@@ -92,6 +92,12 @@ class Linear(Probe):
     """Images per step [authors' README]."""
     scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
     """Share of the area that the random crop covers (torchvision's default)."""
+
+    @model_validator(mode="after")
+    def _scale_is_ordered(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale must be [low, high] with low <= high")
+        return self
 
 
 class Attention(Protocol):

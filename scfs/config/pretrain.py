@@ -46,7 +46,7 @@ class Views(Config):
     """Probability of conversion to grey [code]."""
     blur: tuple[Probability, Probability, Probability] = (1.0, 0.1, 0.5)
     """Probability of Gaussian blur: first global crop, second, local crops [code]."""
-    sigma: tuple[float, float] = (0.1, 2.0)
+    sigma: tuple[NonNegative, NonNegative] = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels [code]."""
     solarize: Probability = 0.2
     """Probability of solarisation of the second global crop [code]."""

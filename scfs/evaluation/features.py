@@ -7,14 +7,13 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from scfs.config.evaluation import Protocol
 from scfs.data.manifest import ImageSet
-from scfs.errors import ScfsError
 from scfs.model.resnet import Backbone, pooled
 from scfs.progress import track
-from scfs.views.images import decode, normalize, resize_crop
+from scfs.views.images import normalize, resize_crop
+from scfs.views.reading import read_ahead, read_image
 
 FORWARD_BATCH = 64
 """Images per forward pass; fixed, since the last bits of a feature can depend on it."""
@@ -46,22 +45,14 @@ class FrozenEncoder:
 
 
 @dataclass(frozen=True)
-class _ShownImages(Dataset[Tensor | ScfsError]):
+class _ShownImages:
     images: ImageSet
     batches: list[np.ndarray]
     show: Show
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Tensor | ScfsError:
-        try:
-            return torch.from_numpy(np.stack([self._shown(row) for row in self.batches[index].tolist()]))
-        except ScfsError as error:  # raised in a worker, its one line would come with a traceback
-            return error
-
-    def _shown(self, row: int) -> np.ndarray:
-        return self.show(decode(self.images.read(row), str(self.images.root / self.images.paths[row])), row)
+    def __getitem__(self, index: int) -> Tensor:
+        shown = [self.show(read_image(self.images, row), row) for row in self.batches[index].tolist()]
+        return torch.from_numpy(np.stack(shown))
 
 
 def clean_view(protocol: Protocol) -> Show:
@@ -87,11 +78,8 @@ def shown_batches(images: ImageSet, batches: list[np.ndarray], show: Show, worke
     Raises:
         ScfsError: an image cannot be decoded; names it.
     """
-    loader = DataLoader(_ShownImages(images, batches, show), batch_size=None, num_workers=workers)
-    for pixels in track(loader, f"{what} {images.name}/{images.split}", unit="batches"):
-        if isinstance(pixels, ScfsError):
-            raise pixels
-        yield pixels
+    shown = read_ahead(_ShownImages(images, batches, show), range(len(batches)), workers)
+    yield from track(shown, f"{what} {images.name}/{images.split}", unit="batches", total=len(batches))
 
 
 def stream(

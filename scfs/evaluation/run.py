@@ -10,11 +10,11 @@ import torch
 from scfs.atomic import write_with
 from scfs.config.evaluation import Evaluation
 from scfs.config.identity import STAGE_VERSIONS
+from scfs.device import resolve_device
 from scfs.evaluation import attention, knn, layers, linear, linear_cached
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.measurement import Measurement
 from scfs.results import sha256_of, write_result
-from scfs.training.device import resolve_device
 from scfs.weights.store import Weights, load_backbone
 
 KINDS: dict[str, Callable[[Any, FrozenEncoder], Measurement]] = {

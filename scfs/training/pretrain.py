@@ -11,11 +11,11 @@ import torch
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Pretrain
 from scfs.data.manifest import ImageSet
+from scfs.device import resolve_device, resolve_precision
 from scfs.errors import ScfsError
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
-from scfs.training.device import resolve_device, resolve_precision
 from scfs.training.loop import Training, train
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights

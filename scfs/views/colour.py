@@ -1,0 +1,119 @@
+"""Flip, colour jitter, grey, blur and solarisation on uint8 crops, in place: PIL's results at OpenCV's speed.
+
+Every operation rounds to uint8 as PIL's does before the next one begins: fusing them would skip the clamps. Differences
+to PIL are rare (one value in 500) and small; tests/views/test_colour.py holds each operation to its bound.
+"""
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from scfs.views.images import Pixels
+from scfs.views.table import BRIGHTNESS, CONTRAST, SATURATION
+
+# The pipeline is parallel over images; OpenCV's own threads would fight over the same cores.
+cv2.setNumThreads(1)
+
+TRUNCATE = -0.5 + 2.0**-13
+"""Added before OpenCV's rounding to truncate; the rest keeps whole numbers (grey pixels) above float32's error."""
+BLUR_PASSES = 3
+HSV_ENCODE = np.array([[255 / 360, 0, 0, 1e-4], [0, 255, 0, 1e-3], [0, 0, 1, 0]], np.float32)
+"""OpenCV's float HSV to PIL's codes, before truncation; the offsets keep exact codes above float32's error."""
+HSV_DECODE = np.diag(np.array([360 / 255, 1 / 255, 1], np.float32))
+
+
+def augment(crop: Pixels, row: np.void) -> None:
+    """Apply one row of the augmentation table (its box aside) to a crop, in place.
+
+    Args:
+        crop: (S, S, 3), contiguous.
+        row: scalar of type `scfs.views.table.ROW`.
+    """
+    if not crop.flags.c_contiguous:
+        raise ValueError("crop must be contiguous: OpenCV would write into a copy")
+    if row["flip"]:
+        cv2.flip(crop, 1, crop)
+    if row["jitter"]:
+        _jitter(crop, row)
+    if row["grey"]:
+        cv2.cvtColor(_luma(crop), cv2.COLOR_GRAY2RGB, crop)
+    if row["blur"]:
+        blur(crop, float(row["sigma"]))
+    if row["solarize"]:
+        solarize(crop)
+
+
+def _jitter(crop: Pixels, row: np.void) -> None:
+    """Brightness, contrast, saturation and hue in the row's order."""
+    for operation in row["order"].tolist():
+        if operation == BRIGHTNESS:
+            brighten(crop, float(row["brightness"]))
+        elif operation == CONTRAST:
+            change_contrast(crop, float(row["contrast"]))
+        elif operation == SATURATION:
+            saturate(crop, float(row["saturation"]))
+        else:
+            shift_hue(crop, float(row["hue"]))
+
+
+def _luma(crop: Pixels) -> Pixels:
+    """(S, S) ITU-R 601 luma, PIL's mode L."""
+    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def brighten(crop: Pixels, factor: float) -> None:
+    """Blend with black: factor * x."""
+    cv2.convertScaleAbs(crop, crop, factor, TRUNCATE)
+
+
+def change_contrast(crop: Pixels, factor: float) -> None:
+    """Blend with the crop's mean luma m, a whole number: m + factor * (x - m)."""
+    mean = math.floor(cv2.mean(_luma(crop))[0] + 0.5)
+    cv2.addWeighted(crop, factor, crop, 0.0, mean * (1 - factor) + TRUNCATE, crop)
+
+
+def saturate(crop: Pixels, factor: float) -> None:
+    """Blend with each pixel's luma g: g + factor * (x - g)."""
+    grey = cv2.cvtColor(_luma(crop), cv2.COLOR_GRAY2RGB)
+    cv2.addWeighted(crop, factor, grey, 1 - factor, TRUNCATE, crop)
+
+
+def shift_hue(crop: Pixels, turns: float) -> None:
+    """Add to PIL's hue code, modulo 256; the shift is truncated to 1/255 turns, as in torchvision.
+
+    PIL truncates hue and saturation to codes of 0-255. OpenCV's 8-bit HSV rounds them, which is faster by a third but
+    0.45 of 255 away in the mean; so the codes are made here, from its float HSV (degrees, share, value).
+    """
+    hsv = cv2.cvtColor(crop.astype(np.float32), cv2.COLOR_RGB2HSV)
+    encode = HSV_ENCODE.copy()
+    encode[0, 3] += int(turns * 255) % 256
+    # Through int32, where the hue wraps as it should; from float to uint8 it would be undefined.
+    codes = cv2.transform(hsv, encode, hsv).astype(np.int32).astype(np.uint8)
+    cv2.transform(codes.astype(np.float32), HSV_DECODE, hsv)
+    cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, hsv), crop)
+
+
+def blur(crop: Pixels, sigma: float) -> None:
+    """PIL's GaussianBlur: three extended-box passes along rows, three along columns, each rounded to uint8."""
+    kernel = extended_box(sigma / math.sqrt(BLUR_PASSES))
+    source, target = crop, np.empty_like(crop)
+    for oriented in (kernel[None, :], kernel[:, None]):
+        for _ in range(BLUR_PASSES):
+            cv2.filter2D(source, -1, oriented, target, borderType=cv2.BORDER_REPLICATE)
+            source, target = target, source
+
+
+def extended_box(sigma: float) -> npt.NDArray[np.float32]:
+    """Box filter with fractional ends and exactly this standard deviation (Gwosdek et al., SSVM 2011): odd length."""
+    variance = sigma * sigma
+    whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
+    end = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
+    total = 2 * (whole + end) + 1
+    return np.array([end / total, *[1 / total] * (2 * whole + 1), end / total], np.float32)
+
+
+def solarize(crop: Pixels) -> None:
+    """Invert the values from 128 on: the smaller of x and 255 - x."""
+    cv2.min(crop, cv2.bitwise_not(crop), crop)

@@ -1,0 +1,33 @@
+"""Copies of this repository for tests that run its commands, and the environment for them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Output of a git command in `folder`."""
+    command = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def copy_repository(folder: Path) -> Path:
+    """Make `folder` a repository whose only commit is the working tree as it is now, ignored files left out."""
+    for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")[:-1]:
+        if os.path.lexists(ROOT / name):  # not what was deleted and is still in the index
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--no-verify", "--message", "working tree")
+    return folder
+
+
+def command_environment(folder: Path) -> dict[str, str]:
+    """Environment in which `scfs` and `snakemake` are this environment's and import the package from `folder`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}

@@ -1,0 +1,222 @@
+"""The command line: wiring of every stage, messages, exit codes; the work itself is tested with the modules that do it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from scfs import __version__, progress
+from scfs.cli import main
+from scfs.config.overrides import parse_overrides
+from scfs.errors import ScfsError
+
+STUDY: dict[str, Any] = {
+    "study": "small",
+    "data": {
+        "scenes": {
+            "source": "garment-scenes",
+            "splits": {"pretrain": {"scenes": 4}, "train": {"scenes": 24}, "val": {"scenes": 12, "part": "test"}},
+        }
+    },
+    "pretrain": {"dataset": "scenes", "backbone": "narrow_resnet18", "head": {"prototypes": 8}, "epochs": 0},
+    "runs": {"small-random": {}},
+    "evaluate": {"knn": {"kind": "knn", "dataset": "scenes", "resize": 32, "crop": 32, "k": [3], "report_k": 3}},
+    "tables": {
+        "main": {
+            "title": "A small table",
+            "columns": [{"label": "k-NN", "evaluation": "knn", "value": "top1"}],
+            "rows": [{"label": "Random weights", "runs": ["small-random"]}],
+        }
+    },
+}
+SMALL = ["--backbone", "narrow_resnet18", "--epochs", "1", "--batch", "4", "--threads", "1", "--workers", "0"]
+SMALL += ["--set", "views={global_size: 32, local_size: 32, local_number: 1}", "--set", "optimizer.warmup_epochs=0"]
+SMALL += ["--set", "head={hidden: 8, bottleneck: 8, prototypes: 8}"]
+SMALL += ["--set", "search_head={width: 8, hidden: 8, output: 8}"]
+
+Scfs = Callable[..., int]
+
+
+@pytest.fixture
+def scfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scfs:
+    """Run a command in a folder of its own, which has a small study; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("OMP_NUM_THREADS", "DVC_NO_ANALYTICS", "ITERATIVE_DO_NOT_TRACK"):  # restored after the test
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(progress, "_log_files", [])
+    monkeypatch.setattr(progress, "_prefix", "")
+    Path("params.yaml").write_text(yaml.safe_dump(STUDY))
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["scfs", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return exit_.value.code or 0  # type: ignore[return-value]
+
+    return run
+
+
+def write_images(folder: Path, number: int) -> None:
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(number):
+        Image.fromarray(generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from scfs.cli import app; app(['--help'], standalone_mode=False);"
+        "print('heavy:', sorted({'torch', 'pydantic', 'numpy', 'yaml', 'snakemake', 'dvc'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "pretrain" in said and "evaluate" in said
+    assert "heavy: []" in said
+
+
+def test_version(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scfs("--version") == 0
+    assert capsys.readouterr().out == f"scfs {__version__}\n"
+
+
+def test_every_stage_of_a_study(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scfs("prepare", "scenes") == 0
+    assert scfs("pretrain", "--run", "small-random") == 0
+    assert scfs("evaluate", "knn", "--run", "small-random", "--workers", "0") == 0
+    top1 = json.loads(Path("results/runs/small-random/knn.json").read_text())["values"]["top1"]
+    assert scfs("table", "main") == 0
+    table = json.loads(Path("results/studies/small/tables/main.json").read_text())
+    assert table["rows"][0]["cells"][0]["mean"] == top1
+    assert scfs("report") == 0
+    capsys.readouterr()
+    assert scfs("summary") == 0
+    said = capsys.readouterr().out
+    assert "A small table" in said and f"{top1:.1f}" in said and "results/studies/small/report.html" in said
+    for file in (
+        "data/scenes/manifest.parquet",
+        "checkpoints/small-random.safetensors",
+        "results/studies/small/report.html",
+    ):
+        assert Path(file).stat().st_size > 0
+
+
+def test_another_study(scfs: Scfs) -> None:
+    Path("params.yaml").rename("other.yaml")
+    assert scfs("--params", "other.yaml", "prepare", "scenes") == 0
+    assert Path("data/scenes/manifest.parquet").exists()
+
+
+def test_pretraining_on_a_folder(scfs: Scfs, tmp_path: Path) -> None:
+    Path("params.yaml").unlink()  # no study needed
+    write_images(tmp_path / "photographs", 8)
+    assert scfs("pretrain", "photographs", *SMALL, "--method", "dino", "--set", "optimizer.lr=0.3") == 0
+    record = json.loads(Path("runs/photographs/pretrain.json").read_text())
+    assert record["settings"]["method"] == "dino" and record["settings"]["optimizer"]["lr"] == 0.3
+    assert record["settings"]["batch"] == 4 and record["curve"]["step"] == [2]
+    assert Path("runs/photographs/weights.safetensors").exists()
+    before = Path("runs/photographs/weights.safetensors").read_bytes()
+    assert scfs("pretrain", "photographs", *SMALL, "--method", "dino", "--set", "optimizer.lr=0.3") == 0
+    assert Path("runs/photographs/weights.safetensors").read_bytes() == before
+
+
+def test_other_settings_do_not_mix_with_a_folders_earlier_state(
+    scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "photographs", 8)
+    assert scfs("pretrain", "photographs", "--out", "out", *SMALL) == 0
+    before = Path("out/weights.safetensors").read_bytes()
+    assert scfs("pretrain", "photographs", "--out", "out", *SMALL, "--set", "seed=1") == 1
+    assert "identity" in capsys.readouterr().err
+    assert Path("out/weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["prepare", "scene"], "params.yaml: data set 'scene': not among ['scenes']"),
+        (["pretrain", "--run", "random"], "params.yaml: run = 'random': not among ['small-random']"),
+        (["evaluate", "linear", "--run", "small-random"], "params.yaml: evaluation 'linear': not among ['knn']"),
+        (["evaluate", "knn", "--run", "random"], "params.yaml: run 'random': not among ['small-random']"),
+        (["table", "second"], "params.yaml: table 'second': not among ['main']"),
+        (["--params", "none.yaml", "report"], "none.yaml: cannot be read: No such file or directory"),
+        (["pretrain"], "pretrain: give either a FOLDER of images or --run RUN"),
+        (["pretrain", "folder", "--run", "small-random"], "pretrain: give either a FOLDER of images or --run RUN"),
+        (
+            ["pretrain", "--run", "small-random", "--epochs", "3"],
+            "pretrain --run small-random: its settings stand in params.yaml; options for a FOLDER do not apply",
+        ),
+        (["pretrain", "folder", "--set", "optimizer.lrr=1"], "pretrain: unknown key 'optimizer.lrr'"),
+        (["pretrain", "folder", "--batch", "0"], "pretrain: batch = 0: Input should be greater than or equal to 1"),
+        (["pretrain", "folder"], "folder: no such folder"),
+        (["--log", "params.yaml/x.log", "report"], "params.yaml/x.log: could not be written: "),
+    ],
+)
+def test_a_mistake_is_one_line(scfs: Scfs, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
+    assert scfs(*arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"scfs: {line}") and said.count("\n") == 1
+
+
+def test_fewer_images_than_a_batch(scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path / "photographs", 3)
+    assert scfs("pretrain", "photographs", *SMALL) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("scfs: ") and "photographs" in said and "3" in said and "4" in said
+
+
+def test_the_log_file_gets_what_the_terminal_gets(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scfs("--log", "logs/some/name.log", "table", "second") == 1
+    lines = Path("logs/some/name.log").read_text().splitlines()
+    assert lines[0].endswith("scfs --log logs/some/name.log table second")
+    assert lines[1:] == ["scfs: params.yaml: table 'second': not among ['main']"]
+    assert capsys.readouterr().err.splitlines() == [f"[name] {line}" for line in lines]
+
+
+def test_a_defect_shows_its_traceback_there_and_in_the_log(
+    scfs: Scfs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scfs.config.study.load_study", lambda path: 1 / 0)
+    assert scfs("--log", "name.log", "report") == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert "ZeroDivisionError" in Path("name.log").read_text()
+
+
+def test_an_interruption_shows_no_traceback(
+    scfs: Scfs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scfs.config.study.load_study", interrupted)
+    assert scfs("report") == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_threads_are_fixed_before_torch_is_imported(scfs: Scfs) -> None:
+    Path("params.yaml").write_text(yaml.safe_dump({**STUDY, "torch_threads": 3}))
+    code = (
+        "import os, sys, scfs.config.study as study; from scfs.cli import app; load = study.load_study\n"
+        "study.load_study = lambda path: (print('torch' in sys.modules), load(path))[1]\n"
+        "try: app(['table', 'main'], standalone_mode=False)\n"
+        "except Exception: print(os.environ['OMP_NUM_THREADS'])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "3"]
+
+
+def test_overrides_are_yaml_and_the_last_one_wins() -> None:
+    pairs = ["optimizer.lr=0.2", "optimizer.clip=0", "layers=[layer2, layer3]", "optimizer.lr=1e-1", "method=dino"]
+    expected = {"optimizer": {"lr": "1e-1", "clip": 0}, "layers": ["layer2", "layer3"], "method": "dino"}
+    assert parse_overrides(pairs) == expected
+
+
+@pytest.mark.parametrize("pair", ["optimizer.lr", "=3", "layers=[layer2"])
+def test_an_override_of_the_wrong_form_is_named(pair: str) -> None:
+    with pytest.raises(ScfsError, match="--set"):
+        parse_overrides([pair])
