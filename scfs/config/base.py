@@ -27,6 +27,12 @@ def first_problem(source: str, error: ValidationError) -> ScfsError:
         return ScfsError(f"{source}: unknown key '{key}'{more}")
     if problem["type"] == "missing":
         return ScfsError(f"{source}: key '{key}' is missing{more}")
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        tag = context["discriminator"].strip("'")
+        return ScfsError(f"{source}: {key}.{tag} = {context['tag']!r}: not among {context['expected_tags']}{more}")
+    if problem["type"] == "union_tag_not_found":
+        return ScfsError(f"{source}: key '{key}.{problem['ctx']['discriminator'].strip(chr(39))}' is missing{more}")
     if problem["type"] == "value_error":
         return ScfsError(f"{source}: {key}: {problem['msg'].removeprefix('Value error, ')}{more}")
     return ScfsError(f"{source}: {key} = {problem['input']!r}: {problem['msg']}{more}")

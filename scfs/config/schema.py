@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from scfs.config.base import NAME
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 
@@ -16,5 +17,5 @@ def params_schema() -> dict[str, Any]:
     study = definitions.pop("Study")
     settings = {"$ref": "#/$defs/Pretrain"}
     study["properties"]["pretrain"].update(settings)
-    study["properties"]["runs"]["additionalProperties"] = settings
+    study["properties"]["runs"]["patternProperties"] = {NAME: settings}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **study, "$defs": definitions}

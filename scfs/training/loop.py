@@ -98,7 +98,7 @@ class Training:
         return normalize(crops.to(self.device, non_blocking=True), self.dtype)
 
     def state(self) -> dict[str, Any]:
-        """Everything that an exact resume needs; the step is the sampler's position, and views follow from it and the seed."""
+        """Everything that an exact resume needs; the sampler's position is the step, and views follow from it."""
         return {
             "identity": self.identity,
             "step": self.step,
