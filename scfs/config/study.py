@@ -82,6 +82,8 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
+        if "pretrain" in self.evaluate:
+            raise ValueError("evaluate.pretrain: the name is taken by the record of the pre-training")
         for name, evaluation in self.evaluate.items():
             _known(f"evaluate.{name}.dataset", evaluation.dataset, self.data)
             for split in {evaluation.test, getattr(evaluation, "train", evaluation.test)}:

@@ -98,12 +98,19 @@ class Writers:
     """TensorBoard and DVCLive scalars of one run folder; rates are true of this execution only."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        # Imported here: together they cost two seconds that `epochs: 0` and the tests of the loop need not pay.
+        # Imported here: together they cost two seconds that `epochs: 0` need not pay.
         from dvclive import Live
         from torch.utils.tensorboard import SummaryWriter
 
+        class Scalars(Live):
+            """DVCLive's files alone: by itself it makes a DVC repository of the git repository that it runs in."""
+
+            def _init_dvc(self) -> None:
+                self._exp_name = None
+
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-        self._live = Live(str(folder / "dvclive"), resume=first_step > 0, report=None, save_dvc_exp=False, dvcyaml=None)
+        resumed = first_step > 0
+        self._live = Scalars(str(folder / "dvclive"), resume=resumed, report=None, save_dvc_exp=False, dvcyaml=None)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add one point to every curve."""

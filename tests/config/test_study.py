@@ -59,6 +59,8 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("runs/one/split", "all", "runs.one.split = 'all': not among ['pretrain', 'train', 'val']"),
         ("evaluate/knn/kind", "svm", "evaluate.knn.kind = 'svm': not among 'knn', 'layers'"),
         ("evaluate/knn/dataset", "cats", "evaluate.knn.dataset = 'cats': not among ['photos']"),
+        ("evaluate/pretrain", {"kind": "knn", "dataset": "photos"}, "evaluate.pretrain: the name is taken"),
+        ("evaluate/k.n", {"kind": "knn", "dataset": "photos"}, "evaluate.k.n"),
         ("evaluate/knn/report_k", 5, "report_k must be one of k [10, 20, 30]"),
         ("evaluate/knn/crop", 300, "crop must not exceed resize (256)"),
         ("data/photos/source", "web", "data.photos.source = 'web': not among 'garment-scenes', 'folder'"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,15 @@ def test_warnings(loss: float, entropy: float, expected: str | None) -> None:
 def test_too_few_images_for_a_batch(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ScfsError, match=r"24 images.*batch.*48"):
         train(changed(tiny, batch=48), noise_folder, tmp_path)
+
+
+def test_a_git_repository_around_the_run_is_left_alone(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVCLive by itself runs `dvc init` there, and fails where there is no commit yet."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path)
+    train(tiny, noise_folder, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "out"]
+    staged = subprocess.run(["git", "diff", "--cached", "--name-only"], check=True, capture_output=True, text=True)
+    assert staged.stdout == ""

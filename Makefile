@@ -1,0 +1,77 @@
+# make demo: the whole pipeline on embedded images. make test: every check. Both set up .venv by themselves.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test test-fast lint schema fingerprint locks clean
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export OMP_NUM_THREADS := 1
+# DVC reports its use to its maker unless told not to.
+export DVC_NO_ANALYTICS := 1
+PYTHON ?= python3
+
+demo: .venv/.scfs
+	@echo "demo: data, SCFS and DINO side by side, evaluations, report (up to 15 minutes on 2 cores)"
+	@snakemake --cores 2 --quiet host rules
+	@scfs summary
+
+test: lint
+	pytest
+
+# All but what needs the demo's results, or software that is not everywhere.
+test-fast: .venv/.dev
+	pytest -m "not demo and not detectron2 and not slurm and not container"
+
+lint: .venv/.dev
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	mypy
+	shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+	if [ -d docker ]; then hadolint docker/Dockerfile; fi
+
+# JSON schema of params.yaml, after a change of the configuration classes.
+schema: .venv/.scfs
+	scfs schema > .schema.tmp && mv .schema.tmp workflow/schemas/params.schema.json
+
+# What the training's float64 steps compute, after a change of behaviour and of STAGE_VERSIONS["pretrain"].
+fingerprint: .venv/.dev
+	SCFS_WRITE_FINGERPRINT=1 pytest -q tests/test_fingerprint.py
+
+# What the demo makes: data, state, results. Not .venv.
+clean:
+	rm -rf data runs checkpoints logs .snakemake results/runs results/studies
+
+# --- the environment ---------------------------------------------------------------------------------------------------
+# Hashes are checked for all that is installed. Without build isolation, since pip would fetch the builders unhashed.
+INSTALL := python -m pip install --disable-pip-version-check --no-build-isolation --no-deps
+# Of what pip says: one line for each large file, and what comes after.
+SHOW := awk '/\([0-9][0-9]+[.0-9]* MB\)/ {print "  " $$1, $$2} /^(Building|Installing)/ {print "  " substr($$0, 1, 60)} {fflush()}'
+
+.venv/.runtime: envs/build.txt envs/runtime.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "scfs needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || { echo "$(PYTHON) cannot make environments: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setting up .venv from envs/runtime.txt: about 6 GB, some minutes"
+	@$(PYTHON) -m venv .venv
+	@$(INSTALL) --quiet --require-hashes -r envs/build.txt
+	@$(INSTALL) --require-hashes -r envs/runtime.txt | $(SHOW)
+	@touch $@
+
+.venv/.scfs: .venv/.runtime pyproject.toml
+	@$(INSTALL) --quiet --editable .
+	@touch $@
+
+.venv/.dev: .venv/.scfs envs/dev.txt
+	@echo "adding the tools of envs/dev.txt to .venv"
+	@$(INSTALL) --require-hashes -r envs/dev.txt | $(SHOW)
+	@touch $@
+
+# After a change of the dependencies in pyproject.toml. LOCK_FLAGS=--upgrade takes the newest versions of everything.
+LOCK = uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(LOCK_FLAGS)
+locks: .venv/.dev
+	$(LOCK) pyproject.toml -o envs/runtime.txt
+	$(LOCK) pyproject.toml --extra dev -c envs/runtime.txt -o envs/dev.txt
+	printf 'setuptools\nwheel\n' | $(LOCK) - -c envs/runtime.txt -o envs/build.txt

@@ -1,0 +1,60 @@
+"""The whole pipeline of a study: params.yaml (the demo), or another one by --configfile config/<study>/params.yaml."""
+
+from snakemake.utils import min_version, validate
+
+min_version("9.0")
+
+if not config:
+
+    configfile: "params.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+validate(config, "workflow/schemas/params.schema.json", set_default=False)
+
+
+report: "workflow/report/workflow.rst"
+
+
+container: "docker/scfs.sif"  # used with --sdm apptainer only
+
+
+wildcard_constraints:
+    dataset=any_of(study.data),
+    run=any_of(study.runs),
+    evaluation=any_of(study.evaluate),
+    table=any_of(study.tables),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        [paths.manifest(dataset) for dataset in study.data],
+        [paths.weights(run) for run in study.runs],
+        results(["pretrain", *study.evaluate]),
+        [paths.table(study.study, table) for table in study.tables],
+        [paths.figure(study.study, figure) for figure in figures()],
+        paths.report(study.study),
+
+
+# A target for each table; the figures' rules are targets as they are (figure_curves, figure_layers, figure_attention).
+for table in study.tables:
+
+    rule:
+        name:
+            f"table_{table}"
+        input:
+            paths.table(study.study, table),
+        localrule: True

@@ -1,0 +1,236 @@
+"""The command line: one thin command per stage. Everything heavy is imported inside the commands."""
+
+import os
+import shlex
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scfs import __version__, paths
+from scfs.errors import ScfsError
+from scfs.progress import copy_log, log
+
+if TYPE_CHECKING:
+    from scfs.config.study import Study
+
+PARAMS = Path("params.yaml")
+HELP = "Semantics-Consistent Feature Search (ICCV 2023): pre-training and its evaluations, one command per stage."
+
+app = typer.Typer(
+    help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True
+)
+
+Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Name of a run in the study.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: a GPU if there is one.")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that read images.  [default: half of the idle cores]")
+]
+
+
+def main() -> None:
+    """Run the command line: exit code 1 and one line on stderr for a known problem, 130 for Ctrl-C."""
+    try:
+        app()
+    except ScfsError as error:
+        log(f"scfs: {error}")
+        sys.exit(1)
+    except Exception:  # as without this clause, but in the log file too
+        log(traceback.format_exc().rstrip())
+        sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"scfs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    params: Annotated[Path, typer.Option(metavar="FILE", help="The study.")] = PARAMS,
+    log_file: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Copy log lines to FILE.")] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    context.obj = params
+    # DVC's libraries report their use to their maker unless told not to.
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    os.environ.setdefault("ITERATIVE_DO_NOT_TRACK", "1")
+    if log_file is not None:
+        copy_log(log_file)
+        log(f"{datetime.now():%Y-%m-%d %H:%M:%S} scfs {shlex.join(sys.argv[1:])}")
+
+
+def _study(context: typer.Context) -> "Study":
+    """Load the study and fix the threads while torch is not yet imported: OpenMP reads its setting only then."""
+    from scfs.config.study import load_study
+
+    study = load_study(context.obj)
+    os.environ["OMP_NUM_THREADS"] = str(study.torch_threads)
+    return study
+
+
+def _member(context: typer.Context, what: str, name: str, known: dict[str, Any]) -> Any:
+    """Look up what a user named on the command line."""
+    if name not in known:
+        raise ScfsError(f"{context.obj}: {what} {name!r}: not among {sorted(known)}")
+    return known[name]
+
+
+@app.command()
+def prepare(context: typer.Context, dataset: str) -> None:
+    """Make a data set of the study: its images and the manifest that describes them."""
+    study = _study(context)
+    config = _member(context, "data set", dataset, study.data)
+    from scfs.data import prepare as data
+
+    data.prepare(dataset, config, paths.data_folder(dataset))
+
+
+@app.command()
+def pretrain(
+    context: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(help="Any folder of images: no study needed.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Or a run of the study.")] = None,
+    out: Annotated[Path | None, typer.Option(help="FOLDER: where to write.  [default: runs/<FOLDER's name>]")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="FOLDER: a setting, such as optimizer.lr=0.2; repeatable."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="FOLDER: scfs or dino.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="FOLDER: resnet18, resnet50, ...")] = None,
+    epochs: Annotated[int | None, typer.Option(help="FOLDER: passes over the images.")] = None,
+    batch: Annotated[int | None, typer.Option(help="FOLDER: images per step.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between two saved states.")] = 120,
+) -> None:
+    """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes."""
+    given = {"method": method, "backbone": backbone, "epochs": epochs, "batch": batch}
+    shortcuts = {key: value for key, value in given.items() if value is not None}
+    if (run is None) == (folder is None):
+        raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
+    if run is not None and (shortcuts or overrides or out or threads):
+        raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
+    options: dict[str, Any] = {"device": device, "save_every": save_every}
+    if run is not None:
+        study = _study(context)
+        options |= {"threads": study.torch_threads, "workers": _workers(workers, study.torch_threads)}
+        _pretrain_run(context, study, run, options)
+    elif folder is not None:
+        threads = threads or _cores()
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        options |= {"threads": threads, "workers": _workers(workers, threads)}
+        _pretrain_folder(folder, out or Path("runs") / folder.resolve().name, overrides or [], shortcuts, options)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _workers(wanted: int | None, threads: int) -> int:
+    """Processes that read images: half of the cores that torch's threads leave, since other jobs may run beside."""
+    return min(8, max(0, _cores() - threads) // 2) if wanted is None else wanted
+
+
+def _pretrain_run(context: typer.Context, study: "Study", run: str, options: dict[str, Any]) -> None:
+    settings = study.run(run, str(context.obj))
+    from scfs.data.manifest import open_split
+    from scfs.training import pretrain as training
+
+    images = open_split(paths.manifest(settings.dataset), settings.split)
+    weights, result = paths.weights(run), paths.result(run, "pretrain")
+    training.pretrain(run, settings, images, folder=None, weights=weights, result=result, **options)
+
+
+def _pretrain_folder(
+    folder: Path, out: Path, overrides: list[str], shortcuts: dict[str, Any], options: dict[str, Any]
+) -> None:
+    name = folder.resolve().name
+    from scfs.config.base import parse
+    from scfs.config.overrides import parse_overrides
+    from scfs.config.pretrain import Pretrain
+    from scfs.config.study import merged
+
+    values = merged({"dataset": name, **shortcuts}, parse_overrides(overrides))
+    settings: Pretrain = parse(Pretrain, values, "pretrain")
+    from scfs.data.folders import image_folder
+    from scfs.training import pretrain as training
+
+    images = image_folder(folder)
+    weights, result = out / "weights.safetensors", out / "pretrain.json"
+    training.pretrain(name, settings, images, folder=out / "state", weights=weights, result=result, **options)
+    log(f"weights: {weights}")
+
+
+@app.command()
+def evaluate(
+    context: typer.Context, evaluation: str, run: Run, device: Device = "auto", workers: Workers = None
+) -> None:
+    """Apply one evaluation of the study to a run's weights."""
+    study = _study(context)
+    protocol = _member(context, "evaluation", evaluation, study.evaluate)
+    _member(context, "run", run, study.runs)
+    from scfs.evaluation import run as stage
+
+    options: dict[str, Any] = {"threads": study.torch_threads, "device": device}
+    options["workers"] = _workers(workers, study.torch_threads)
+    stage.evaluate(protocol, paths.weights(run), run, paths.result(run, evaluation), **options)
+
+
+@app.command()
+def table(context: typer.Context, name: str) -> None:
+    """Make a table of the study from the results."""
+    study = _study(context)
+    _member(context, "table", name, study.tables)
+    from scfs.report.tables import write_table
+
+    write_table(study, name, paths.table(study.study, name))
+
+
+@app.command()
+def figure(context: typer.Context, name: Literal["curves", "layers", "attention"]) -> None:
+    """Draw a figure of the study from the results."""
+    study = _study(context)
+    from scfs.report import figures
+
+    draw = {"curves": figures.curves, "layers": figures.layers, "attention": figures.attention}[name]
+    draw(study, paths.figure(study.study, name))
+
+
+@app.command()
+def report(context: typer.Context) -> None:
+    """Write the study's report: one HTML file that needs no other."""
+    study = _study(context)
+    from scfs.report.page import write_report
+
+    write_report(study, paths.report(study.study))
+
+
+@app.command()
+def summary(context: typer.Context) -> None:
+    """Print the study's tables and where its report is."""
+    study = _study(context)
+    from scfs.report.page import print_summary
+
+    typer.echo(print_summary(study))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of params.yaml."""
+    import json
+
+    from scfs.config.schema import params_schema
+
+    typer.echo(json.dumps(params_schema(), indent=2))
+
+
+if __name__ == "__main__":
+    main()

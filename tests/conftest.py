@@ -1,0 +1,52 @@
+"""What all tests share: the finished demo study, and the time that each marker took."""
+
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from repository import command_environment, copy_repository
+
+SLOW_MARKERS = ("demo", "detectron2", "slurm", "container")
+
+seconds: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A clean repository in which the study `demo` has run, as `make demo` runs it.
+
+    With SCFS_DEMO_DIR it stays in that folder, and a later session takes it from there with what it needs again.
+    """
+    kept = os.environ.get("SCFS_DEMO_DIR")
+    folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("demo")
+    if not (folder / "Snakefile").exists():
+        copy_repository(folder)
+    terminal = request.config.pluginmanager.getplugin("capturemanager")
+    with terminal.global_and_fixture_disabled():  # minutes: progress has to be seen
+        print("\nrunning the demo study", flush=True)
+        command = ["snakemake", "--cores", "2", "--quiet", "host", "rules"]
+        subprocess.run(command, cwd=folder, env=command_environment(folder), check=True)
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use the finished demo carry its marker."""
+    for item in items:
+        if "demo" in getattr(item, "fixturenames", ()):
+            item.add_marker("demo")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up the time of setup, call and teardown."""
+    marker = next((marker for marker in SLOW_MARKERS if marker in report.keywords), "unmarked")
+    seconds[marker] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the time went."""
+    if not seconds:
+        return
+    times = ", ".join(f"{marker} {spent:.0f} s" for marker, spent in seconds.most_common())
+    terminalreporter.write_line(f"time by marker: {times}")

@@ -1,0 +1,322 @@
+"""The workflow: what is made from what, what makes a stage stale, interruption, messages. `scfs` is a stand-in here."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from repository import ROOT, command_environment, copy_repository, git
+
+from scfs import paths
+from scfs.config import identity
+from scfs.config.schema import params_schema
+from scfs.config.study import Study, load_study
+
+HERE = Path(__file__).parent
+ORDER = ["input", "output", "log", "benchmark", "threads", "resources", "params", "shell"]
+EVALUATIONS = {"knn", "layers", "attention", "linear-cached", "linear"}
+RUNS = {"demo-scfs", "demo-dino", "demo-random"}
+REPORT = {"table main", "figure curves", "figure layers", "figure attention", "report"}
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return load_study(ROOT / "params.yaml")
+
+
+def job_graph(*config_files: str) -> list[dict[str, Any]]:
+    command = [sys.executable, str(HERE / "job_graph.py"), *config_files]
+    run = subprocess.run(command, cwd=ROOT, env=command_environment(ROOT), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    jobs: list[dict[str, Any]] = json.loads(run.stdout)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def jobs() -> list[dict[str, Any]]:
+    return job_graph()
+
+
+# --- the graph ---
+
+
+def test_the_snakefile_only_lists() -> None:
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 80
+
+
+def test_directives_stand_in_one_order() -> None:
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for rule in re.split(r"^(?:use )?rule\b.*:$", file.read_text(), flags=re.MULTILINE)[1:]:
+            found = [d for d in re.findall(r"^    (\w+):", rule, flags=re.MULTILINE) if d in ORDER]
+            assert found and found == sorted(found, key=ORDER.index), f"{file.name}: {found}"
+
+
+def test_there_is_a_job_for_each_stage_of_the_study(jobs: list[dict[str, Any]], study: Study) -> None:
+    stages = [shlex.split(job["command"])[5:] for job in jobs if job["rule"] != "all"]
+    expected = [["prepare", dataset] for dataset in study.data]
+    expected += [["pretrain", "--run", run] for run in study.runs]
+    expected += [["evaluate", name, "--run", run] for run in study.runs for name in study.evaluate]
+    expected += [["table", name] for name in study.tables]
+    expected += [["figure", "curves"], ["figure", "layers"], ["figure", "attention"], ["report"]]
+    assert sorted(stages) == sorted(expected)
+
+
+def test_all_asks_for_an_output_of_every_job_and_each_has_a_log(jobs: list[dict[str, Any]]) -> None:
+    wanted = set(next(job for job in jobs if job["rule"] == "all")["input"])
+    for job in jobs:
+        assert job["rule"] == "all" or (wanted & set(job["output"]) and job["log"]), job["rule"]
+
+
+def test_each_job_has_its_identity_as_only_parameter(jobs: list[dict[str, Any]], study: Study) -> None:
+    of_stage: dict[str, Callable[[str], str]] = {
+        "prepare": lambda name: identity.prepare_identity(study, name),
+        "pretrain": lambda name: identity.pretrain_identity(study, name),
+        "evaluate": lambda name: identity.evaluate_identity(study, name),
+    }
+    for job in (job for job in jobs if job["rule"] != "all"):
+        stage, *rest = shlex.split(job["command"])[5:]
+        name = rest[-1] if stage == "pretrain" else "".join(rest[:1])
+        expected = of_stage[stage](name) if stage in of_stage else identity.report_identity(study)
+        assert job["params"] == {"identity": expected}, job["rule"]
+
+
+def test_commands_read_the_file_that_snakemake_reads(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text((ROOT / "params.yaml").read_text().replace("torch_threads: 1", "torch_threads: 2"))
+    for job in (job for job in job_graph(str(other)) if job["command"]):
+        assert (ROOT / shlex.split(job["command"])[2]).resolve() == other.resolve()
+        assert job["threads"] == (2 if job["rule"].startswith(("pretrain", "evaluate")) else 1)
+
+
+def test_pretraining_depends_on_its_data_alone(jobs: list[dict[str, Any]]) -> None:
+    for job in (job for job in jobs if job["rule"] == "pretrain"):
+        assert job["input"] == [str(paths.manifest("garments"))]
+
+
+def imported_modules(module: str) -> set[str]:
+    """Modules of scfs.evaluation that one of them is made of, itself included."""
+    found, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        for node in ast.walk(ast.parse((ROOT / "scfs" / "evaluation" / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scfs.evaluation."):
+                waiting += {str(node.module).split(".")[2]} - found
+    return found
+
+
+def test_an_evaluation_depends_on_its_modules(jobs: list[dict[str, Any]], study: Study) -> None:
+    for job in (job for job in jobs if job["rule"].startswith("evaluate")):
+        kind = study.evaluate[job["wildcards"]["evaluation"]].kind
+        listed = {Path(path).stem for path in job["input"] if path.endswith(".py")}
+        assert listed == imported_modules(kind) | {"run"}, kind
+
+
+def test_a_study_without_tables_and_maps_has_a_graph(tmp_path: Path) -> None:
+    small = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small["tables"], small["evaluate"] = {}, {"knn": small["evaluate"]["knn"]}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    rules = {job["rule"] for job in job_graph(str(tmp_path / "small.yaml"))}
+    assert rules == {"all", "prepare", "pretrain", "evaluate", "figure_curves", "report"}
+
+
+# --- the schema ---
+
+
+def test_the_schema_in_the_repository_is_current() -> None:
+    written = json.loads((ROOT / "workflow" / "schemas" / "params.schema.json").read_text())
+    assert written == params_schema(), "run make schema"
+
+
+def test_the_schema_accepts_the_demo_and_no_unknown_key() -> None:
+    demo = yaml.safe_load((ROOT / "params.yaml").read_text())
+    jsonschema.Draft202012Validator.check_schema(params_schema())
+    jsonschema.validate(demo, params_schema())
+    for place in (
+        demo,
+        demo["pretrain"],
+        demo["pretrain"]["views"],
+        demo["runs"]["demo-scfs"],
+        demo["evaluate"]["knn"],
+    ):
+        place["colour"] = 1
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(demo, params_schema())
+        del place["colour"]
+
+
+# --- running it ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_repository(tmp_path_factory.mktemp("finished"))
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished workflow."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def stand_in_environment(folder: Path) -> dict[str, str]:
+    programs = folder / ".git" / "stand-in"  # where git status does not look
+    programs.mkdir(exist_ok=True)
+    program = programs / "scfs"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(HERE / "stand_in.py"))} "$@"\n')
+    program.chmod(0o755)
+    environment = command_environment(folder)
+    return {**environment, "PATH": f"{programs}{os.pathsep}{environment['PATH']}"}
+
+
+def snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
+    command = ["snakemake", *arguments]
+    run = subprocess.run(command, cwd=folder, env=stand_in_environment(folder), capture_output=True, text=True)
+    assert (run.returncode != 0) == fails, run.stderr
+    return run.stdout + run.stderr
+
+
+def planned(folder: Path) -> set[str]:
+    """Stages that would run again, such as "prepare garments"."""
+    commands = re.findall(r"Shell command: scfs (.*)", snakemake(folder, "--dry-run", "--printshellcmds"))
+    return {" ".join(shlex.split(command)[4:]) for command in commands}
+
+
+def evaluated(evaluations: set[str], runs: set[str]) -> set[str]:
+    return {f"evaluate {evaluation} --run {run}" for evaluation in evaluations for run in runs}
+
+
+def test_bare_snakemake_runs_everything_once(finished: Path) -> None:
+    every = {"prepare garments"} | {f"pretrain --run {run}" for run in RUNS} | evaluated(EVALUATIONS, RUNS) | REPORT
+    assert sorted((finished / "logs" / "calls.txt").read_text().splitlines()) == sorted(every)
+
+
+def test_a_second_run_has_nothing_to_do(folder: Path) -> None:
+    assert "Nothing to be done" in snakemake(folder)
+
+
+def test_git_sees_nothing_of_it(folder: Path) -> None:
+    assert git(folder, "status", "--porcelain") == ""
+
+
+def test_each_table_and_figure_is_a_target(folder: Path) -> None:
+    targets = ["table_main", "figure_curves", "figure_layers", "figure_attention"]
+    assert "Nothing to be done" in snakemake(folder, *targets)
+
+
+def test_another_setting_repeats_that_run(folder: Path) -> None:
+    replace(folder / "params.yaml", "demo-dino: {method: dino}", "demo-dino: {method: dino, seed: 1}")
+    assert planned(folder) == {"pretrain --run demo-dino"} | evaluated(EVALUATIONS, {"demo-dino"}) | REPORT
+
+
+def test_a_default_written_out_repeats_no_training(folder: Path) -> None:
+    replace(folder / "params.yaml", "demo-dino: {method: dino}", "demo-dino: {method: dino, seed: 0}")
+    assert planned(folder) == REPORT
+
+
+def test_another_protocol_repeats_that_evaluation(folder: Path) -> None:
+    replace(folder / "params.yaml", "knn: {kind: knn,", "knn: {kind: knn, temperature: 0.1,")
+    assert planned(folder) == evaluated({"knn"}, RUNS) | REPORT
+
+
+def test_swapped_settings_are_seen(folder: Path) -> None:
+    replace(folder / "params.yaml", "width: 64 ", "width: 256 ")
+    replace(folder / "params.yaml", "hidden: 256 ", "hidden: 64 ")
+    assert {f"pretrain --run {run}" for run in RUNS} <= planned(folder)
+
+
+def test_code_of_the_training_makes_nothing_stale(folder: Path) -> None:
+    for module in ("training/pretrain.py", "training/loop.py", "losses.py", "model/scfs.py"):
+        replace(folder / "scfs" / module, '"""\n', '"""\n# changed\n')
+    assert "Nothing to be done" in snakemake(folder)
+
+
+def test_code_of_an_evaluation_makes_it_stale(folder: Path) -> None:
+    replace(folder / "scfs" / "evaluation" / "knn.py", '"""\n', '"""\n# changed\n')
+    # The figures of other results are as they were.
+    assert planned(folder) == evaluated({"knn", "layers"}, RUNS) | {"table main", "figure layers", "report"}
+
+
+def test_a_lost_result_is_made_again(folder: Path) -> None:
+    (folder / paths.result("demo-scfs", "knn")).unlink()
+    assert planned(folder) == evaluated({"knn"}, {"demo-scfs"}) | {"table main", "report"}
+
+
+def test_snakemakes_own_report(folder: Path, tmp_path: Path) -> None:
+    snakemake(folder, "--report", str(tmp_path / "report.html"))
+    html = (tmp_path / "report.html").read_text()
+    for text in ("Measured values", "Training curves of every run", "k-NN accuracy on", "Search attention (Eq. 6)"):
+        assert text in html
+
+
+# --- interruption ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_is_left_time_to_save_and_repeated(folder: Path, number: signal.Signals) -> None:
+    (folder / paths.weights("demo-scfs")).unlink()
+    environment = {**stand_in_environment(folder), "STAND_IN_SLOW": "1"}
+    # A session of its own, as a terminal's: Ctrl-C goes to Snakemake and to its jobs.
+    with subprocess.Popen(
+        ["snakemake"], cwd=folder, env=environment, stderr=subprocess.PIPE, start_new_session=True
+    ) as run:
+        state = folder / "runs" / "demo-scfs"
+        deadline = time.monotonic() + 60
+        while not (state / "started").exists() and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(run.pid, number)
+        assert run.wait(60) != 0
+    assert (state / "saved").exists()
+    assert not (folder / paths.weights("demo-scfs")).exists()
+    snakemake(folder)  # no lock, no incomplete files in its way
+    assert (folder / paths.weights("demo-scfs")).exists()
+    assert (state / "saved").exists(), "the state to resume from was deleted"
+
+
+# --- messages ---
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("lr: 0.8", "lrr: 0.8", "params.yaml: runs.demo-scfs: unknown key 'optimizer.lrr'"),
+        (
+            "method: dino}",
+            "method: moco}",
+            "params.yaml: runs.demo-dino: method = 'moco': Input should be 'scfs' or 'dino'",
+        ),
+        ("runs: [demo-dino]", "runs: [demo-dyno]", "tables.main: run = 'demo-dyno': not among"),
+        ("study: demo", "study: [demo", "Config file is not valid JSON or YAML"),  # Snakemake reads it first
+    ],
+)
+def test_a_mistake_in_the_study_is_one_line(folder: Path, old: str, new: str, line: str) -> None:
+    replace(folder / "params.yaml", old, new)
+    said = snakemake(folder, fails=True)
+    assert sum(line in text for text in said.splitlines()) == 1
+    assert "Traceback" not in said
+
+
+def test_settings_that_the_commands_would_not_see_are_refused(folder: Path) -> None:
+    said = snakemake(folder, "--config", "torch_threads=2", fails=True)
+    assert "params.yaml: the commands read this file alone" in said
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text, f"{old!r} is no longer in {file.name}"
+    file.write_text(text.replace(old, new, 1))

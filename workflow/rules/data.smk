@@ -1,0 +1,19 @@
+# Data sets: images and the manifest that describes them.
+
+
+rule prepare:
+    input:
+        lambda wildcards: source_folders(wildcards.dataset),
+    output:
+        paths.manifest("{dataset}"),
+    log:
+        "logs/prepare/{dataset}.log",
+    benchmark:
+        "logs/prepare/{dataset}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        identity=lambda wildcards: identity.prepare_identity(study, wildcards.dataset),
+    shell:
+        command("prepare {wildcards.dataset:q}")
