@@ -26,9 +26,7 @@ app = typer.Typer(
 
 Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Name of a run in the study.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: a GPU if there is one.")]
-Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that read images.  [default: half of the idle cores]")
-]
+Workers = Annotated[int | None, typer.Option(min=0, help="Image readers.  [default: half of the spare cores]")]
 
 
 def main() -> None:
