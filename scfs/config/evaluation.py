@@ -1,4 +1,4 @@
-"""Protocols of the evaluations. Defaults are the paper's (authors' code and README; see docs/protocols.md)."""
+"""Protocols of the evaluations. Defaults are the paper's, from the authors' code and README."""
 
 from typing import Annotated, Literal, Self
 
