@@ -107,7 +107,9 @@ def pretrain(
     threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
     device: Device = "auto",
     workers: Workers = None,
-    save_every: Annotated[float, typer.Option(min=0, help="Seconds between two saved states.")] = 120,
+    save_every: Annotated[
+        float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")
+    ] = 120,
 ) -> None:
     """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes."""
     given = {"method": method, "backbone": backbone, "epochs": epochs, "batch": batch}

@@ -15,7 +15,7 @@ from torch import Tensor
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.model.scfs import SCFS
-from scfs.progress import track
+from scfs.progress import log, track
 from scfs.training.checkpoint import Checkpoints
 from scfs.training.monitor import Monitor, Rates, Writers
 from scfs.training.optimizer import build_optimizer, clip_each
@@ -168,6 +168,8 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
     first, total = training.step, training.schedules.total
     if first == total:
         return {}
+    if first:
+        log(f"resuming at step {first} of {total}")
     writers, rates, overall = Writers(folder, first), Rates(data.batch), Rates(data.batch)
     stream = track(batches(data, first, workers), "pretrain", unit="step", total=total - first)
     saved = asked = time.monotonic()

@@ -1,0 +1,90 @@
+"""Real trainings under Snakemake: side by side or one by one, and killed, they give the same weights."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from repository import command_environment, copy_repository
+
+from scfs import paths
+
+RUNS = ("small-scfs", "small-dino")
+STUDY = {
+    "study": "small",
+    "data": {"scenes": {"source": "garment-scenes", "splits": {"pretrain": {"scenes": 48}}}},
+    "pretrain": {
+        "dataset": "scenes",
+        "backbone": "narrow_resnet18",
+        "epochs": 12,
+        "batch": 8,
+        "views": {"global_size": 48, "local_size": 24, "local_number": 2},
+        "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16, "batch_norm": True},
+        "search_head": {"width": 8, "hidden": 16, "output": 8},
+        "optimizer": {"warmup_epochs": 1},
+    },
+    "runs": {"small-scfs": {"method": "scfs"}, "small-dino": {"method": "dino"}},
+}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Repository with the small study and its data."""
+    folder = copy_repository(tmp_path_factory.mktemp("template") / "repository")
+    (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
+    return folder
+
+
+def start(folder: Path, cores: int, *targets: Path, save_every: int = 600) -> subprocess.Popen[str]:
+    command = ["snakemake", "--cores", str(cores), *map(str, targets)]
+    environment = command_environment(folder) | {"SCFS_SAVE_EVERY": str(save_every)}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def finish(folder: Path, cores: int) -> dict[str, bytes]:
+    process = start(folder, cores, *map(paths.weights, RUNS))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return {run: (folder / paths.weights(run)).read_bytes() for run in RUNS}
+
+
+@pytest.fixture(scope="module")
+def one_by_one(template: Path) -> dict[str, bytes]:
+    return finish(template, cores=1)
+
+
+def fresh(template: Path, folder: Path) -> Path:
+    copy_repository(folder)
+    (folder / "params.yaml").write_bytes((template / "params.yaml").read_bytes())
+    return folder
+
+
+def test_side_by_side_gives_the_weights_of_one_by_one(
+    template: Path, one_by_one: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert finish(fresh(template, tmp_path), cores=2) == one_by_one
+    assert one_by_one["small-scfs"] != one_by_one["small-dino"]
+
+
+def test_killed_with_snakemake_and_started_again(template: Path, one_by_one: dict[str, bytes], tmp_path: Path) -> None:
+    """SIGKILL for Snakemake and all its jobs in the middle of a training: the next start resumes it, not from the start."""
+    folder = fresh(template, tmp_path)
+    process = start(folder, 2, *map(paths.weights, RUNS), save_every=0)
+    log = folder / "logs" / "pretrain" / "small-scfs.log"
+    deadline = time.monotonic() + 120
+    while "epoch 2:" not in (log.read_text() if log.exists() else "") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / paths.weights("small-scfs")).exists()
+    subprocess.run(
+        ["snakemake", "--unlock"], cwd=folder, env=command_environment(folder), check=True, capture_output=True
+    )
+    assert finish(folder, cores=2) == one_by_one
+    assert re.search(r"resuming at step \d+ of 72", log.read_text())
