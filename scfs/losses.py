@@ -1,12 +1,38 @@
-"""Losses of the paper (Eq. 1-4, 9-11) in the form of the authors' code: means over pairs, crops and images.
+"""Losses of the paper (Eq. 1-4, 9-11).
 
-Shapes: B images, V = 2 + N crops, K prototypes, D outputs of a search head. Crops are crop-major: all images of the
-first crop, then of the second. Temperatures: tau = student's, tau' = teacher's.
+Shapes: B images, N local crops, G searched views, K prototypes, D outputs of a search head. Crops are crop-major: all
+images of the first crop, then of the second. Temperatures: tau = student's, tau' = teacher's.
+
+The equations sum over pairs and crops; the authors' code takes means. `reduction` chooses. Images are always averaged.
 """
+
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How the terms of Eq. 11 are put together where paper and authors' code differ."""
+
+    searched_views: int
+    """Global crops that are searched: the first, or both (g = 1, 2 in Eq. 9)."""
+    reduction: Reduction
+    """Over pairs and crops."""
+    layer_weights: tuple[float, float]
+    """Weights of a layer's global and search term."""
+
+
+PRESETS = {
+    "official": Preset(searched_views=1, reduction="mean", layer_weights=(0.5, 0.5)),
+    "paper": Preset(searched_views=2, reduction="sum", layer_weights=(0.0, 1.0)),
+}
+"""official: the authors' code, which the reported numbers most likely used. paper: the equations read literally."""
 
 
 def _precise(x: Tensor) -> Tensor:
@@ -14,63 +40,102 @@ def _precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def log_probabilities(student_outputs: Tensor, temperature: float) -> Tensor:
+    """Log P of Eq. 1, (n, K)."""
+    return F.log_softmax(_precise(student_outputs) / temperature, dim=-1)
+
+
 def teacher_probabilities(outputs: Tensor, center: Tensor, temperature: float) -> Tensor:
     """P' of Eq. 1 with DINO's centring: softmax((outputs - center) / tau'), (n, K)."""
     return F.softmax((_precise(outputs) - center) / temperature, dim=-1)
 
 
-def data_loss(student_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Contrast between data augmentations, L_d = L_g + L_l (Eq. 2-4): each target with every *other* crop.
+def global_loss(student_outputs: Tensor, targets: Tensor, temperature: float, reduction: Reduction) -> Tensor:
+    """L_g (Eq. 2): each of the two global crops against the teacher's probabilities of the other one.
 
     Args:
-        student_logits: (V*B, K), the two global crops first.
-        targets: the teacher's probabilities of the two global crops, (2*B, K).
+        student_outputs: (2*B, K).
+        targets: the teacher's probabilities, (2*B, K).
         temperature: tau.
+        reduction: over the two pairs.
+    """
+    other_view = targets.roll(len(targets) // 2, dims=0)
+    total = -(log_probabilities(student_outputs, temperature) * other_view).sum(-1).mean()
+    return total if reduction == "mean" else 2 * total
 
-    Returns:
-        Scalar: mean of the cross-entropies of the 2*(V-1) pairs and the B images.
+
+def local_loss(student_outputs: Tensor, targets: Tensor, temperature: float, reduction: Reduction) -> Tensor:
+    """L_l (Eq. 3): each local crop against the teacher's probabilities of both global crops.
+
+    Args:
+        student_outputs: (N*B, K).
+        targets: the teacher's probabilities, (2*B, K).
+        temperature: tau.
+        reduction: over the 2*N pairs.
     """
     first, second = targets.chunk(2)
-    B = len(first)
-    log_p = F.log_softmax(_precise(student_logits) / temperature, dim=-1)
-    total = (log_p[:B] * second).sum() + (log_p[B : 2 * B] * first).sum()
-    locals_ = log_p[2 * B :].view(-1, B, log_p.shape[-1])
-    if len(locals_):
-        total = total + (locals_.sum(0) * (first + second)).sum()  # both targets at once
-    return -total / (2 * (1 + len(locals_)) * B)
+    log_p = log_probabilities(student_outputs, temperature).view(-1, *first.shape)  # N, B, K
+    total = -(log_p.sum(0) * (first + second)).sum(-1).mean()  # both targets at once
+    return total if reduction == "sum" else total / (2 * len(log_p))
 
 
-def layer_global_loss(student_outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """A layer's two global crops against each other, as L_g in Eq. 2: (2*B, D) and (2*B, D) -> scalar."""
-    return data_loss(student_outputs, targets, temperature)
+def data_loss(
+    student_global: Tensor,
+    student_local: Tensor | None,
+    targets: Tensor,
+    temperature: float,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Contrast between data augmentations, L_d = L_g + L_l (Eq. 4).
+
+    Args:
+        student_global: (2*B, K).
+        student_local: (N*B, K); None for N = 0.
+        targets: the teacher's probabilities of the two global crops, (2*B, K).
+        temperature: tau.
+        reduction: over the 2 + 2*N pairs.
+    """
+    total = global_loss(student_global, targets, temperature, "sum")
+    pairs = 2
+    if student_local is not None:
+        total = total + local_loss(student_local, targets, temperature, "sum")
+        pairs += 4 * len(student_local) // len(targets)
+    return total if reduction == "sum" else total / pairs
 
 
 def search_loss(
-    student_outputs: Tensor, searched_outputs: Tensor, temperature: float, teacher_temperature: float
+    student_outputs: Tensor,
+    searched_outputs: Tensor,
+    temperature: float,
+    teacher_temperature: float,
+    reduction: Reduction = "mean",
+    counted: Tensor | None = None,
 ) -> Tensor:
-    """Contrast between data and feature augmentations of one layer (Eq. 9), over one searched view.
+    """Contrast between data and feature augmentations of one layer (Eq. 9).
 
     Args:
-        student_outputs: head outputs of the local crops, (N*B, D).
-        searched_outputs: the teacher head's outputs of the searched features, (N*B, D); they are not centred.
+        student_outputs: head outputs of the N crops that searched, (N, B, D).
+        searched_outputs: the teacher head's outputs of what they found in G views, (N, G, B, D); they are not centred.
         temperature: tau.
         teacher_temperature: tau'.
-
-    Returns:
-        Scalar: mean cross-entropy over crops and images.
+        reduction: over crops and searched views.
+        counted: (N, G, B) bool; the others are left out. None: all.
     """
     targets = F.softmax(_precise(searched_outputs) / teacher_temperature, dim=-1)
-    return -(targets * F.log_softmax(_precise(student_outputs) / temperature, dim=-1)).sum(-1).mean()
+    cross_entropy = -(targets * log_probabilities(student_outputs, temperature)[:, None]).sum(-1)  # N, G, B
+    counted = torch.ones_like(cross_entropy) if counted is None else counted.to(cross_entropy.dtype)
+    total = (cross_entropy * counted).sum()
+    return total / (counted.sum().clamp_min(1) if reduction == "mean" else cross_entropy.shape[-1])
 
 
-def layer_loss(global_term: Tensor, search_term: Tensor) -> Tensor:
-    """Both terms of a layer as the authors' code weighs them."""
-    return 0.5 * (global_term + search_term)
+def batch_mean(teacher_outputs: Tensor) -> Tensor:
+    """Mean of the teacher's outputs of the global crops, (2*B, K) -> (1, K), without gradient."""
+    return _precise(teacher_outputs.detach()).mean(0, keepdim=True)
 
 
-def updated_center(center: Tensor, teacher_outputs: Tensor, momentum: float) -> Tensor:
-    """Moving average of the batch mean of the teacher's outputs of the global crops (Caron et al., Eq. 4)."""
-    return center * momentum + _precise(teacher_outputs).mean(0, keepdim=True) * (1 - momentum)
+def updated_center(center: Tensor, mean: Tensor, momentum: float) -> Tensor:
+    """Moving average of the batch means of the teacher's outputs, (1, K) each (Caron et al., Eq. 4)."""
+    return center * momentum + mean * (1 - momentum)
 
 
 def entropy(probabilities: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Pretrain
+from scfs.losses import PRESETS, Preset
 from scfs.training.loop import Training
 from scfs.views.loader import Batch
 from scfs.views.table import augmentation_table
@@ -77,6 +78,7 @@ def test_behaviour_is_that_of_the_version() -> None:
 
 def test_a_changed_behaviour_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     before = steps("scfs")
-    monkeypatch.setattr("scfs.model.scfs.layer_loss", lambda a, b: 0.5 * a + 0.4999 * b)
+    changed = Preset(searched_views=1, reduction="mean", layer_weights=(0.5, 0.4999))
+    monkeypatch.setitem(PRESETS, "official", changed)
     after = steps("scfs")
     assert after["loss"] != pytest.approx(before["loss"], rel=1e-9)

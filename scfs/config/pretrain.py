@@ -98,8 +98,10 @@ class Loss(Config):
 
 
 class Optimizer(Config):
-    """SGD with momentum and its schedules, all per step [script]."""
+    """Optimiser and its schedules, all per step. Defaults are SGD's for ResNet-50 [script]."""
 
+    name: Literal["sgd", "lars", "adamw"] = "sgd"
+    """Kind of optimiser; `momentum` is SGD's and LARS's."""
     lr: NonNegative = 0.1
     """Learning rate per 256 images of a batch; the rate used is lr * batch / 256."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 10
@@ -107,9 +109,11 @@ class Optimizer(Config):
     min_lr: NonNegative = 0.0048
     """Rate at the end of the cosine, absolute."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """SGD's momentum."""
+    """Momentum of SGD and LARS."""
     weight_decay: NonNegative = 1e-4
-    """Constant, on matrices and kernels only (no bias, no norm)."""
+    """At the start, on matrices and kernels only (no bias, no norm)."""
+    weight_decay_end: NonNegative | None = None
+    """At the end, by cosine; none: constant."""
     clip: NonNegative = 3.0
     """Largest gradient norm of each parameter on its own; 0 switches clipping off [code]."""
     freeze_last_layer: Annotated[int, Field(ge=0)] = 1
@@ -125,8 +129,12 @@ class Pretrain(Config):
     """Name of the data set, a key of the study's `data`."""
     split: str = "pretrain"
     """Split to train on; its labels are not used."""
-    method: Literal["scfs", "dino"] = "scfs"
-    """scfs: multi-crop data loss and feature search on every layer of `layers`; dino: the data loss alone (Eq. 4)."""
+    method: Literal["scfs", "dino", "dino_ml", "roi_crop"] = "scfs"
+    """Row of Table 7. dino: the data loss alone (Eq. 4). scfs: and feature search on every layer of `layers`; without
+    local crops each global crop searches the other one. dino_ml: and the layers contrasted directly, without a search.
+    roi_crop: as scfs, with the features at the local crop's place instead of the searched ones."""
+    preset: Literal["official", "paper"] = "official"
+    """Where paper and authors' code differ: the code, or Eq. 2, 3 and 9-11 read literally."""
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18"] = "resnet50"
     """ResNet in torchvision's names; narrow_resnet18 has half of ResNet-18's channels."""
     layers: tuple[Layer, ...] = ("layer2", "layer3", "layer4")
@@ -135,10 +143,12 @@ class Pretrain(Config):
     """Passes over the split; 0 writes the random initial weights."""
     batch: Positive = 256
     """Images per optimiser step, over all processes."""
+    accumulate: Positive = 1
+    """Parts that a batch is computed in, one after the other, to save memory; BatchNorm sees the parts."""
     seed: int = 0
     """Seed of weights, order and augmentation."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward pass; auto: bf16 where the hardware is fast at it."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; auto: bf16 where the hardware is fast at it; fp16 scales the loss."""
     views: Views = Views()
     """Crops and augmentation."""
     head: ProjectionHead = ProjectionHead()
@@ -152,10 +162,12 @@ class Pretrain(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.method == "scfs" and not self.layers:
-            raise ValueError("layers must name at least one layer for method scfs")
-        if self.method == "scfs" and self.views.local_number < 1:
-            raise ValueError("views.local_number must be at least 1 for method scfs")
+        if self.method != "dino" and not self.layers:
+            raise ValueError(f"layers must name at least one layer for method {self.method}")
+        if self.method == "roi_crop" and self.views.local_number < 1:
+            raise ValueError("views.local_number must be at least 1 for method roi_crop")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate must divide batch ({self.batch})")
         if len(set(self.layers)) != len(self.layers):
             raise ValueError("layers must not repeat")
         if self.epochs and self.optimizer.warmup_epochs > self.epochs:

@@ -8,19 +8,24 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import Pretrain
 from scfs.losses import (
+    PRESETS,
+    batch_mean,
     data_loss,
     entropy,
-    layer_global_loss,
-    layer_loss,
+    global_loss,
+    local_loss,
     search_loss,
     teacher_probabilities,
     updated_center,
 )
 from scfs.model.heads import ProjectionHead, SearchHead
+from scfs.model.regions import local_boxes, region_features
 from scfs.model.resnet import Backbone, pooled
-from scfs.model.search import attention_map, search_query, searched_features
+from scfs.model.search import search, search_query
 
 Maps = dict[str, Tensor]
+Boxes = tuple[Tensor, Tensor]
+"""From `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
 
 
 class Encoder(nn.Module):
@@ -30,7 +35,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = ProjectionHead(channels["layer4"], settings.head)
-        self.layers = settings.layers if settings.method == "scfs" else ()
+        self.layers = () if settings.method == "dino" else settings.layers
         for layer in self.layers:
             setattr(self, f"{layer}_head", SearchHead(channels[layer], settings.search_head))
 
@@ -40,14 +45,15 @@ class Encoder(nn.Module):
 
 
 class SCFS(nn.Module):
-    """The whole method. Calling it with a batch gives every loss term and moves the centres on."""
+    """The whole method. Calling it with a batch gives every loss term; `move_centers` ends an optimiser step."""
 
     def __init__(self, student: Encoder, settings: Pretrain) -> None:
         super().__init__()
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False)
-        self.settings = settings.loss
+        self.settings, self.method, self.preset = settings.loss, settings.method, PRESETS[settings.preset]
         self.layers = student.layers
+        self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
         for layer in self.layers:
             self.register_buffer(f"{layer}_center", torch.zeros(1, settings.search_head.output))
@@ -62,7 +68,11 @@ class SCFS(nn.Module):
             return cls(Encoder(backbone, backbone.channels, settings), settings)
 
     def forward(
-        self, global_crops: Tensor, local_crops: Tensor | None, teacher_temperature: float
+        self,
+        global_crops: Tensor,
+        local_crops: Tensor | None,
+        teacher_temperature: float,
+        placement: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses of a batch.
 
@@ -70,6 +80,7 @@ class SCFS(nn.Module):
             global_crops: (2*B, 3, S, S), crop-major.
             local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
             teacher_temperature: tau' of this epoch.
+            placement: where the crops lie in their images, (2 + N, B, 5); the method roi_crop needs it.
 
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
@@ -79,22 +90,39 @@ class SCFS(nn.Module):
         student_local = None if local_crops is None else self.student.backbone(local_crops)
         with torch.no_grad():
             teacher_global = self.teacher.backbone(global_crops)
-        return self.losses(student_global, student_local, teacher_global, teacher_temperature)
+        boxes = None
+        if self.method == "roi_crop" and placement is not None:
+            boxes = local_boxes(placement, self.preset.searched_views, global_crops.shape[-1])
+        return self.losses(student_global, student_local, teacher_global, teacher_temperature, boxes)
 
     def losses(
-        self, student_global: Maps, student_local: Maps | None, teacher_global: Maps, teacher_temperature: float
+        self,
+        student_global: Maps,
+        student_local: Maps | None,
+        teacher_global: Maps,
+        teacher_temperature: float,
+        boxes: Boxes | None = None,
     ) -> dict[str, Tensor]:
         """Losses from layer maps; see `forward`. Maps are (2*B | N*B | 2*B, C_i, H_i, W_i)."""
         terms = self._data_terms(student_global, student_local, teacher_global, teacher_temperature)
         total = terms["loss_data"]
-        if student_local is not None:
-            for layer in self.layers:
-                global_term, search_term = self._layer_terms(
-                    layer, student_global[layer], student_local[layer], teacher_global[layer], teacher_temperature
-                )
-                total = total + layer_loss(global_term, search_term)
-                terms |= {f"loss_{layer}_global": global_term, f"loss_{layer}_search": search_term}
+        for layer in self.layers:
+            local_map = None if student_local is None else student_local[layer]
+            layer_terms = self._layer_terms(
+                layer, student_global[layer], local_map, teacher_global[layer], teacher_temperature, boxes
+            )
+            for name, weight, term in zip(("global", "search"), self._layer_weights(), layer_terms, strict=True):
+                total = total + weight * term
+                terms[f"loss_{layer}_{name}"] = term
         return {"loss": total, **terms}
+
+    def _layer_weights(self) -> tuple[float, float]:
+        if self.method == "dino_ml" and self.preset.reduction == "sum":
+            return (
+                1.0,
+                1.0,
+            )  # unsourced: nothing is searched, so the literal Eq. 9-11 would leave nothing but the data loss
+        return self.preset.layer_weights
 
     def _data_terms(
         self, student_global: Maps, student_local: Maps | None, teacher_global: Maps, teacher_temperature: float
@@ -106,8 +134,9 @@ class SCFS(nn.Module):
         with torch.no_grad():
             teacher_logits = self.teacher.head(pooled(teacher_global["layer4"]))
             targets = teacher_probabilities(teacher_logits, center, teacher_temperature)
-        loss = data_loss(logits, targets, self.settings.student_temperature)
-        self._move("center", teacher_logits)
+        of_global, of_local = logits[: len(targets)], None if student_local is None else logits[len(targets) :]
+        loss = data_loss(of_global, of_local, targets, self.settings.student_temperature, self.preset.reduction)
+        self._keep_mean("center", teacher_logits)
         return {
             "loss_data": loss,
             "teacher_entropy": entropy(targets),
@@ -118,32 +147,63 @@ class SCFS(nn.Module):
         self,
         layer: str,
         student_global: Tensor,
-        student_local: Tensor,
+        student_local: Tensor | None,
         teacher_global: Tensor,
         teacher_temperature: float,
+        boxes: Boxes | None,
     ) -> tuple[Tensor, Tensor]:
-        """Global and search term of one layer (Eq. 5-9); the search looks at the first global crop (authors' code)."""
-        head, temperature = self.student.layer_head(layer), self.settings.student_temperature
-        outputs_global, outputs_local = head(student_global), head(student_local)
+        """Global term (Eq. 2, on a layer) and search term (Eq. 5-9) of one layer."""
+        temperature, reduction = self.settings.student_temperature, self.preset.reduction
+        head, teacher_head = self.student.layer_head(layer), self.teacher.layer_head(layer)
+        outputs_global = head(student_global)
+        outputs_local = None if student_local is None else head(student_local)
         with torch.no_grad():
-            teacher_head = self.teacher.layer_head(layer)
-            first_view = teacher_global[: len(teacher_global) // 2]
-            B, C = first_view.shape[:2]
-            query = search_query(student_local).view(-1, B, C).transpose(0, 1)  # B, N, C
-            attention = attention_map(query, first_view)
             teacher_outputs = teacher_head(teacher_global)
-            searched_outputs = teacher_head(searched_features(attention, first_view))
             targets = teacher_probabilities(teacher_outputs, self.get_buffer(f"{layer}_center"), teacher_temperature)
-        self._move(f"{layer}_center", teacher_outputs)
-        return (
-            layer_global_loss(outputs_global, targets, temperature),
-            search_loss(outputs_local, searched_outputs, temperature, teacher_temperature),
-        )
+        self._keep_mean(f"{layer}_center", teacher_outputs)
+        global_term = global_loss(outputs_global, targets, temperature, reduction)
+        if self.method == "dino_ml":
+            if outputs_local is None:
+                return global_term, torch.zeros_like(global_term)
+            return global_term, local_loss(outputs_local, targets, temperature, reduction)
+        with torch.no_grad():
+            found, counted = self._found(layer, student_global, student_local, teacher_global, boxes)
+            found_outputs = teacher_head(found)
+        B = len(teacher_global) // 2
+        outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
+        found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
+        return global_term, search_loss(outputs, found_outputs, temperature, teacher_temperature, reduction, counted)
+
+    def _found(
+        self,
+        layer: str,
+        student_global: Tensor,
+        student_local: Tensor | None,
+        teacher_global: Tensor,
+        boxes: Boxes | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Feature augmentations of the searching crops, (N*G*B, C, H, W); which count, (N, G, B) bool; None: all."""
+        B = len(teacher_global) // 2
+        if student_local is None:  # Table 7, "SCFS w/o MC": each global crop searches the other one (G_d 2 G_f)
+            queries = search_query(student_global)[None]  # 1, 2*B, C
+            return search(queries, teacher_global.roll(B, dims=0)), None
+        searched = teacher_global[: self.preset.searched_views * B]
+        if self.method == "roi_crop":
+            if boxes is None:
+                raise ValueError("the method roi_crop needs to know where the crops lie")
+            return region_features(searched, boxes[0], layer), boxes[1]
+        return search(search_query(student_local).unflatten(0, (-1, B)), searched), None
+
+    def _keep_mean(self, name: str, teacher_outputs: Tensor) -> None:
+        self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs))
 
     @torch.no_grad()
-    def _move(self, name: str, teacher_outputs: Tensor) -> None:
-        center = self.get_buffer(name)
-        center.copy_(updated_center(center, teacher_outputs, self.settings.center_momentum))
+    def move_centers(self) -> None:
+        """Move the centres by the batches since the last call, which are the equal parts of one optimiser step."""
+        for name, means in self._batch_means.items():
+            center = self.get_buffer(name)
+            center.copy_(updated_center(center, torch.stack(means).mean(0), self.settings.center_momentum))
+        self._batch_means.clear()
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:

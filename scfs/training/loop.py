@@ -23,6 +23,8 @@ from scfs.training.schedules import cosine_with_warmup, linear_warmup
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 @dataclass(frozen=True)
 class Schedules:
@@ -47,6 +49,13 @@ class Schedules:
         peak = optimizer.lr * self.settings.batch / 256
         return cosine_with_warmup(step, peak, optimizer.min_lr, self.total, warmup)
 
+    def weight_decay(self, step: int) -> float:
+        """Weight decay of matrices and kernels."""
+        optimizer = self.settings.optimizer
+        if optimizer.weight_decay_end is None:
+            return optimizer.weight_decay
+        return cosine_with_warmup(step, optimizer.weight_decay, optimizer.weight_decay_end, self.total)
+
     def teacher_momentum(self, step: int) -> float:
         """Momentum of the teacher's moving average."""
         return cosine_with_warmup(step, self.settings.optimizer.teacher_momentum, 1.0, self.total)
@@ -68,31 +77,48 @@ class Training:
         self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
         self.model = SCFS.build(settings).to(device, self.dtype).to(memory_format=torch.channels_last).train()
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.monitor = Monitor(steps_per_epoch, settings.head.prototypes, self.schedules.lr)
         self.step = 0
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimiser step (method.md, "One training step"): losses, clipping, SGD, the teacher's moving average."""
+        """One optimiser step: losses, clipping, update, the teacher's moving average."""
         schedules, step = self.schedules, self.step
-        for group in self.optimizer.param_groups:
-            group["lr"] = schedules.lr(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            terms = self.model(
-                self._images(batch.global_crops),
-                None if batch.local_crops is None else self._images(batch.local_crops),
-                schedules.teacher_temperature(step),
-            )
+        self._set_rates()
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        parts = batch.parts(self.settings.accumulate)
+        terms = [self._accumulate(part, 1 / len(parts)) for part in parts]
+        self.model.move_centers()
+        self.scaler.unscale_(self.optimizer)
         if self.settings.optimizer.clip:
             clip_each(self.model.student.parameters(), self.settings.optimizer.clip)
         if schedules.epoch(step) < self.settings.optimizer.freeze_last_layer:
             for parameter in self.model.student.head.last_layer.parameters():
                 parameter.grad = None
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.model.update_teacher(schedules.teacher_momentum(step))
         self.step += 1
-        return terms
+        means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
+        return means | {"center_norm": torch.linalg.vector_norm(self.model.get_buffer("center"))}
+
+    def _set_rates(self) -> None:
+        decayed = self.optimizer.param_groups[0]
+        decayed["weight_decay"] = self.schedules.weight_decay(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedules.lr(self.step)
+
+    def _accumulate(self, batch: Batch, weight: float) -> dict[str, Tensor]:
+        """Add the gradients of a part of the batch; returns its terms."""
+        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
+            terms = self.model(
+                self._images(batch.global_crops),
+                None if batch.local_crops is None else self._images(batch.local_crops),
+                self.schedules.teacher_temperature(self.step),
+                None if batch.placement is None else batch.placement.to(self.device, non_blocking=True),
+            )
+        self.scaler.scale(terms["loss"] * weight).backward()
+        return {name: term.detach() for name, term in terms.items()}
 
     def _images(self, crops: Tensor) -> Tensor:
         return normalize(crops.to(self.device, non_blocking=True), self.dtype)
@@ -104,6 +130,7 @@ class Training:
             "step": self.step,
             "model": self.model.state_dict(),  # student, teacher and all centres
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "monitor": self.monitor.state(),
             "rng": torch.get_rng_state(),
         }
@@ -122,6 +149,7 @@ class Training:
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
         except (RuntimeError, ValueError) as error:
             raise ScfsError(f"{source}: its checkpoint does not fit this architecture: {error}") from None
         self.monitor.restore(state["monitor"])

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Optimizer
+from scfs.training.lars import LARS
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups: matrices and kernels, which decay; biases and norms, which do not (authors' code)."""
+    """Two groups: first matrices and kernels, which decay; then biases and norms, which do not (authors' code)."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = [p for name, p in trained if p.ndim > 1 and not name.endswith(".bias")]
     plain = [p for name, p in trained if p.ndim <= 1 or name.endswith(".bias")]
@@ -17,8 +18,12 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """SGD with momentum over the model's trained parameters; the loop sets the rate before each step."""
+    """Optimiser of the model's trained parameters; the loop sets rate and weight decay before each step."""
     groups = parameter_groups(model, settings.weight_decay)
+    if settings.name == "lars":
+        return LARS(groups, lr=0.0, momentum=settings.momentum)
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, foreach=True)
     # Not the fused form: it fails once the last layer, frozen at first, joins without a momentum buffer.
     return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, foreach=True)
 

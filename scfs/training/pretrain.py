@@ -99,6 +99,9 @@ def announce(run: str, training: Training, images: ImageSet, folder: Path) -> No
         f" {settings.epochs} epochs = {schedules.total} steps, peak lr {peak:g}, {training.device},"
         f" {training.precision}, seed {settings.seed}; state in {folder}"
     )
+    if settings.accumulate > 1:
+        part = settings.batch // settings.accumulate
+        log(f"{run}: {settings.accumulate} parts per step, BatchNorm sees {part} images at a time")
 
 
 @contextmanager

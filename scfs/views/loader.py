@@ -19,6 +19,8 @@ from scfs.views.philox import permutation
 from scfs.views.reading import read_ahead, read_image
 from scfs.views.table import GLOBAL_NUMBER, augmentation_table
 
+PLACEMENT = ("top", "left", "height", "width", "flip")
+
 
 class Batch(NamedTuple):
     """The views of B images, crop-major: the crops of view v are at v * B to (v + 1) * B - 1."""
@@ -31,6 +33,23 @@ class Batch(NamedTuple):
     """(2B, S, S, 3) uint8."""
     local_crops: Tensor | None
     """(N * B, s, s, 3) uint8; None without local crops."""
+    placement: Tensor | None = None
+    """(2 + N, B, 5) int32: top, left, height, width of each crop in its image, in pixels; whether it is mirrored."""
+
+    def parts(self, number: int) -> "list[Batch]":
+        """Cut the batch into `number` batches of consecutive images."""
+        if number == 1:
+            return [self]
+        B = len(self.rows)
+
+        def cut(crops: Tensor | None) -> list[Tensor | None]:
+            if crops is None:
+                return [None] * number
+            return [part.flatten(0, 1) for part in crops.unflatten(0, (-1, B)).chunk(number, dim=1)]
+
+        placements = [None] * number if self.placement is None else self.placement.chunk(number, dim=1)
+        pieces = zip(self.rows.chunk(number), cut(self.global_crops), cut(self.local_crops), placements, strict=True)
+        return [Batch(self.step, *piece) for piece in pieces]  # type: ignore[arg-type]
 
 
 class ViewBatches(Dataset[Batch]):
@@ -81,6 +100,7 @@ class ViewBatches(Dataset[Batch]):
             torch.from_numpy(rows.copy()),
             global_crops.flatten(0, 1),
             local_crops.flatten(0, 1) if views.local_number else None,
+            torch.from_numpy(np.stack([table[name].T for name in PLACEMENT], axis=-1).astype(np.int32)),
         )
 
     def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:

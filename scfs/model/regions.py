@@ -1,0 +1,58 @@
+"""Where local crops lie in a global crop, and the features there: Table 7's row "ROI Crop".
+
+The output size 5 x 5 and the scales of layer2 and layer3 are left over in the authors' code; layer4's is its stride.
+"""
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+OUTPUT_SIZE = 5
+SPATIAL_SCALE = {"layer2": 1 / 8, "layer3": 1 / 16, "layer4": 1 / 32}
+TOP, LEFT, HEIGHT, WIDTH, FLIP = range(5)
+
+
+def local_boxes(placement: Tensor, views: int, size: int) -> tuple[Tensor, Tensor]:
+    """Boxes of the local crops in the frame of the global crops.
+
+    Args:
+        placement: (2 + N, B, 5): top, left, height, width of each crop in the image, and whether it is mirrored.
+        views: number of global crops, G.
+        size: side of a global crop in pixels.
+
+    Returns:
+        Boxes x1, y1, x2, y2 in pixels of the global crop, clipped to it, (N, G, B, 4) float; which of them overlap
+        with it at all, (N, G, B) bool.
+    """
+    frame, box = placement[None, :views].float(), placement[2:, None].float()
+    left, right = (
+        ((box[..., LEFT] + shift) - frame[..., LEFT]) * size / frame[..., WIDTH] for shift in (0, box[..., WIDTH])
+    )
+    top, bottom = (
+        ((box[..., TOP] + shift) - frame[..., TOP]) * size / frame[..., HEIGHT] for shift in (0, box[..., HEIGHT])
+    )
+    mirrored = frame[..., FLIP].bool()
+    left, right = torch.where(mirrored, size - right, left), torch.where(mirrored, size - left, right)
+    boxes = torch.stack([left, top, right, bottom], dim=-1).clamp(0, size)
+    overlaps = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+    return boxes, overlaps
+
+
+def region_features(feature_maps: Tensor, boxes: Tensor, layer: str) -> Tensor:
+    """Features of each local crop's place, without a search (RoIAlign, not aligned by half a pixel).
+
+    Args:
+        feature_maps: the teacher's maps of G global crops, (G*B, C, H, W), crop-major.
+        boxes: see `local_boxes`, (N, G, B, 4).
+        layer: layer of the maps.
+
+    Returns:
+        (N*G*B, C, 5, 5), local crop by local crop, within each view by view.
+    """
+    index = torch.arange(len(feature_maps), device=boxes.device, dtype=boxes.dtype).repeat(len(boxes))
+    regions = torch.cat([index[:, None], boxes.flatten(0, 2)], dim=1).to(
+        torch.promote_types(feature_maps.dtype, torch.float32)
+    )
+    precise = feature_maps.to(regions.dtype)
+    found: Tensor = roi_align(precise, regions, OUTPUT_SIZE, SPATIAL_SCALE[layer], sampling_ratio=-1, aligned=False)
+    return found.to(feature_maps.dtype)
