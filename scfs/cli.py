@@ -1,5 +1,6 @@
 """The command line: one thin command per stage. Everything heavy is imported inside the commands."""
 
+import math
 import os
 import shlex
 import sys
@@ -36,6 +37,10 @@ def main() -> None:
     except ScfsError as error:
         log(f"scfs: {error}")
         sys.exit(1)
+    except OSError as error:  # a full disk, a missing permission: nothing that a traceback would explain
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        log(f"scfs: {name}{error.strerror or error or type(error).__name__}")
+        sys.exit(1)
     except Exception:  # as without this clause, but in the log file too
         log(traceback.format_exc().rstrip())
         sys.exit(1)
@@ -67,8 +72,10 @@ def common(
 def _study(context: typer.Context) -> "Study":
     """Load the study and fix the threads while torch is not yet imported: OpenMP reads its setting only then."""
     from scfs.config.study import load_study
+    from scfs.report import paper
 
     study = load_study(context.obj)
+    paper.check(study, str(context.obj))
     os.environ["OMP_NUM_THREADS"] = str(study.torch_threads)
     return study
 
@@ -104,6 +111,10 @@ def pretrain(
     backbone: Annotated[str | None, typer.Option(help="FOLDER: resnet18, resnet50, ...")] = None,
     epochs: Annotated[int | None, typer.Option(help="FOLDER: passes over the images.")] = None,
     batch: Annotated[int | None, typer.Option(help="FOLDER: images per step.")] = None,
+    unreadable: Annotated[
+        Literal["error", "skip"] | None,
+        typer.Option(help="FOLDER: stop at an image that cannot be decoded, or leave it out.  [default: error]"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
     device: Device = "auto",
     workers: Workers = None,
@@ -116,7 +127,7 @@ def pretrain(
     shortcuts = {key: value for key, value in given.items() if value is not None}
     if (run is None) == (folder is None):
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
-    if run is not None and (shortcuts or overrides or out or threads):
+    if run is not None and (shortcuts or overrides or out or unreadable or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     options: dict[str, Any] = {"device": device, "save_every": save_every}
     if run is not None:
@@ -127,11 +138,18 @@ def pretrain(
         threads = threads or _cores()
         os.environ["OMP_NUM_THREADS"] = str(threads)
         options |= {"threads": threads, "workers": _workers(workers, threads)}
-        _pretrain_folder(folder, out or Path("runs") / folder.resolve().name, overrides or [], shortcuts, options)
+        out = out or Path("runs") / folder.resolve().name
+        _pretrain_folder(folder, unreadable or "error", out, overrides or [], shortcuts, options)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+def _cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: those it is bound to, and no more than a container's quota (cgroup v2) pays."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        microseconds, period = quota.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if microseconds == "max" else min(cores, math.ceil(int(microseconds) / int(period)))
 
 
 def _workers(wanted: int | None, threads: int) -> int:
@@ -150,7 +168,12 @@ def _pretrain_run(context: typer.Context, study: "Study", run: str, options: dic
 
 
 def _pretrain_folder(
-    folder: Path, out: Path, overrides: list[str], shortcuts: dict[str, Any], options: dict[str, Any]
+    folder: Path,
+    unreadable: Literal["error", "skip"],
+    out: Path,
+    overrides: list[str],
+    shortcuts: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
     name = folder.resolve().name
     from scfs.config.base import parse
@@ -163,7 +186,7 @@ def _pretrain_folder(
     from scfs.data.folders import image_folder
     from scfs.training import pretrain as training
 
-    images = image_folder(folder)
+    images = image_folder(folder, unreadable)
     weights, result = out / "weights.safetensors", out / "pretrain.json"
     training.pretrain(name, settings, images, folder=out / "state", weights=weights, result=result, **options)
     log(f"weights: {weights}")

@@ -18,10 +18,30 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
-    """ "auto" becomes bf16 where the hardware computes in it, else fp32."""
+SMALLEST_BF16_CROP = 17
+"""On the CPU. A crop of 16 pixels or fewer has a layer3 map of 1 x 1, and on such a map the weight gradient of layer4's
+first convolution (3 x 3, stride 2) is wrong in bf16: it contains uninitialised memory (PyTorch 2.14.1, oneDNN)."""
+
+
+def resolve_precision(name: str, device: torch.device, smallest_crop: int) -> str:
+    """ "auto" becomes bf16 where the hardware computes in it, and computes it right, else fp32.
+
+    Args:
+        name: "auto", "fp32", "bf16" or "fp16".
+        device: where the forward pass runs.
+        smallest_crop: side of the smallest crop in pixels.
+
+    Raises:
+        ScfsError: bf16 is asked for where it gives wrong gradients.
+    """
+    broken = device.type == "cpu" and smallest_crop < SMALLEST_BF16_CROP
+    if name == "bf16" and broken:
+        raise ScfsError(
+            f"precision = bf16 with crops of {smallest_crop} pixels: on the CPU PyTorch computes wrong gradients below"
+            f" {SMALLEST_BF16_CROP} pixels; allowed: fp32, or larger crops"
+        )
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() and not broken else "fp32"

@@ -5,8 +5,10 @@ With a log file there are only plain lines, which go into it too: two jobs side 
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
@@ -40,7 +42,8 @@ def log(message: str) -> None:
     tqdm.write(_prefix + message, file=sys.stderr)
     sys.stderr.flush()
     for file in _log_files:
-        print(message, file=file)
+        with suppress(OSError):  # a full disk must not hide the message, nor end the work
+            file.write(message + "\n")
 
 
 def track(items: Iterable[T], description: str, unit: str = "it", total: int | None = None) -> Iterator[T]:
@@ -50,11 +53,30 @@ def track(items: Iterable[T], description: str, unit: str = "it", total: int | N
     if sys.stderr.isatty() and not _log_files:
         yield from tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, leave=False)
         return
-    started = last = time.monotonic()
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if now - last >= PLAIN_LINE_SECONDS:
-            of = f"/{total}" if total else ""
-            log(f"{description}: {done}{of} {unit}, {done / (now - started):.1f} {unit}/s")
-            last = now
-        yield item
+    started, done, of = time.monotonic(), 0, f"/{total}" if total else ""
+
+    def say() -> None:
+        log(f"{description}: {done}{of} {unit}, {done / (time.monotonic() - started):.1f} {unit}/s")
+
+    with _regularly(say):
+        for item in items:
+            yield item
+            done += 1
+
+
+@contextmanager
+def _regularly(say: Callable[[], None]) -> Iterator[None]:
+    """Call `say` every ten seconds from a thread: a single item may take longer than that."""
+    ended = Event()
+
+    def run() -> None:
+        while not ended.wait(PLAIN_LINE_SECONDS):
+            say()
+
+    thread = Thread(target=run, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

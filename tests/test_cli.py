@@ -1,6 +1,7 @@
 """The command line: wiring of every stage, messages, exit codes; the work itself is tested with the modules that do it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import yaml
 from PIL import Image
 
 from scfs import __version__, progress
-from scfs.cli import main
+from scfs.cli import _cores, main
 from scfs.config.overrides import parse_overrides
 from scfs.errors import ScfsError
 
@@ -163,6 +164,34 @@ def test_a_mistake_is_one_line(scfs: Scfs, capsys: pytest.CaptureFixture[str], a
     assert said.startswith(f"scfs: {line}") and said.count("\n") == 1
 
 
+def test_an_unreadable_image_stops_or_is_left_out(
+    scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "photographs", 5)
+    truncated = tmp_path / "photographs" / "3.png"
+    truncated.write_bytes(truncated.read_bytes()[:200])
+    assert scfs("pretrain", "photographs", *SMALL) == 1
+    assert "1 of 5 images cannot be decoded, the first is 3.png" in capsys.readouterr().err
+    assert scfs("pretrain", "photographs", *SMALL, "--unreadable", "error") == 1
+    assert scfs("pretrain", "photographs", *SMALL, "--unreadable", "skip") == 0
+    assert "3.png" in capsys.readouterr().err
+    assert json.loads(Path("runs/photographs/pretrain.json").read_text())["dataset"]["images"] == 4
+    assert scfs("pretrain", "--run", "small-random", "--unreadable", "skip") == 1
+    assert "options for a FOLDER do not apply" in capsys.readouterr().err
+
+
+def test_the_papers_rows_are_looked_up_before_anything_is_computed(
+    scfs: Scfs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row,) = STUDY["tables"]["main"]["rows"]
+    tables = {"main": {**STUDY["tables"]["main"], "rows": [{**row, "paper": {"table": "table7", "row": "SCFSS"}}]}}
+    Path("params.yaml").write_text(yaml.safe_dump({**STUDY, "tables": tables}))
+    assert scfs("prepare", "scenes") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("scfs: params.yaml: tables.main: ") and "row 'SCFSS': not among ['DINO w/o MC'" in said
+    assert said.count("\n") == 1 and not Path("data").exists()
+
+
 def test_fewer_images_than_a_batch(scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_images(tmp_path / "photographs", 3)
     assert scfs("pretrain", "photographs", *SMALL) == 1
@@ -185,6 +214,55 @@ def test_a_defect_shows_its_traceback_there_and_in_the_log(
     assert scfs("--log", "name.log", "report") == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert "ZeroDivisionError" in Path("name.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "runs/x/state.pt"), "runs/x/state.pt: Permission denied"),
+        (OSError(28, "No space left on device", Path("a.json")), "a.json: No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("cannot send"), "cannot send"),
+    ],
+)
+def test_trouble_with_a_file_is_one_line(
+    scfs: Scfs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, line: str
+) -> None:
+    def failing(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("scfs.config.study.load_study", failing)
+    assert scfs("report") == 1
+    assert capsys.readouterr().err == f"scfs: {line}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_log_file_leaves_the_message(scfs: Scfs) -> None:
+    command = [sys.executable, "-m", "scfs.cli", "--log", "/dev/full", "table", "second"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 2
+    assert done.stderr.endswith("[full] scfs: params.yaml: table 'second': not among ['main']\n")
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000\n", 16),
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),
+        ("20000 100000\n", 1),
+        ("9900000 100000\n", 16),
+        ("nonsense", 16),
+        (None, 16),
+    ],
+)
+def test_cores_honour_a_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert _cores(tmp_path / "cpu.max") == cores
 
 
 def test_an_interruption_shows_no_traceback(

@@ -1,13 +1,16 @@
 """What every configuration class shares: frozen, no unknown keys, a docstring under each field (for the schema)."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scfs.errors import ScfsError
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 """Names of studies, data sets, splits, runs and evaluations: they become names of files and folders."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Seeds: what torch's and NumPy's generators and Philox's 64-bit key all take."""
 
 
 class Config(BaseModel):
@@ -21,7 +24,10 @@ class Config(BaseModel):
 def first_problem(source: str, error: ValidationError) -> ScfsError:
     """Turn pydantic's report into the project's one line: file, key, value, what is allowed."""
     problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    place = list(problem["loc"])
+    if place[:1] in (["data"], ["evaluate"]):
+        del place[2:3]  # pydantic puts the value of `source` or `kind` there, which is no key of the file
+    key = ".".join(str(part) for part in place) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
         return ScfsError(f"{source}: unknown key '{key}'{more}")

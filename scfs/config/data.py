@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import NAME, Config
+from scfs.config.base import NAME, Config, Seed
 
 Positive = Annotated[int, Field(ge=1)]
 SplitName = Annotated[str, Field(pattern=NAME)]
@@ -33,7 +33,7 @@ class GarmentScenes(Config):
     """The embedded data set: scenes composed from a committed subset of Fashion-MNIST (MIT licence, Zalando)."""
 
     source: Literal["garment-scenes"]
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the composition; the same seed gives the same pixels on any machine."""
     splits: dict[SplitName, SceneSplit] = Field(min_length=1)
     """Splits by name."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config
+from scfs.config.base import Config, Seed
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -54,13 +54,23 @@ class Knn(Vote):
 
     kind: Literal["knn"]
 
+    def values(self) -> list[str]:
+        """Names of what is measured."""
+        return ["top1", "top5", *(f"{name}_k{k}" for k in self.k for name in ("top1", "top5"))]
+
 
 class Layers(Vote):
     """k-NN on the pooled maps of single layers (the paper's Fig. 4)."""
 
     kind: Literal["layers"]
-    layers: tuple[Literal["layer1", "layer2", "layer3", "layer4"], ...] = ("layer2", "layer3", "layer4")
+    layers: tuple[Literal["layer1", "layer2", "layer3", "layer4"], ...] = Field(
+        default=("layer2", "layer3", "layer4"), min_length=1
+    )
     """Layers to pool."""
+
+    def values(self) -> list[str]:
+        """Names of what is measured."""
+        return list(self.layers)
 
 
 class Probe(Protocol):
@@ -74,8 +84,12 @@ class Probe(Protocol):
     """Images per step."""
     lr: Annotated[float, Field(gt=0)] = 0.01
     """Learning rate per 256 images of a batch, cosine to 0."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of initial weights and order; mean and standard deviation are reported."""
+
+    def values(self) -> list[str]:
+        """Names of what is measured."""
+        return ["top1", "best_top1", *(["top1_sd"] if len(self.seeds) > 1 else [])]
 
 
 class LinearCached(Probe):
@@ -110,6 +124,10 @@ class Attention(Protocol):
     """Images drawn in the figure."""
     local_crop: Positive = 96
     """Side to which each of the four jigsaw pieces is resized, in pixels."""
+
+    def values(self) -> list[str]:
+        """Names of what is measured; without object masks only `images`."""
+        return ["images", "score", "score_sd", "pointing"]
 
 
 Evaluation = Annotated[Knn | Layers | LinearCached | Linear | Attention, Field(discriminator="kind")]

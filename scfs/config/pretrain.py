@@ -8,13 +8,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config
+from scfs.config.base import Config, Seed
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
 Layer = Literal["layer2", "layer3", "layer4"]
+STRIDE = 32
+"""Pixels of a crop per position of a ResNet's last map."""
 
 
 class Views(Config):
@@ -67,7 +69,7 @@ class ProjectionHead(Config):
     """Width of the MLP."""
     bottleneck: Positive = 256
     """Width before the last layer."""
-    prototypes: Positive = 65536
+    prototypes: Annotated[int, Field(ge=2)] = 65536
     """Output dimension K."""
     batch_norm: bool = False
     """BatchNorm after the MLP's hidden layers."""
@@ -145,7 +147,7 @@ class Pretrain(Config):
     """Images per optimiser step, over all processes."""
     accumulate: Positive = 1
     """Parts that a batch is computed in, one after the other, to save memory; BatchNorm sees the parts."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, order and augmentation."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; auto: bf16 where the hardware is fast at it; fp16 scales the loss."""
@@ -170,6 +172,18 @@ class Pretrain(Config):
             raise ValueError(f"accumulate must divide batch ({self.batch})")
         if len(set(self.layers)) != len(self.layers):
             raise ValueError("layers must not repeat")
+        if self.epochs and self._part_is_a_single_value():
+            raise ValueError(
+                "batch / accumulate * views.local_number must exceed 1: BatchNorm needs more than one crop"
+            )
         if self.epochs and self.optimizer.warmup_epochs > self.epochs:
             raise ValueError(f"optimizer.warmup_epochs must not exceed epochs ({self.epochs})")
         return self
+
+    def _part_is_a_single_value(self) -> bool:
+        """A part's one local crop, where BatchNorm sees one value: in a search head, or in a layer4 of 1 x 1.
+
+        The projection head is safe: it sees local and global crops together, as does the backbone the two global ones.
+        """
+        single = self.batch // self.accumulate * self.views.local_number == 1
+        return single and (self.method != "dino" or self.views.local_size <= STRIDE)

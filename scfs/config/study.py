@@ -1,6 +1,6 @@
 """A study: data sets, pre-training runs, evaluations, and the tables they give. One YAML file, checked whole."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -91,6 +91,7 @@ class Study(Config):
         for name, table in self.tables.items():
             for column in table.columns:
                 _known(f"tables.{name}: evaluation", column.evaluation, self.evaluate)
+                _known(f"tables.{name}: value", column.value, self.evaluate[column.evaluation].values())
             for row in table.rows:
                 for run in row.runs:
                     _known(f"tables.{name}: run", run, self.runs)
@@ -105,7 +106,7 @@ class Study(Config):
         return settings
 
 
-def _known(what: str, name: str, known: Mapping[str, Any], source: str = "") -> None:
+def _known(what: str, name: str, known: Collection[str], source: str = "") -> None:
     if name not in known:
         where = f"{source}: " if source else ""
         message = f"{where}{what} = {name!r}: not among {sorted(known)}"
@@ -137,12 +138,14 @@ def load_study(path: Path) -> Study:
     """Read and check a study's params.yaml.
 
     Raises:
-        ScfsError: the file is missing, is not YAML, or breaks the schema.
+        ScfsError: the file is missing, is not UTF-8 or not YAML, or breaks the schema.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise ScfsError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
         raise ScfsError(f"{path}: not valid YAML: {error}") from None
     return parse_study(values, str(path))

@@ -51,7 +51,7 @@ def list_images(folder: Path) -> Listing:
     if not folder.is_dir():
         raise ScfsError(f"{folder}: no such folder")
     folder = folder.resolve()
-    paths = sorted(_walk(folder))
+    paths = sorted(track(_walk(folder), f"listing {folder}", "images"))
     if not paths:
         raise ScfsError(f"{folder}: no images in it (looked for {', '.join(ENDINGS)})")
     classes = sorted({path.partition("/")[0] for path in paths if "/" in path})
@@ -109,7 +109,8 @@ def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["err
     if problems:
         found = f"{len(problems)} of {len(listing.paths)} images cannot be decoded, the first is {problems[0]}"
         if unreadable == "error":
-            raise ScfsError(f"{listing.folder}: {found}; the setting unreadable: skip leaves such images out")
+            skipping = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip)"
+            raise ScfsError(f"{listing.folder}: {found}; {skipping} leaves such images out")
         if not rows.paths:
             raise ScfsError(f"{listing.folder}: {found}: nothing is left")
         log(f"{listing.folder}: {found}; left out")

@@ -19,7 +19,7 @@ from scfs.config.base import parse
 from scfs.config.data import GarmentScenes, ImageFolders
 from scfs.config.identity import canonical
 from scfs.data.images import ImageRows, ImageSet
-from scfs.data.scene_images import ensure_images
+from scfs.data.scene_images import ensure_scenes
 from scfs.errors import ScfsError
 
 __all__ = ["COLUMNS", "ImageSet", "ListedSplit", "open_split", "write_manifest"]
@@ -77,7 +77,7 @@ def _batch(item: ListedSplit, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def open_split(manifest: Path, split: str) -> ImageSet:
-    """Images of one split; embedded images that are missing are made again first.
+    """Images of one split; embedded images and annotations that are missing are made again first.
 
     Raises:
         ScfsError: no manifest there, not a manifest, no such split, or the images are gone and cannot be remade.
@@ -90,7 +90,7 @@ def open_split(manifest: Path, split: str) -> ImageSet:
     if about["source"] == "garment-scenes":
         config: GarmentScenes = parse(GarmentScenes, about["config"], str(manifest))
         hashes = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-        ensure_images(root, config, hashes, manifest)
+        ensure_scenes(root, about["name"], config, hashes, manifest)
     if not root.is_dir():
         raise ScfsError(f"{root}: folder of data set {about['name']}, split {split}: not found")
     rows = _rows(table.filter(pc.equal(table["split"], split)))

@@ -3,14 +3,10 @@
 from pathlib import Path
 
 from scfs.config.data import DataSet, GarmentScenes, ImageFolders
-from scfs.data.annotations import Annotations
 from scfs.data.folders import list_images, read_rows
 from scfs.data.garments import class_names
-from scfs.data.images import ImageRows
 from scfs.data.manifest import ListedSplit, write_manifest
-from scfs.data.scene_images import locked, mark_complete, replacing_images, write_split
-from scfs.data.scenes import CANVAS
-from scfs.errors import ScfsError
+from scfs.data.scene_images import locked, write_scenes
 
 MANIFEST = "manifest.parquet"
 
@@ -21,10 +17,8 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
     Repeating it gives the same files.
 
     Raises:
-        ScfsError: bad settings, folders or images (see scfs.data.folders), or the disk is full.
+        ScfsError: bad folders or images (see scfs.data.folders), or the disk is full.
     """
-    if not config.splits:
-        raise ScfsError(f"data.{name}.splits: is empty, must name at least one split")
     if isinstance(config, GarmentScenes):
         _prepare_scenes(name, config, folder)
     else:
@@ -32,37 +26,13 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
 
 
 def _prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
-    for split, settings in config.splits.items():
-        if settings.garments[0] > settings.garments[1]:
-            raise ScfsError(
-                f"data.{name}.splits.{split}.garments = {list(settings.garments)}: must be [least, most], least first"
-            )
     images = folder / "images"
-    annotations = {
-        split: Annotations(f"{name}, split {split}: garment scenes", class_names(settings.classes))
-        for split, settings in config.splits.items()
-    }
     with locked(images):
-        with replacing_images(images) as temporary:
-            listed = [_write_scenes(temporary, config, split, annotations[split]) for split in config.splits]
-            rows = [item.rows for item in listed]
-            mark_complete(temporary, {path: sha for row in rows for path, sha in zip(row.paths, row.hashes)})
-        for split, annotation in annotations.items():
-            annotation.write(folder / "annotations" / f"{split}.json")
+        listed = [
+            ListedSplit(split, images.name, rows, class_names(config.splits[split].classes))
+            for split, rows in write_scenes(images, name, config).items()
+        ]
         write_manifest(folder / MANIFEST, name, config, listed)
-
-
-def _write_scenes(images: Path, config: GarmentScenes, split: str, annotations: Annotations) -> ListedSplit:
-    settings = config.splits[split]
-    rows = ImageRows()
-    labels = []
-    for file in write_split(images, split, settings, config.seed):
-        rows.add(file.path, CANVAS, CANVAS, file.sha256)
-        labels.append(file.scene.objects[0].label)
-        annotations.add(file.path, file.scene.pixels.shape, file.scene.objects)
-    if settings.garments == (1, 1):
-        rows.labels = labels
-    return ListedSplit(split, "images", rows, class_names(settings.classes))
 
 
 def _prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:

@@ -1,20 +1,25 @@
-"""The image files of the garment scenes: they appear as a whole folder, and are made again when they are missing.
+"""Image files and annotations of the garment scenes: made together, and made again when they are missing.
 
-They are not a declared output of any stage: the manifest is, and it holds all that is needed to rebuild them.
+They are not a declared output of any stage: the manifest is, and it holds all that is needed to rebuild them. The
+images appear as a whole folder; annotations are removed before it and written after it, so that those that are there
+belong to the images beside them.
 """
 
 import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from scfs.config.data import GarmentScenes, SceneSplit
 from scfs.data import grey_png
-from scfs.data.scenes import Scene, compose
+from scfs.data.annotations import Annotations
+from scfs.data.garments import class_names
+from scfs.data.images import ImageRows
+from scfs.data.scenes import CANVAS, Scene, compose
 from scfs.errors import ScfsError
 from scfs.progress import log, track
 
@@ -23,34 +28,87 @@ COMPLETE = ".complete"
 
 
 class SceneFile(NamedTuple):
-    """A scene and the file it was written to."""
+    """A scene and its image file."""
 
     path: str
     """Relative to the images' folder."""
+    content: bytes
     sha256: bytes
     scene: Scene
 
 
-def write_split(folder: Path, name: str, split: SceneSplit, seed: int) -> Iterator[SceneFile]:
-    """Write the scenes of a split to folder/<name>/, one by one."""
-    (folder / name).mkdir()
+Check = Callable[[SceneFile], None]
+"""Raises if a scene is not the one that it should be."""
+
+
+def _scene_files(name: str, split: SceneSplit, seed: int) -> Iterator[SceneFile]:
+    """Compose the scenes of a split, one by one."""
     for index in track(range(split.scenes), f"scenes: {name}", "images"):
         scene = compose(split, name, seed, index)
         content = grey_png.encode(scene.pixels)
-        path = f"{name}/{index:06d}.png"
-        (folder / path).write_bytes(content)
-        yield SceneFile(path, hashlib.sha256(content).digest(), scene)
+        yield SceneFile(f"{name}/{index:06d}.png", content, hashlib.sha256(content).digest(), scene)
+
+
+def write_scenes(images: Path, name: str, config: GarmentScenes, check: Check | None = None) -> dict[str, ImageRows]:
+    """Replace the images and the annotations beside them; the caller holds the lock of `images`.
+
+    Args:
+        images: folder of the images.
+        name: data set.
+        check: looks at each scene before its image is written.
+
+    Returns:
+        Rows by split, with labels where every scene has one garment.
+
+    Raises:
+        ScfsError: the disk is full or the folder cannot be written; images that were there are untouched.
+    """
+    rows, annotations = {split: ImageRows() for split in config.splits}, _annotations(name, config)
+    with _replacing(images) as temporary:
+        for split, settings in config.splits.items():
+            labels = []
+            (temporary / split).mkdir()
+            for file in _scene_files(split, settings, config.seed):
+                if check:
+                    check(file)
+                (temporary / file.path).write_bytes(file.content)
+                rows[split].add(file.path, CANVAS, CANVAS, file.sha256)
+                labels.append(file.scene.objects[0].label)
+                annotations[split].add(file.path, file.scene.pixels.shape, file.scene.objects)
+            if settings.garments == (1, 1):
+                rows[split].labels = labels
+        hashes = {path: sha256 for part in rows.values() for path, sha256 in zip(part.paths, part.hashes)}
+        (temporary / COMPLETE).write_text(_digest(hashes))
+        for split in annotations:
+            _annotation_file(images, split).unlink(missing_ok=True)
+    for split, annotation in annotations.items():
+        annotation.write(_annotation_file(images, split))
+    return rows
+
+
+def _write_annotations(images: Path, name: str, config: GarmentScenes, check: Check) -> None:
+    """Write the annotations anew beside images that are there."""
+    for split, annotation in _annotations(name, config).items():
+        for file in _scene_files(split, config.splits[split], config.seed):
+            check(file)
+            annotation.add(file.path, file.scene.pixels.shape, file.scene.objects)
+        annotation.write(_annotation_file(images, split))
+
+
+def _annotations(name: str, config: GarmentScenes) -> dict[str, Annotations]:
+    return {
+        split: Annotations(f"{name}, split {split}: garment scenes", class_names(settings.classes))
+        for split, settings in config.splits.items()
+    }
+
+
+def _annotation_file(images: Path, split: str) -> Path:
+    return images.with_name("annotations") / f"{split}.json"
 
 
 @contextmanager
-def replacing_images(images: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `images` if the block succeeds and is removed if it does not.
-
-    The caller holds the lock of `images`.
-
-    Raises:
-        ScfsError: the disk is full or the folder cannot be written; the images that were there are untouched.
-    """
+def _replacing(images: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `images` if the block succeeds and is removed if it does not."""
     temporary, old = (images.with_name(f".{images.name}.{state}") for state in ("new", "old"))
     try:
         _remove(temporary, old)
@@ -69,11 +127,6 @@ def replacing_images(images: Path) -> Iterator[Path]:
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def mark_complete(folder: Path, hashes: Mapping[str, bytes]) -> None:
-    """Say that `folder` holds exactly these images: SHA-256 by path."""
-    (folder / COMPLETE).write_text(_digest(hashes))
 
 
 def _digest(hashes: Mapping[str, bytes]) -> str:
@@ -98,30 +151,40 @@ def locked(images: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def ensure_images(images: Path, config: GarmentScenes, hashes: Mapping[str, bytes], manifest: Path) -> None:
-    """Rebuild the images that `manifest` lists unless they are all there; several processes may ask at once.
+def ensure_scenes(images: Path, name: str, config: GarmentScenes, hashes: Mapping[str, bytes], manifest: Path) -> None:
+    """Rebuild what is missing of images and annotations; several processes may ask at once.
 
     Args:
-        hashes: SHA-256 by path, over all splits.
+        images: folder of the images.
+        name: data set.
+        config: what `manifest` says that the scenes were made from.
+        hashes: SHA-256 of the images that `manifest` lists by path, over all splits.
+        manifest: named in messages.
 
     Raises:
         ScfsError: a rebuilt image differs from the manifest's, or the folder cannot be written.
     """
-    if _are_there(images, hashes):
+
+    def check(file: SceneFile) -> None:
+        if hashes.get(file.path) != file.sha256:
+            raise ScfsError(
+                f"{manifest}: {file.path}, made anew, is not the image that is listed: "
+                f"run `scfs prepare {manifest.parent.name}` again"
+            )
+
+    if _are_there(images, hashes) and _are_annotated(images, config):
         return
     with locked(images):
-        if _are_there(images, hashes):
-            return
-        log(f"{images}: images are missing, making {len(hashes)} scenes as {manifest} lists them")
-        with replacing_images(images) as folder:
-            for name, split in config.splits.items():
-                for file in write_split(folder, name, split, config.seed):
-                    if hashes.get(file.path) != file.sha256:
-                        raise ScfsError(
-                            f"{manifest}: {file.path}, made anew, is not the image that is listed: "
-                            f"run `scfs prepare {manifest.parent.name}` again"
-                        )
-            mark_complete(folder, hashes)
+        if not _are_there(images, hashes):
+            log(f"{images}: images are missing, making {len(hashes)} scenes as {manifest} lists them")
+            write_scenes(images, name, config, check)
+        elif not _are_annotated(images, config):
+            log(f"{images}: their annotations are missing, making them as for {manifest}")
+            _write_annotations(images, name, config, check)
+
+
+def _are_annotated(images: Path, config: GarmentScenes) -> bool:
+    return all(_annotation_file(images, split).is_file() for split in config.splits)
 
 
 def _are_there(images: Path, hashes: Mapping[str, bytes]) -> bool:

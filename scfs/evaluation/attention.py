@@ -141,6 +141,8 @@ def _figure(
 def measure(protocol: Attention, encoder: FrozenEncoder) -> Measurement:
     """Search with every image of the test split that has an object mask; without masks only the figure is made.
 
+    Garment scenes always have masks (`open_split` makes missing ones); folders of images never do.
+
     Values: `images` scored; and if there are any, `score` (mean over images) and `score_sd` (spread over images),
     `pointing` (share in percent whose maximum lies inside the mask); see `score`.
     """

@@ -11,7 +11,7 @@ from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import canvas
-from scfs.report.reading import first_of_kind
+from scfs.report.reading import first_of_kind, read_result
 from scfs.report.series import Series, series_of
 
 COLOURS = "viridis"
@@ -69,10 +69,11 @@ def draw_attention(study: Study, evaluation: str | None = None) -> bytes:
 def _read_all(study: Study, evaluation: str) -> list[tuple[Series, Maps]]:
     found: list[tuple[Series, Maps]] = []
     for series in series_of(study):
-        files = [paths.result(run, evaluation).with_suffix(".npz") for run in series.runs]
-        present = next((file for file in files if file.is_file()), None)
+        files = {run: paths.result(run, evaluation).with_suffix(".npz") for run in series.runs}
+        run, present = next(((run, file) for run, file in files.items() if file.is_file()), ("", None))
         if present is None:
             continue
+        read_result(study, run, evaluation)  # it was written with the maps: refuses those of other weights
         with np.load(present, allow_pickle=False) as arrays:
             maps = Maps(arrays["views"], arrays["pieces"], arrays["mean_map"], arrays.get("masks"))
         if found and not np.array_equal(found[0][1].views, maps.views):

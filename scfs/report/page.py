@@ -88,6 +88,7 @@ def _context(study: Study) -> dict[str, Any]:
         "longest": max((row["total"] for row in times), default=0) or 1,
         "total_time": sum(row["total"] for row in times),
         "protocols": provenance.protocols(study),
+        "drawn_prototypes": provenance.with_drawn_prototypes(study),
         "kinds": {protocol.kind for protocol in study.evaluate.values()},
         "reproduce": _reproduce(study),
         "duration": provenance.duration,

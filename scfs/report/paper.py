@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from scfs.config.study import PaperRow
+from scfs.config.study import PaperRow, Study
 from scfs.errors import ScfsError
 
 CITATION = "Song et al., ICCV 2023"
@@ -40,10 +40,7 @@ def number(reference: PaperRow, column: str) -> float | None:
     Raises:
         ScfsError: the table, the row or the column does not exist, the row's name fits several, or it is not a number.
     """
-    known = _tables()
-    if reference.table not in known:
-        raise ScfsError(f"{SOURCE}: table {reference.table!r}: not among {list(known)}")
-    columns = known[reference.table]["columns"]
+    columns = _table(reference)["columns"]
     if column not in columns:
         raise ScfsError(f"{SOURCE}: {reference.table}: column {column!r}: not among {columns}")
     value = _row(reference)[columns.index(column)]
@@ -56,8 +53,33 @@ def number(reference: PaperRow, column: str) -> float | None:
     return float(value)
 
 
+def check(study: Study, source: str) -> None:
+    """Resolve all rows and columns of the paper that a study names, before anything is computed for them.
+
+    Raises:
+        ScfsError: as `number`; the line names `source` and the study's table.
+    """
+    for name, table in study.tables.items():
+        for reference in (row.paper for row in table.rows if row.paper):
+            try:
+                _row(reference)
+                for column in table.columns:
+                    if column.paper:
+                        number(reference, column.paper)
+            except ScfsError as error:
+                raise ScfsError(f"{source}: tables.{name}: {error}") from None
+
+
+def _table(reference: PaperRow) -> dict[str, Any]:
+    known = _tables()
+    if reference.table not in known:
+        raise ScfsError(f"{SOURCE}: table {reference.table!r}: not among {list(known)}")
+    table: dict[str, Any] = known[reference.table]
+    return table
+
+
 def _row(reference: PaperRow) -> list[Any]:
-    rows: list[list[Any]] = _tables()[reference.table]["rows"]
+    rows: list[list[Any]] = _table(reference)["rows"]
     parts = reference.row.split(", ")
     found = [row for row in rows if [_text(value) for value in row[: len(parts)]] == parts]
     if len(found) == 1:

@@ -5,7 +5,7 @@ from typing import Any
 
 from scfs import paths
 from scfs.config.study import Study
-from scfs.report.reading import PRETRAIN, read_occasion, read_result
+from scfs.report.reading import PRETRAIN, flattened, read_occasion, read_result
 from scfs.report.series import ordered_runs
 
 Facts = dict[str, list[str]]
@@ -22,7 +22,7 @@ def differences(facts: Facts, always: tuple[str, ...] = ()) -> tuple[Facts, dict
 
 def settings_of(study: Study) -> Facts:
     """Settings of every run as they were recorded by pre-training, by dotted key."""
-    flat = [_flattened(read_result(study, run, PRETRAIN)["settings"]) for run in ordered_runs(study)]
+    flat = [flattened(read_result(study, run, PRETRAIN)["settings"]) for run in ordered_runs(study)]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     return {key: [_text(settings.get(key, "")) for settings in flat] for key in keys}
 
@@ -81,6 +81,12 @@ def warnings(study: Study) -> list[tuple[str, str]]:
     ]
 
 
+def with_drawn_prototypes(study: Study) -> list[str]:
+    """Trained runs whose projection head's last layer was frozen to the end."""
+    settings = {run: study.run(run) for run in ordered_runs(study)}
+    return [run for run, s in settings.items() if 0 < s.epochs <= s.optimizer.freeze_last_layer]
+
+
 def protocols(study: Study) -> list[dict[str, Any]]:
     """Every evaluation: name, kind, what it is, its parameters, its images, and the spread within single runs."""
     described = []
@@ -117,13 +123,6 @@ def _spread(kind: str, results: Mapping[str, Mapping[str, Any]]) -> str:
     key, over = ("score_sd", "images") if kind == "attention" else ("top1_sd", "seeds of the probe")
     found = [f"{run} {result['values'][key]:.2f}" for run, result in results.items() if key in result["values"]]
     return f"Standard deviation of {key.removesuffix('_sd')} over {over}: {', '.join(found)}." if found else ""
-
-
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,7 @@
-"""Results as the other stages wrote them, checked to be there and to answer to the study's own protocol."""
+"""Results as the other stages wrote them, checked to be there and to answer to the study's own settings."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ def read_result(study: Study, run: str, evaluation: str) -> dict[str, Any]:
     """Read the result of one evaluation of a run, or of its pre-training (`evaluation` = "pretrain").
 
     Raises:
-        ScfsError: the file is missing (the line says which stage writes it), is damaged, or was measured by another
-            protocol than the study's.
+        ScfsError: the file is missing (the line says which stage writes it), is damaged, was trained with other
+            settings or measured by another protocol than the study's, or was measured on other weights than the
+            run's present ones.
     """
     path = paths.result(run, evaluation)
     stage = PRETRAIN if evaluation == PRETRAIN else study.evaluate[evaluation].kind
     if not path.is_file():
         raise ScfsError(f"{path}: missing: the stage {stage} of run {run} writes it")
     result = _load(path)
-    if evaluation != PRETRAIN:
+    if evaluation == PRETRAIN:
+        _check_settings(study, path, run, result)
+    else:
         _check_protocol(study, path, evaluation, result)
+        _check_weights(path, stage, result, read_result(study, run, PRETRAIN))
     return result
 
 
@@ -67,6 +72,35 @@ def _check_protocol(study: Study, path: Path, evaluation: str, result: dict[str,
                 f"{path}: measured with {key} = {used.get(key)!r}, but the study's evaluate.{evaluation}.{key} is "
                 f"{wanted.get(key)!r}: run the stage {study.evaluate[evaluation].kind} of this run again"
             )
+
+
+def _check_settings(study: Study, path: Path, run: str, result: dict[str, Any]) -> None:
+    """Another study, or this one before a change, may have trained a run of the same name with other settings."""
+    wanted, used = flattened(study.run(run).model_dump(mode="json")), flattened(result.get("settings", {}))
+    for key in sorted(wanted.keys() | used.keys()):
+        if wanted.get(key) != used.get(key):
+            raise ScfsError(
+                f"{path}: trained with {key} = {used.get(key)!r}, but the study's run {run} has {wanted.get(key)!r}: "
+                f"run the stage {PRETRAIN} of this run again"
+            )
+
+
+def _check_weights(path: Path, stage: str, result: dict[str, Any], trained: dict[str, Any]) -> None:
+    """A run that was trained again leaves the results of its earlier weights behind."""
+    used, wanted = (record.get("weights", {}).get("sha256") for record in (result, trained))
+    if used != wanted:
+        raise ScfsError(
+            f"{path}: measured on weights with SHA-256 {used}, but pretrain.json beside it has {wanted}: "
+            f"run the stage {stage} of this run again"
+        )
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def first_of_kind(study: Study, kind: str) -> str:

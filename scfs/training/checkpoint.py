@@ -34,6 +34,14 @@ def snapshot(value: Any) -> Any:
     return value
 
 
+def _content(path: Path) -> bytes:
+    """Bytes of a file; none of one that the disk does not give back, which is as good as damaged."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 class Checkpoints:
     """The checkpoints in one folder."""
 
@@ -62,20 +70,22 @@ class Checkpoints:
             pending.result()
 
     def load(self) -> dict[str, Any] | None:
-        """State of the newest sound checkpoint; damaged ones are reported and passed over. None if there is no file.
+        """State of the newest sound checkpoint; damaged ones are reported and set aside. None if there is no file.
 
         Raises:
             ScfsError: there are checkpoints and all of them are damaged.
         """
-        found = self._found()
-        for path in reversed(found):
-            data = path.read_bytes()
+        for debris in self.folder.glob(".step-*.tmp"):  # of a writer that was killed; the run's lock is ours
+            debris.unlink(missing_ok=True)
+        for path in reversed(self._found()):
+            data = _content(path)
             if hashlib.sha256(data).hexdigest().startswith(path.stem.rpartition("-")[2]):
                 state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
                 return state
             log(f"warning: {path}: damaged (its SHA-256 is not the one in its name); using the one before it")
-        if found:
-            raise ScfsError(f"{self.folder}: all {len(found)} checkpoints are damaged; remove the folder to start anew")
+            path.rename(path.with_suffix(".damaged"))  # so that it does not count as one of the newest two
+        if list(self.folder.glob("step-*.damaged")):
+            raise ScfsError(f"{self.folder}: all checkpoints are damaged; remove the folder to start anew")
         return None
 
     def _found(self) -> list[Path]:
@@ -94,5 +104,5 @@ class Checkpoints:
             kept = self._found()
             newest = f"the newest one kept is {kept[-1].name}" if kept else "none had been saved yet"
             raise ScfsError(f"checkpoint of step {step}: {error}; {newest}") from None
-        for old in self._found()[:-KEPT]:
+        for old in [*self._found()[:-KEPT], *self.folder.glob("step-*.damaged")]:
             old.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,12 +17,14 @@ from scfs.errors import ScfsError
 from scfs.model.scfs import SCFS
 from scfs.progress import log, track
 from scfs.training.checkpoint import Checkpoints
-from scfs.training.monitor import Monitor, Rates, Writers
+from scfs.training.monitor import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
+from scfs.training.scalars import Scalars
 from scfs.training.schedules import cosine_with_warmup, linear_warmup
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
 
+EXPLODED = 1e8  # norm of a parameter that no training comes back from
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -80,6 +82,11 @@ class Training:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.monitor = Monitor(steps_per_epoch, settings.head.prototypes, self.schedules.lr)
         self.step = 0
+        self._started, self._seconds_before = time.monotonic(), 0.0
+
+    def seconds(self) -> float:
+        """Seconds that the run has taken, all its executions together."""
+        return self._seconds_before + time.monotonic() - self._started
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One optimiser step: losses, clipping, update, the teacher's moving average."""
@@ -133,7 +140,31 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "monitor": self.monitor.state(),
             "rng": torch.get_rng_state(),
+            "seconds": self.seconds(),
         }
+
+    def check_finite(self) -> None:
+        """Hold the state to what may be saved: finite terms so far, and weights that have not exploded.
+
+        Raises:
+            ScfsError: names the step, the last terms and the learning rate.
+        """
+        self.monitor.fetch()
+        norms = torch.stack(torch._foreach_norm(list(self.model.parameters())))
+        if not bool((norms < EXPLODED).all()):  # false for NaN too
+            terms = ", ".join(f"{name} {value:.6g}" for name, value in self.monitor.latest.items())
+            lr = self.schedules.lr(self.step - 1)
+            raise ScfsError(f"training diverged at step {self.step - 1}: the weights exploded; {terms}, lr {lr:.6g}")
+
+    def resume(self, folder: Path) -> None:
+        """Go to the newest checkpoint of the run folder, if it has any.
+
+        Raises:
+            ScfsError: they are all damaged, of another run, or do not fit.
+        """
+        state = Checkpoints(folder / "checkpoints").load()
+        if state is not None:
+            self.restore(state, folder)
 
     def restore(self, state: dict[str, Any], source: Path) -> None:
         """Take over a checkpoint's state.
@@ -155,6 +186,7 @@ class Training:
         self.monitor.restore(state["monitor"])
         torch.set_rng_state(state["rng"])
         self.step = state["step"]
+        self._seconds_before = state["seconds"]
 
 
 @contextmanager
@@ -174,10 +206,10 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, save_every: float) -> dict[str, float]:
-    """Train to the last step, or from the newest checkpoint in `folder` to it.
+    """Train from where the run stands to its last step.
 
     Args:
-        training: the run; it is at its last step afterwards.
+        training: the run, resumed; it is at its last step afterwards.
         data: batches by step.
         folder: checkpoints, TensorBoard and DVCLive go here.
         workers: processes that make batches; 0: this one.
@@ -189,19 +221,18 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
     Raises:
         ScfsError: the losses diverge, the disk is full, or the process was asked to stop (after saving).
     """
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state = checkpoints.load()
-    if state is not None:
-        training.restore(state, folder)
     first, total = training.step, training.schedules.total
     if first == total:
         return {}
     if first:
         log(f"resuming at step {first} of {total}")
-    writers, rates, overall = Writers(folder, first), Rates(data.batch), Rates(data.batch)
-    stream = track(batches(data, first, workers), "pretrain", unit="step", total=total - first)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    rates, overall = Rates(data.batch), Rates(data.batch)
+    stream = track(
+        batches(data, first, workers, training.device.type == "cuda"), "pretrain", unit="step", total=total - first
+    )
     saved = asked = time.monotonic()
-    with stop_requests() as received:
+    with stop_requests() as received, closing(Scalars(folder, first)) as scalars:
         for batch in stream:
             waited = time.monotonic() - asked
             rates.waited(waited)
@@ -209,9 +240,9 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
             terms = training.train_step(batch)
             if training.monitor.record(batch.step, terms):
                 lr = training.schedules.lr(batch.step)
-                writers.write(batch.step, {**training.monitor.latest, "lr": lr, **rates.take()})
+                scalars.write(batch.step, {**training.monitor.latest, "lr": lr, **rates.take()})
             if training.step == total or received or time.monotonic() - saved >= save_every:
-                training.monitor.fetch()  # the guard first: a state with NaN is never saved
+                training.check_finite()
                 checkpoints.save(training.step, training.state())
                 saved = time.monotonic()
             if received and training.step < total:
@@ -220,5 +251,4 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
                 raise ScfsError(f"stopped by {name} at step {training.step} of {total}; start again to resume there")
             asked = time.monotonic()
         checkpoints.wait()
-    writers.close()
     return overall.take()

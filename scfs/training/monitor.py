@@ -1,4 +1,4 @@
-"""What a training shows of itself: epoch means, scalars for TensorBoard and DVCLive, the finite guard, warnings.
+"""What a training shows of itself: epoch means, rates, the finite guard, warnings.
 
 Terms stay on the device in a small buffer and are fetched together every `interval` steps, so no step waits for them.
 """
@@ -6,7 +6,6 @@ Terms stay on the device in a small buffer and are fetched together every `inter
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,38 +91,6 @@ class Monitor:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over the values of a checkpoint."""
         self.curve, self._sums, self.warnings = state["curve"], state["sums"], state["warnings"]
-
-
-class Writers:
-    """TensorBoard and DVCLive scalars of one run folder; rates are true of this execution only."""
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        # Imported here: together they cost two seconds that `epochs: 0` need not pay.
-        from dvclive import Live
-        from torch.utils.tensorboard import SummaryWriter
-
-        class Scalars(Live):
-            """DVCLive's files alone: by itself it makes a DVC repository of the git repository that it runs in."""
-
-            def _init_dvc(self) -> None:
-                self._exp_name = None
-
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-        resumed = first_step > 0
-        self._live = Scalars(str(folder / "dvclive"), resume=resumed, report=None, save_dvc_exp=False, dvcyaml=None)
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """Add one point to every curve."""
-        self._live.step = step
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-            self._live.log_metric(name, value)
-        self._live.make_summary()
-
-    def close(self) -> None:
-        """Flush both."""
-        self._board.close()
-        self._live.end()
 
 
 class Rates:

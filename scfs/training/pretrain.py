@@ -32,7 +32,7 @@ def pretrain(
     threads: int = 1,
     device: str = "auto",
     workers: int = 0,
-    save_every: float = 600,
+    save_every: float = 120,
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
@@ -49,11 +49,13 @@ def pretrain(
         save_every: seconds between checkpoints.
 
     Raises:
-        ScfsError: see `scfs.training.loop.train`; or another process trains this run.
+        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run.
     """
     torch.set_num_threads(threads)
     chosen = resolve_device(device)
-    precision = resolve_precision(settings.precision, chosen)
+    views = settings.views
+    sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
+    precision = resolve_precision(settings.precision, chosen, min(sizes))
     parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
@@ -63,6 +65,7 @@ def pretrain(
     with sole_holder(folder):
         training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity)
         announce(run, training, images, folder)
+        training.resume(folder)
         rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
         tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
         about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision)
@@ -84,7 +87,8 @@ def pretrain(
         "torch_threads": threads,
         "precision": precision,
     }
-    write_result(result, record, {"device": str(chosen), "precision": precision, "workers": workers, **rates})
+    occasion = {"device": str(chosen), "precision": precision, "workers": workers, **rates}
+    write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
 
 
 def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:
@@ -111,8 +115,12 @@ def sole_holder(folder: Path) -> Iterator[None]:
     Raises:
         ScfsError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise ScfsError(f"{folder}: cannot be used as a run folder: {error.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,6 +5,7 @@ without leaving uint8 (measured differences: tests/views/test_equivalence.py).
 """
 
 import io
+from functools import cache
 
 import cv2
 import numpy as np
@@ -125,6 +126,12 @@ def normalize(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     Returns:
         (B, 3, H, W) in channels_last strides.
     """
-    mean = torch.tensor(IMAGENET_MEAN, device=batch.device) * 255
-    std = torch.tensor(IMAGENET_STD, device=batch.device) * 255
+    mean, std = _imagenet_statistics(batch.device)
     return batch.to(torch.float32).sub_(mean).div_(std).to(dtype).permute(0, 3, 1, 2)
+
+
+@cache
+def _imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of pixel values, (3,) float32 each; kept, as every copy to a GPU waits for it."""
+    mean, std = (torch.tensor(values, device=device) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std

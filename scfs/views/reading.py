@@ -79,7 +79,12 @@ def read_ahead(items: Items, order: Sequence[int], workers: int, pin_memory: boo
 
 
 def _start_worker(worker: int) -> None:
-    """One thread per worker; Ctrl-C is the main process's, which then stops the workers without their tracebacks."""
+    """One thread per worker; signals to the whole process group are the main process's to deal with.
+
+    A worker ends when the main process leaves the loop, or is gone. One that died of SIGTERM would make the main
+    process fail while that saves its state.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

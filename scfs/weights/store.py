@@ -57,7 +57,10 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
         raise ScfsError(f"{path}: not written by scfs: its metadata has no 'scfs' entry")
     if not tensors:
         raise ScfsError(f"{path}: holds no tensors named {prefix}*")
-    return tensors, Weights(**json.loads(metadata["scfs"]))
+    try:
+        return tensors, Weights(**json.loads(metadata["scfs"]))
+    except (TypeError, ValueError):
+        raise ScfsError(f"{path}: its metadata is not that of this version of scfs") from None
 
 
 def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Backbone, Weights]:
@@ -67,7 +70,7 @@ def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Backbone, Weigh
         ScfsError: the file is unreadable or its tensors do not fit the architecture that it names.
     """
     tensors, weights = load_weights(path, f"{encoder}.backbone.")
-    name = weights.settings["backbone"]
+    name = weights.settings.get("backbone")
     if name not in ARCHITECTURES:
         raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(ARCHITECTURES)}")
     backbone = Backbone(name)

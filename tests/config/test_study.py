@@ -57,6 +57,26 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("runs/one/layers", [], "layers must name at least one layer for method scfs"),
         ("runs/one/dataset", "cats", "params.yaml: runs.one.dataset = 'cats': not among ['photos']"),
         ("runs/one/split", "all", "runs.one.split = 'all': not among ['pretrain', 'train', 'val']"),
+        ("runs/one/seed", -1, "runs.one: seed = -1: Input should be greater than or equal to 0"),
+        ("runs/one/seed", 2**63, "runs.one: seed = 9223372036854775808: Input should be less than"),
+        ("runs/one/head", {"prototypes": 1}, "head.prototypes = 1: Input should be greater than or equal to 2"),
+        ("runs/one", {"batch": 4, "accumulate": 4, "views": {"local_number": 1}}, "views.local_number must exceed 1:"),
+        ("runs/one", {"method": "dino", "batch": 1, "views": {"local_number": 1, "local_size": 32}}, "must exceed 1:"),
+        (
+            "data/scenes",
+            {"source": "garment-scenes", "seed": -1, "splits": {"a": {"scenes": 1}}},
+            "seed = -1: Input should be greater than or equal to 0",
+        ),
+        (
+            "evaluate/probe",
+            {"kind": "linear", "dataset": "photos", "seeds": [0, -1]},
+            "seeds.1 = -1: Input should be greater than or equal to 0",
+        ),
+        (
+            "evaluate/deep",
+            {"kind": "layers", "dataset": "photos", "layers": []},
+            "layers = []: Tuple should have at least 1",
+        ),
         ("evaluate/knn/kind", "svm", "evaluate.knn.kind = 'svm': not among 'knn', 'layers'"),
         ("evaluate/knn/dataset", "cats", "evaluate.knn.dataset = 'cats': not among ['photos']"),
         ("evaluate/pretrain", {"kind": "knn", "dataset": "photos"}, "evaluate.pretrain: the name is taken"),
@@ -67,6 +87,7 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("data/photos", {"splits": {"pretrain": "a"}}, "key 'data.photos.source' is missing"),
         ("tables/main/rows/0/runs", ["three"], "tables.main: run = 'three': not among ['one', 'two']"),
         ("tables/main/columns/0/evaluation", "svm", "tables.main: evaluation = 'svm': not among ['knn']"),
+        ("tables/main/columns/0/value", "topp1", "tables.main: value = 'topp1': not among ['top1', 'top1_k10', "),
     ],
 )
 def test_mistakes(path: str, value: Any, message: str) -> None:
@@ -76,12 +97,36 @@ def test_mistakes(path: str, value: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch": 1, "views": {"local_number": 0}},  # the two global crops
+        {"batch": 1, "views": {"local_number": 2}},
+        {"batch": 4, "accumulate": 2, "views": {"local_number": 1}},
+        {"method": "dino", "batch": 1, "views": {"local_number": 1}},  # 96 pixels: the last map has 3 x 3 positions
+        {"batch": 1, "views": {"local_number": 1}, "epochs": 0},
+    ],
+)
+def test_small_batches_that_batch_norm_can_take(settings: dict[str, Any]) -> None:
+    parse_study(with_value("runs/one", settings))
+
+
+def test_the_largest_seed() -> None:
+    assert parse_study(with_value("runs/one/seed", 2**63 - 1)).run("one").seed == 2**63 - 1
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ScfsError, match=r"none\.yaml: cannot be read: No such file"):
         load_study(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("study: [")
     with pytest.raises(ScfsError, match=r"bad\.yaml: not valid YAML"):
         load_study(tmp_path / "bad.yaml")
+    (tmp_path / "latin.yaml").write_bytes("study: caf\u00e9".encode("latin-1"))
+    with pytest.raises(ScfsError, match=r"latin\.yaml: not UTF-8 text: .* at byte 10"):
+        load_study(tmp_path / "latin.yaml")
+    (tmp_path / "date.yaml").write_text("study: 2025-13-01")
+    with pytest.raises(ScfsError, match=r"date\.yaml: not valid YAML: month must be in 1\.\.12"):
+        load_study(tmp_path / "date.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ScfsError, match=r"list\.yaml: \(top level\) = \[1\]"):
         load_study(tmp_path / "list.yaml")

@@ -1,10 +1,12 @@
 import io
 import os
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from scfs import progress
 from scfs.config.data import ImageFolders
 from scfs.data.folders import image_folder
 from scfs.data.manifest import open_split
@@ -123,6 +125,14 @@ def test_exif_orientation_and_colour_mode_are_left_alone(tmp_path):
     assert set(images.heights.tolist()) == {10}
 
 
+def test_listing_and_reading_are_shown(flat, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_LINE_SECONDS", 0.0)
+    image_folder(flat)
+    shown = capsys.readouterr().err
+    assert re.search(rf"^listing {flat}: \d images, ", shown, re.MULTILINE)
+    assert re.search(rf"^{flat}: \d/3 images, ", shown, re.MULTILINE)
+
+
 def test_missing_folder(tmp_path):
     with pytest.raises(ScfsError, match="absent: no such folder"):
         image_folder(tmp_path / "absent")
@@ -149,7 +159,8 @@ def test_images_beside_and_inside_sub_folders(labelled):
 def test_truncated_image_is_an_error_that_names_it(tmp_path, flat, name):
     truncate(flat / name)
     with pytest.raises(
-        ScfsError, match=rf"flat: 1 of 3 images cannot be decoded, the first is {name} \(.*[Tt]runcated"
+        ScfsError,
+        match=rf"flat: 1 of 3 images cannot be decoded, the first is {name} \(.*[Tt]runcated.*--unreadable skip",
     ):
         prepared(tmp_path, train=flat)
     assert not (tmp_path / "data/mine/manifest.parquet").exists()

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from scfs.config.data import GarmentScenes
+from scfs.config.study import parse_study
+from scfs.data import scene_images
 from scfs.data.annotations import load_masks
 from scfs.data.manifest import open_split
 from scfs.data.prepare import prepare
@@ -146,19 +148,54 @@ def test_missing_images_are_made_again(manifest, capsys):
         assert files(images) == before
 
 
-def test_images_of_another_manifest_are_replaced(manifest, prepared):
+def test_missing_annotations_are_made_again(manifest, capsys):
+    before = files(manifest.parent)
+    annotations = manifest.parent / "annotations"
+    marked = (manifest.parent / "images" / ".complete").stat()
+    for damage in (lambda: shutil.rmtree(annotations), lambda: (annotations / "boxes.json").unlink()):
+        damage()
+        open_split(manifest, "val")
+        assert "images: their annotations are missing" in capsys.readouterr().err
+        assert files(manifest.parent) == before
+    assert (manifest.parent / "images" / ".complete").stat() == marked, "the images were made again as well"
+    open_split(manifest, "val")
+    assert "missing" not in capsys.readouterr().err
+
+
+def test_the_manifest_alone_gives_images_and_annotations(prepared, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    shutil.copy(prepared, tmp_path / "scenes")
+    open_split(tmp_path / "scenes" / "manifest.parquet", "val")
+    assert files(tmp_path / "scenes") == files(prepared.parent)
+
+
+def test_images_and_annotations_of_another_manifest_are_replaced(manifest, prepared):
     make(manifest.parent, seed=1)
     shutil.copy(prepared, manifest)
-    images = open_split(manifest, "val")
-    assert images.read(0) == open_split(prepared, "val").read(0)
+    open_split(manifest, "val")
+    assert files(manifest.parent) == files(prepared.parent)
 
 
-def test_rebuilt_images_must_be_the_listed_ones(manifest):
+def test_new_images_never_stand_beside_old_annotations(manifest, prepared):
+    """The disk is full when the images are there and their annotations are next."""
+    with no_file_larger_than(11_000), pytest.raises(ScfsError, match=r"pretrain\.json: could not be written"):
+        make(manifest.parent, seed=1)
+    assert not list((manifest.parent / "annotations").glob("*.json"))
+    open_split(manifest, "val")
+    assert files(manifest.parent) == files(prepared.parent)
+
+
+@pytest.mark.parametrize("lost", ["images", "annotations"])
+def test_what_is_rebuilt_must_be_as_listed(manifest, lost):
     table = pq.read_table(manifest)
     column = table.schema.get_field_index("sha256")
     hashes = [bytes(32), *table["sha256"].to_pylist()[1:]]
     table = table.set_column(column, table.schema.field(column), pa.array(hashes, pa.binary(32)))
     pq.write_table(table, manifest)
+    if lost == "annotations":
+        listed = dict(zip(table["path"].to_pylist(), hashes))
+        (manifest.parent / "images" / ".complete").write_text(scene_images._digest(listed))
+    shutil.rmtree(manifest.parent / lost)
     with pytest.raises(ScfsError, match=r"pretrain/000000\.png, made anew, is not the image that is listed: .*again"):
         open_split(manifest, "val")
 
@@ -167,20 +204,20 @@ def _open(manifest):
     open_split(manifest, "val")
 
 
-@pytest.mark.parametrize("start", ["spawn", "fork"])
-def test_processes_side_by_side_rebuild_once(manifest, capfd, start):
-    shutil.rmtree(manifest.parent / "images")
+@pytest.mark.parametrize(("start", "lost"), [("spawn", "images"), ("fork", "images"), ("fork", "annotations")])
+def test_processes_side_by_side_rebuild_once(manifest, capfd, start, lost):
+    shutil.rmtree(manifest.parent / lost)
     context = multiprocessing.get_context(start)
     openers = [context.Process(target=_open, args=(manifest,)) for _ in range(2)]
     with locked(manifest.parent / "images"):
         for opener in openers:
             opener.start()
         time.sleep(0.3)
-        assert not (manifest.parent / "images").exists()
+        assert not (manifest.parent / lost).exists()
     for opener in openers:
         opener.join(60)
         assert opener.exitcode == 0
-    assert capfd.readouterr().err.count("images are missing") == 1
+    assert capfd.readouterr().err.count(f"{lost} are missing") == 1
 
 
 def test_full_disk_loses_nothing(manifest, prepared):
@@ -217,11 +254,17 @@ def test_file_that_is_no_manifest(tmp_path):
         open_split(path, "train")
 
 
-def test_bad_settings(tmp_path):
-    with pytest.raises(ScfsError, match=r"data\.scenes\.splits\.x\.garments = \[3, 1\]: must be \[least, most\]"):
-        make(tmp_path, {"x": {"scenes": 1, "garments": (3, 1)}})
-    with pytest.raises(ScfsError, match=r"data\.scenes\.splits: is empty"):
-        make(tmp_path, {})
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"x": {"scenes": 1, "garments": [3, 1]}}, r"splits\.x\b.*garments must be \[least, most\] with least <= most"),
+        ({}, r"splits\b.*at least 1 item"),
+    ],
+)
+def test_bad_settings(splits, message):
+    scenes = {"source": "garment-scenes", "splits": splits}
+    with pytest.raises(ScfsError, match=rf"^params\.yaml: data\.scenes\.(garment-scenes\.)?{message}"):
+        parse_study({"study": "x", "data": {"scenes": scenes}, "pretrain": {"dataset": "scenes"}, "runs": {"one": {}}})
 
 
 def test_more_scenes_than_garments_are_fine(tmp_path):

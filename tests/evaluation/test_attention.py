@@ -133,6 +133,13 @@ def test_values_are_means_over_all_images_with_masks(workplace: Path, encoder: F
     np.testing.assert_array_equal(arrays["masks"][1], view_of_mask(masks[images.paths[5]], 96, 80))
 
 
+def test_masks_of_scenes_are_made_again(workplace: Path, encoder: FrozenEncoder) -> None:
+    before = measure(PROTOCOL, encoder)
+    paths.annotations("scenes", "val").unlink()
+    again = measure(PROTOCOL, encoder)
+    assert again.values == before.values and "masks" in again.arrays
+
+
 def test_without_masks_there_is_only_the_figure(workplace: Path, encoder: FrozenEncoder) -> None:
     protocol = PROTOCOL.model_copy(update={"dataset": "colours", "resize": 40, "crop": 36})
     measured = measure(protocol, encoder)

@@ -130,6 +130,15 @@ def test_maps_of_other_images_are_refused(study: Study) -> None:
         draw_attention(study)
 
 
+def test_maps_of_other_weights_are_refused(study: Study) -> None:
+    path = paths.result("dino", "attention")
+    path.write_text(path.read_text().replace('"sha256": "', '"sha256": "f'))
+    with pytest.raises(
+        ScfsError, match=r"dino/attention\.json: measured on weights .*: run the stage attention of this"
+    ):
+        draw_attention(study)
+
+
 def test_a_study_without_the_evaluation_says_so(study: Study) -> None:
     without = parse_study({**STUDY, "evaluate": {"knn": STUDY["evaluate"]["knn"]}, "tables": {}})
     for draw, kind in ((figures.layers, "layers"), (figures.attention, "attention")):

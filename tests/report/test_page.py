@@ -186,6 +186,23 @@ def test_protocols_say_kind_parameters_images_and_spread(finished: tuple[str, Pa
     assert "Standard deviation of score over images: random 0.30, dino 0.40, scfs 0.50." in text
 
 
+def test_the_attention_score_is_explained(finished: tuple[str, Page]) -> None:
+    text = " ".join(finished[1].text.split())
+    assert "1.0 is no better than a uniform map, and below 1 the map avoids the object." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_prototypes_that_never_learnt_are_named(fake: FakeResults, study: Study) -> None:
+    told = "the prototypes (last layer) stayed as they were drawn"
+    assert told not in report(study)[1].text
+    optimizer = {**STUDY["pretrain"]["optimizer"], "freeze_last_layer": 4}
+    runs = {**STUDY["runs"], "dino": {"method": "dino", "epochs": 5}}
+    fake.study = parse_study({**STUDY, "pretrain": {**STUDY["pretrain"], "optimizer": optimizer}, "runs": runs})
+    for run in runs:
+        fake.pretrain(run)
+    assert f"In scfs {told}" in report(fake.study)[1].text  # dino's had an epoch, random weights were not trained
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_warnings_are_shown_with_their_run(fake: FakeResults, study: Study) -> None:
     assert "no warnings" in report(study)[1].text

@@ -1,6 +1,10 @@
-import pytest
+import re
+from typing import Any
 
-from scfs.config.study import PaperRow
+import pytest
+from fake_results import STUDY
+
+from scfs.config.study import PaperRow, parse_study
 from scfs.errors import ScfsError
 from scfs.report import paper
 
@@ -40,6 +44,28 @@ def test_a_dash_is_none() -> None:
 def test_what_does_not_exist_is_named(table: str, name: str, column: str, told: str) -> None:
     with pytest.raises(ScfsError, match=told):
         paper.number(row(table, name), column)
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "told"),
+    [
+        ({}, "knn", None),
+        ({"row": "SCFSS"}, "knn", "table7: row 'SCFSS': not among"),
+        ({"row": "SCFSS"}, None, "table7: row 'SCFSS': not among"),
+        ({"table": "table77"}, None, "table 'table77': not among"),
+        ({}, "kn", "table7: column 'kn': not among"),
+    ],
+)
+def test_a_studys_references_are_checked_at_once(changes: dict[str, str], column: str | None, told: str | None) -> None:
+    columns = [{"label": "k-NN", "evaluation": "knn", "value": "top1", "paper": column}]
+    rows: list[dict[str, Any]] = [{"label": "random", "runs": ["random"]}]
+    rows.append({"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table7", "row": "SCFS", **changes}})
+    study = parse_study({**STUDY, "tables": {"second": {"title": "t", "columns": columns, "rows": rows}}})
+    if told is None:
+        paper.check(study, "my.yaml")
+    else:
+        with pytest.raises(ScfsError, match=f"^my.yaml: tables.second: {paper.SOURCE}: {re.escape(told)}"):
+            paper.check(study, "my.yaml")
 
 
 def test_every_row_has_every_column() -> None:

@@ -8,6 +8,7 @@ from scfs import paths
 from scfs.config.identity import pretrain_identity
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
+from scfs.report.curves import draw_curves
 from scfs.report.tables import render_text, write_table
 
 
@@ -141,6 +142,32 @@ def test_a_number_of_another_protocol_is_refused(study: Study) -> None:
         ScfsError, match=r"random/knn\.json: measured with report_k = 20, .*evaluate\.knn\.report_k is 10"
     ):
         render_text(changed, "main")
+
+
+def test_a_number_of_other_weights_is_refused(study: Study) -> None:
+    path = paths.result("dino", "quick")
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps({**result, "weights": {**result["weights"], "sha256": "0" * 64}}))
+    with pytest.raises(
+        ScfsError, match=r"dino/quick\.json: measured on weights .*: run the stage linear_cached of this"
+    ):
+        render_text(study, "main")
+
+
+def test_a_training_with_other_settings_is_refused(study: Study) -> None:
+    changed = parse_study({**STUDY, "runs": {**STUDY["runs"], "scfs": {"optimizer": {"lr": 0.7}}}})
+    message = (
+        r"scfs/pretrain\.json: trained with optimizer\.lr = 0\.1, but the study's run scfs has 0\.7: "
+        "run the stage pretrain of this run again"
+    )
+    for read in (lambda: render_text(changed, "main"), lambda: draw_curves(changed)):
+        with pytest.raises(ScfsError, match=message):
+            read()
+
+
+def test_another_study_may_share_the_runs(study: Study) -> None:
+    other = parse_study({**STUDY, "study": "other", "runs": {**STUDY["runs"], "further": {"seed": 9}}})
+    assert render_text(other, "main").splitlines()[2:5] == render_text(study, "main").splitlines()[2:5]
 
 
 def test_an_unknown_table_is_named(study: Study) -> None:

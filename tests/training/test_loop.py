@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scfs.config.pretrain import Pretrain
 from scfs.data.folders import image_folder
@@ -40,7 +41,9 @@ def test_record_has_every_term_of_every_epoch(tiny: Pretrain, noise_folder: Path
     assert curve["lr"][-1] == pytest.approx(Schedules(tiny, 4).lr(11))
     occasion = json.loads((tmp_path / "r.run.json").read_text())
     assert occasion["images_per_second"] > 0 and 0 <= occasion["data_wait_share"] <= 1
-    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert set(board.Tags()["scalars"]) == (set(curve) - {"epoch", "step"}) | {"images_per_second", "data_wait_share"}
+    assert [point.value for point in board.Scalars("lr")] == pytest.approx(curve["lr"])
     points = (tmp_path / "run" / "dvclive" / "plots" / "metrics" / "loss_data.tsv").read_text().splitlines()
     assert len(points) == 1 + 3  # a head line and one fetch per epoch: four steps are fewer than the interval
 
@@ -80,12 +83,26 @@ def test_teacher_follows_and_last_layer_is_frozen_in_the_first_epoch(
 
 def test_divergence_stops_with_step_terms_and_rate(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
     optimizer = {**tiny.optimizer.model_dump(), "lr": 1e38, "warmup_epochs": 0, "clip": 0}
-    with pytest.raises(ScfsError, match=r"training diverged at step \d+: loss .*loss_data .*loss_layer4_search .*lr "):
+    with pytest.raises(
+        ScfsError, match=r"training diverged at step \d+: .*loss .*loss_data .*loss_layer4_search .*lr "
+    ):
         train(changed(tiny, optimizer=optimizer), noise_folder, tmp_path)
     assert not (tmp_path / "w.safetensors").exists()
     for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
-        losses = torch.load(path, weights_only=True)["monitor"]["sums"].values()
-        assert all(math.isfinite(value) for value in losses)
+        state = torch.load(path, weights_only=True)
+        assert all(math.isfinite(value) for value in state["monitor"]["sums"].values())
+        assert all(value.float().norm() < 1e8 for value in state["model"].values())
+
+
+def test_weights_that_explode_in_the_last_step_are_not_exported(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path
+) -> None:
+    """No loss is computed after it, so the guard has to look at the weights."""
+    optimizer = {**tiny.optimizer.model_dump(), "lr": 1e38, "warmup_epochs": 0, "clip": 0}
+    settings = changed(tiny, optimizer=optimizer, epochs=1, batch=24)
+    with pytest.raises(ScfsError, match=r"training diverged at step 0: the weights exploded; loss .*, lr "):
+        train(settings, noise_folder, tmp_path)
+    assert not (tmp_path / "w.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,9 @@ def start(
     command = [sys.executable, "-c", CHILD, settings.model_dump_json(), str(images), str(out), str(workers)]
     limited = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=limited)
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=limited, start_new_session=True
+    )
 
 
 def checkpoints(out: Path) -> list[Path]:
@@ -68,7 +70,9 @@ def assert_same_outcome(out: Path, reference: Path) -> None:
         assert (out / name).read_bytes() == (reference / name).read_bytes(), name
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 0), (signal.SIGTERM, 1)]
+)
 def test_killed_and_resumed(
     tiny: Pretrain, noise_folder: Path, tmp_path: Path, reference: Path, number: int, workers: int
 ) -> None:
@@ -76,7 +80,7 @@ def test_killed_and_resumed(
     process = start(tiny, noise_folder, tmp_path, workers)
     while newest_step(tmp_path) < step and process.poll() is None:
         time.sleep(0.002)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # the workers too, as a scheduler does
     _, stderr = process.communicate(timeout=60)
     stopped_at = newest_step(tmp_path)
     assert process.returncode != 0, stderr
@@ -109,10 +113,43 @@ def test_two_newest_are_kept_and_a_damaged_one_is_passed_over(
     train(tiny, noise_folder, tmp_path)
     assert f"{newest}: damaged" in capfd.readouterr().err
     assert_same_outcome(tmp_path, reference)
+    assert len(checkpoints(tmp_path)) == 2  # both sound again: the damaged one does not count
     for path in checkpoints(tmp_path):
         path.write_bytes(b"")
-    with pytest.raises(ScfsError, match="all 2 checkpoints are damaged"):
-        train(tiny, noise_folder, tmp_path)
+    for _ in range(2):  # a second start does not begin anew behind the user's back
+        with pytest.raises(ScfsError, match="all checkpoints are damaged; remove the folder"):
+            train(tiny, noise_folder, tmp_path)
+
+
+def test_what_a_killed_writer_left_is_removed(tiny: Pretrain, noise_folder: Path, reference: Path) -> None:
+    debris = reference / "run" / "checkpoints" / ".step-000000005-0123456789abcdef.pt.99999.tmp"
+    debris.write_bytes(b"half")
+    train(tiny, noise_folder, reference)
+    assert not debris.exists()
+
+
+def test_bf16_and_fp16_resume_exactly(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    for precision in ("bf16", "fp16"):
+        settings = Pretrain.model_validate(
+            tiny.model_dump()
+            | {"precision": precision, "views": {"global_size": 48, "local_size": 24, "local_number": 2}}
+        )
+        whole, cut = tmp_path / precision / "whole", tmp_path / precision / "cut"
+        train(settings, noise_folder, whole)
+        train(settings, noise_folder, cut)
+        newest = checkpoints(cut)[-1]
+        newest.unlink()  # as if killed before the last step was saved
+        train(settings, noise_folder, cut)
+        assert_same_outcome(cut, whole)
+
+
+def test_scalars_of_a_resumed_run_have_each_step_once(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    train(tiny, noise_folder, tmp_path)
+    checkpoints(tmp_path)[-1].unlink()
+    train(tiny, noise_folder, tmp_path)
+    lines = (tmp_path / "run" / "dvclive" / "plots" / "metrics" / "loss.tsv").read_text().splitlines()
+    steps = [line.split("\t")[lines[0].split("\t").index("step")] for line in lines[1:]]
+    assert steps == sorted(set(steps), key=int) and steps[-1] == str(STEPS - 1)
 
 
 def test_full_disk_while_saving_keeps_what_was_good(
@@ -128,6 +165,27 @@ def test_full_disk_while_saving_keeps_what_was_good(
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
     train(tiny, noise_folder, tmp_path)
     assert_same_outcome(tmp_path, reference)
+
+
+def test_full_disk_for_the_scalars_is_one_line(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    process = start(tiny, noise_folder, tmp_path, limit=150)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("scfs: ") and "File too large" in stderr
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ScfsError, match=r"run: cannot be used as a run folder: File exists"):
+        train(tiny, noise_folder, tmp_path)
+
+
+def test_random_weights_do_not_replace_trained_ones(tiny: Pretrain, noise_folder: Path, reference: Path) -> None:
+    before = (reference / "w.safetensors").read_bytes()
+    with pytest.raises(ScfsError, match="its checkpoints are of identity"):
+        train(Pretrain.model_validate(tiny.model_dump() | {"epochs": 0}), noise_folder, reference)
+    assert (reference / "w.safetensors").read_bytes() == before
 
 
 def test_checkpoints_of_another_run_are_refused(tiny: Pretrain, noise_folder: Path, reference: Path) -> None:

@@ -183,3 +183,13 @@ def test_normalize_is_torchvisions():
     half = normalize(torch.from_numpy(batch), torch.bfloat16)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), theirs, rtol=2**-8, atol=1e-6)
+
+
+def test_the_statistics_are_copied_to_a_device_once(monkeypatch):
+    batch = torch.from_numpy(painting(0, 40, 50)[None])
+    mean, std = (torch.tensor(values) * 255 for values in (images.IMAGENET_MEAN, images.IMAGENET_STD))
+    expected = ((batch.float() - mean) / std).permute(0, 3, 1, 2)
+    assert torch.equal(images.normalize(batch), expected)
+    monkeypatch.setattr(torch, "tensor", None)
+    assert torch.equal(images.normalize(batch), expected)
+    assert torch.equal(images.normalize(batch, torch.bfloat16), expected.to(torch.bfloat16))

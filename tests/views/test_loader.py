@@ -1,6 +1,11 @@
 import multiprocessing
+import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -177,15 +182,16 @@ class Reporting(ViewBatches):
     """Tells from inside a worker what it runs with."""
 
     def __getitem__(self, step: int) -> Batch:
-        threads = [torch.get_num_threads(), cv2.getNumThreads(), int(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)]
+        threads = [torch.get_num_threads(), cv2.getNumThreads()]
+        ignored = [signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)]
         shared = loader._allocate(1, 1, 2).is_shared()
-        return Batch(step, torch.tensor([*threads, int(shared)]), torch.empty(0), None)
+        return Batch(step, torch.tensor([*threads, *ignored, shared], dtype=torch.int64), torch.empty(0), None)
 
 
-def test_workers_use_one_thread_leave_ctrl_c_to_the_main_process_and_share_memory():
+def test_workers_use_one_thread_leave_signals_to_the_main_process_and_share_memory():
     data = Reporting(small_images(8), VIEWS, 4, 1, 0)
     for batch in batches(data, 0, 2):
-        assert batch.rows.tolist() == [1, 1, 1, 1]
+        assert batch.rows.tolist() == [1, 1, 1, 1, 1]
     assert not loader._allocate(1, 1, 2).is_shared()
 
 
@@ -200,6 +206,66 @@ def test_a_killed_worker_is_one_clear_line():
     data = Dying(small_images(8), VIEWS, 4, 1, 0)
     with pytest.raises(ScfsError, match=r"^a data loading worker died "):
         list(batches(data, 0, 1))
+
+
+MAIN_PROCESS = """
+import multiprocessing, os, signal, sys, time
+from image_samples import small_images
+from scfs.config.pretrain import Views
+from scfs.views.loader import ViewBatches, batches
+
+asked = []
+signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+data = ViewBatches(small_images(8), Views(global_size=16, local_size=8, local_number=1), 4, 50, 0)
+done = 0
+for batch in batches(data, 0, 1):
+    done += 1
+    if done == 1:
+        print(multiprocessing.active_children()[0].pid, flush=True)
+        deadline = time.monotonic() + 60
+        while not asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)  # for a worker that dies to be noticed
+print(done, len(asked), len(multiprocessing.active_children()), flush=True)
+"""
+
+
+def start_main_process() -> tuple[subprocess.Popen[str], int]:
+    """A process with one worker, which waits for SIGTERM at its first batch; and the worker's id."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", MAIN_PROCESS]
+    main = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, start_new_session=True)
+    assert main.stdout is not None
+    return main, int(main.stdout.readline())
+
+
+def is_gone(process: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True  # ended; its new parent, who may be anyone, has not asked yet
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_sigterm_to_the_process_group_leaves_the_main_process_its_worker():
+    main, worker = start_main_process()
+    os.killpg(main.pid, signal.SIGTERM)
+    said, _ = main.communicate(timeout=60)
+    assert main.returncode == 0
+    assert said.split() == ["100", "1", "0"]  # all batches, one signal, no worker
+    assert is_gone(worker, 1)
+
+
+def test_a_worker_ends_with_a_killed_main_process():
+    main, worker = start_main_process()
+    main.kill()
+    main.communicate()
+    os.kill(worker, signal.SIGTERM)  # as whoever cleans up would try
+    assert is_gone(worker, 30)
 
 
 def test_other_errors_keep_their_type():

@@ -23,6 +23,7 @@ from scfs import paths
 from scfs.config import identity
 from scfs.config.schema import params_schema
 from scfs.config.study import Study, load_study
+from scfs.evaluation.run import KINDS
 
 HERE = Path(__file__).parent
 ORDER = ["input", "output", "log", "benchmark", "threads", "resources", "params", "shell"]
@@ -105,23 +106,44 @@ def test_pretraining_depends_on_its_data_alone(jobs: list[dict[str, Any]]) -> No
         assert job["input"] == [str(paths.manifest("garments"))]
 
 
-def imported_modules(module: str) -> set[str]:
-    """Modules of scfs.evaluation that one of them is made of, itself included."""
-    found, waiting = set(), [module]
+FOLLOWED = ("scfs.evaluation", "scfs.model", "scfs.views", "scfs.data")
+EVALUATE = "scfs.evaluation.run"
+
+
+def imported_modules(*modules: str, leave_out: set[str]) -> set[str]:
+    """Modules of the followed packages that these are made of, themselves included."""
+    found: set[str] = set()
+    waiting = set(modules)
     while waiting:
-        name = waiting.pop()
-        found.add(name)
-        for node in ast.walk(ast.parse((ROOT / "scfs" / "evaluation" / f"{name}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scfs.evaluation."):
-                waiting += {str(node.module).split(".")[2]} - found
+        module = waiting.pop()
+        found.add(module)
+        for node in ast.walk(ast.parse(module_file(module).read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                assert node.level == 0, f"{module}: relative import"
+                names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            else:
+                continue
+            followed = {name for name in names if name.startswith(tuple(f"{package}." for package in FOLLOWED))}
+            waiting |= {name for name in followed if module_file(name).is_file()} - found - leave_out
     return found
 
 
-def test_an_evaluation_depends_on_its_modules(jobs: list[dict[str, Any]], study: Study) -> None:
+def module_file(module: str) -> Path:
+    return (ROOT / module.replace(".", "/")).with_suffix(".py")
+
+
+def test_an_evaluation_depends_on_what_it_imports(jobs: list[dict[str, Any]], study: Study) -> None:
+    # All kinds are imported where one of them is chosen.
+    kinds = {f"scfs.evaluation.{kind}" for kind in KINDS}
+    assert {protocol.kind for protocol in study.evaluate.values()} == set(KINDS)
     for job in (job for job in jobs if job["rule"].startswith("evaluate")):
         kind = study.evaluate[job["wildcards"]["evaluation"]].kind
-        listed = {Path(path).stem for path in job["input"] if path.endswith(".py")}
-        assert listed == imported_modules(kind) | {"run"}, kind
+        shared = imported_modules(EVALUATE, leave_out=kinds)
+        expected = shared | imported_modules(f"scfs.evaluation.{kind}", leave_out=set())
+        listed = {path for path in job["input"] if path.endswith(".py")}
+        assert listed == {str(module_file(module).relative_to(ROOT)) for module in expected}, kind
 
 
 def test_a_study_without_tables_and_maps_has_a_graph(tmp_path: Path) -> None:
@@ -252,6 +274,16 @@ def test_code_of_an_evaluation_makes_it_stale(folder: Path) -> None:
     assert planned(folder) == evaluated({"knn", "layers"}, RUNS) | {"table main", "figure layers", "report"}
 
 
+def test_the_search_makes_attention_stale(folder: Path) -> None:
+    replace(folder / "scfs" / "model" / "search.py", '"""\n', '"""\n# changed\n')
+    assert planned(folder) == evaluated({"attention"}, RUNS) | {"table main", "figure attention", "report"}
+
+
+def test_the_views_make_every_evaluation_stale_and_no_training(folder: Path) -> None:
+    replace(folder / "scfs" / "views" / "images.py", '"""\n', '"""\n# changed\n')
+    assert planned(folder) == evaluated(EVALUATIONS, RUNS) | REPORT - {"figure curves"}
+
+
 def test_a_lost_result_is_made_again(folder: Path) -> None:
     (folder / paths.result("demo-scfs", "knn")).unlink()
     assert planned(folder) == evaluated({"knn"}, {"demo-scfs"}) | {"table main", "report"}
@@ -298,7 +330,7 @@ def test_an_interrupted_training_is_left_time_to_save_and_repeated(folder: Path,
         (
             "method: dino}",
             "method: moco}",
-            "params.yaml: runs.demo-dino: method = 'moco': Input should be 'scfs' or 'dino'",
+            "params.yaml: runs.demo-dino: method = 'moco': Input should be 'scfs', 'dino'",
         ),
         ("runs: [demo-dino]", "runs: [demo-dyno]", "tables.main: run = 'demo-dyno': not among"),
         ("study: demo", "study: [demo", "Config file is not valid JSON or YAML"),  # Snakemake reads it first

@@ -12,11 +12,13 @@ from scfs import paths
 from scfs.config import identity
 from scfs.config.study import load_study
 from scfs.errors import ScfsError
+from scfs.report import paper
 
 PARAMS = Path(os.path.relpath([*workflow.configfiles, "params.yaml"][0]))
 
 try:
     study = load_study(PARAMS)
+    paper.check(study, str(PARAMS))
     if config != yaml.safe_load(PARAMS.read_text()):
         raise ScfsError(f"{PARAMS}: the commands read this file alone, not --config and not a second --configfile")
 except ScfsError as error:
@@ -34,7 +36,11 @@ def any_of(names) -> str:
 
 
 def source_folders(dataset: str) -> list[Path]:
-    """Folders of images that a data set is made from: a changed one makes its manifest stale."""
+    """Folders of images that a data set is made from, and their sub-folders.
+
+    A file that is added to one of them, removed or renamed makes the manifest stale, as it changes the folder's time.
+    Not so a file that is overwritten in place, or anything further down: `snakemake --forcerun prepare` then helps.
+    """
     if study.data[dataset].source != "folder":
         return []
     # One that is missing is left to the command, which says so in one line.
@@ -56,9 +62,9 @@ def results(evaluations, suffix: str = ".json") -> list[Path]:
 
 
 def table_results(table: str) -> list[Path]:
-    """Results that a table shows."""
+    """Results that a table shows; the record of a run's training tells whether they are of its present weights."""
     runs = dict.fromkeys(run for row in study.tables[table].rows for run in row.runs)
-    evaluations = dict.fromkeys(column.evaluation for column in study.tables[table].columns)
+    evaluations = dict.fromkeys(["pretrain", *(column.evaluation for column in study.tables[table].columns)])
     return [paths.result(run, evaluation) for run in runs for evaluation in evaluations]
 
 
@@ -71,23 +77,31 @@ def figures() -> list[str]:
 
 
 def figure_results(figure: str) -> list[Path]:
-    """Results that a figure shows."""
-    if figure == "curves":
-        return results(["pretrain"])
-    shown = results(of_kind(figure))
-    return shown if figure == "layers" else [*shown, *results(of_kind(figure), ".npz")]
+    """Results that a figure shows; see `table_results`."""
+    shown = results(["pretrain", *(of_kind(figure) if figure != "curves" else [])])
+    return [*shown, *results(of_kind(figure), ".npz")] if figure == "attention" else shown
+
+
+EVERY_EVALUATION = [
+    *(f"evaluation/{name}" for name in ("run", "features", "measurement")),
+    *(f"data/{name}" for name in ("manifest", "images", "annotations")),
+    *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
+    *(f"views/{name}" for name in ("images", "reading")),
+    "model/resnet",
+]
+EVALUATION_KINDS = {
+    "knn": ["evaluation/knn"],
+    "layers": ["evaluation/layers", "evaluation/knn"],
+    "linear_cached": ["evaluation/linear_cached", "evaluation/probe", "views/philox"],
+    "linear": ["evaluation/linear", "evaluation/probe", "views/philox", "views/table"],
+    "attention": ["evaluation/attention", "model/search"],
+}
 
 
 def evaluation_modules(evaluation: str) -> list[str]:
     """Modules that one evaluation's number comes from."""
-    own = {
-        "knn": ["knn"],
-        "layers": ["layers", "knn"],
-        "linear_cached": ["linear_cached", "probe"],
-        "linear": ["linear", "probe"],
-        "attention": ["attention"],
-    }[study.evaluate[evaluation].kind]
-    return [f"scfs/evaluation/{module}.py" for module in ["run", "features", "measurement", *own]]
+    own = EVALUATION_KINDS[study.evaluate[evaluation].kind]
+    return [f"scfs/{module}.py" for module in [*EVERY_EVALUATION, *own]]
 
 
 def report_modules() -> list[Path]:
