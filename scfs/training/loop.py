@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,52 +19,12 @@ from scfs.training.checkpoint import Checkpoints
 from scfs.training.monitor import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
 from scfs.training.scalars import Scalars
-from scfs.training.schedules import cosine_with_warmup, linear_warmup
+from scfs.training.schedules import Schedules
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
 
 EXPLODED = 1e8  # norm of a parameter that no training comes back from
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Schedules:
-    """Values of a step. Pure functions: a resumed run needs nothing but the step."""
-
-    settings: Pretrain
-    steps_per_epoch: int
-
-    @property
-    def total(self) -> int:
-        """Steps in all."""
-        return self.settings.epochs * self.steps_per_epoch
-
-    def epoch(self, step: int) -> int:
-        """Epoch of a step, from 0."""
-        return step // self.steps_per_epoch
-
-    def lr(self, step: int) -> float:
-        """Learning rate: base * batch / 256 after the warm-up, cosine to min_lr."""
-        optimizer = self.settings.optimizer
-        warmup = round(optimizer.warmup_epochs * self.steps_per_epoch)
-        peak = optimizer.lr * self.settings.batch / 256
-        return cosine_with_warmup(step, peak, optimizer.min_lr, self.total, warmup)
-
-    def weight_decay(self, step: int) -> float:
-        """Weight decay of matrices and kernels."""
-        optimizer = self.settings.optimizer
-        if optimizer.weight_decay_end is None:
-            return optimizer.weight_decay
-        return cosine_with_warmup(step, optimizer.weight_decay, optimizer.weight_decay_end, self.total)
-
-    def teacher_momentum(self, step: int) -> float:
-        """Momentum of the teacher's moving average."""
-        return cosine_with_warmup(step, self.settings.optimizer.teacher_momentum, 1.0, self.total)
-
-    def teacher_temperature(self, step: int) -> float:
-        """tau' of the step's epoch."""
-        loss = self.settings.loss
-        return linear_warmup(self.epoch(step), *loss.teacher_temperature, loss.teacher_temperature_warmup)
 
 
 class Training:

@@ -1,6 +1,9 @@
-"""Schedules as pure functions of the step, so that there is no state to save (method.md 8; held to the golden file)."""
+"""Schedules as pure functions of the step, so that there is no state to save; held to the golden file."""
 
 import math
+from dataclasses import dataclass
+
+from scfs.config.pretrain import Pretrain
 
 
 def cosine_with_warmup(step: int, peak: float, final: float, total: int, warmup: int = 0) -> float:
@@ -24,3 +27,43 @@ def linear_warmup(epoch: int, start: float, final: float, warmup: int) -> float:
     if epoch >= warmup:
         return final
     return start + (final - start) * epoch / max(1, warmup - 1)
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """Values of a step. Pure functions: a resumed run needs nothing but the step."""
+
+    settings: Pretrain
+    steps_per_epoch: int
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.settings.epochs * self.steps_per_epoch
+
+    def epoch(self, step: int) -> int:
+        """Epoch of a step, from 0."""
+        return step // self.steps_per_epoch
+
+    def lr(self, step: int) -> float:
+        """Learning rate: base * batch / 256 after the warm-up, cosine to min_lr."""
+        optimizer = self.settings.optimizer
+        warmup = round(optimizer.warmup_epochs * self.steps_per_epoch)
+        peak = optimizer.lr * self.settings.batch / 256
+        return cosine_with_warmup(step, peak, optimizer.min_lr, self.total, warmup)
+
+    def weight_decay(self, step: int) -> float:
+        """Weight decay of matrices and kernels."""
+        optimizer = self.settings.optimizer
+        if optimizer.weight_decay_end is None:
+            return optimizer.weight_decay
+        return cosine_with_warmup(step, optimizer.weight_decay, optimizer.weight_decay_end, self.total)
+
+    def teacher_momentum(self, step: int) -> float:
+        """Momentum of the teacher's moving average."""
+        return cosine_with_warmup(step, self.settings.optimizer.teacher_momentum, 1.0, self.total)
+
+    def teacher_temperature(self, step: int) -> float:
+        """tau' of the step's epoch."""
+        loss = self.settings.loss
+        return linear_warmup(self.epoch(step), *loss.teacher_temperature, loss.teacher_temperature_warmup)

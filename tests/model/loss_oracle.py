@@ -423,7 +423,7 @@ def total(mode, preset, data, terms):
 def updated_center(center, teacher_outputs, momentum):
     """DINO's centre: c <- m * c + (1 - m) * mean of the teacher's outputs of the global crops (rows of all ranks).
 
-    No equation of the paper; method.md, steps 5 and 6 (m = 0.9; searched outputs do not enter).
+    No equation of the paper; DINO's (m = 0.9), and searched outputs do not enter (authors' code).
     """
     teacher_outputs = _f64(teacher_outputs)
     rows, size = teacher_outputs.shape

@@ -13,9 +13,9 @@ from scfs.config.pretrain import Pretrain
 from scfs.data.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.scfs import SCFS
-from scfs.training.loop import Schedules
 from scfs.training.monitor import Monitor
 from scfs.training.pretrain import pretrain
+from scfs.training.schedules import Schedules
 from scfs.weights.store import load_backbone, load_weights
 
 
