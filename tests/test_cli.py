@@ -236,7 +236,6 @@ def test_trouble_with_a_file_is_one_line(
     assert capsys.readouterr().err == f"scfs: {line}\n"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_the_log_file_leaves_the_message(scfs: Scfs) -> None:
     command = [sys.executable, "-m", "scfs.cli", "--log", "/dev/full", "table", "second"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,19 @@ def study(demo: Path) -> Study:
 
 def test_there_is_nothing_left_to_do(demo: Path) -> None:
     assert "Nothing to be done" in run(demo, "snakemake", "-n")
+
+
+def test_make_demo_again_does_nothing_and_shows_table_and_report(demo: Path) -> None:
+    """The whole recipe of `make demo` but the set-up of .venv, for which this environment stands in."""
+    (demo / ".venv").symlink_to(sys.prefix)
+    try:
+        said = run(demo, "make", "--assume-old=.venv/.scfs", "demo")
+    finally:
+        (demo / ".venv").unlink()
+    assert "Nothing to be done" in said
+    for text in ("Random weights", "DINO", "SCFS", f"Report: {paths.report('demo')}"):
+        assert text in said
+    assert (demo / paths.report("demo")).is_file()
 
 
 def test_git_status_is_empty(demo: Path) -> None:

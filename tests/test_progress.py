@@ -74,7 +74,6 @@ def test_a_short_loop_says_nothing(lines: list[str], monkeypatch: pytest.MonkeyP
     assert not lines
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 def test_a_full_disk_under_the_log_file_does_not_hide_the_message(capsys: pytest.CaptureFixture[str]) -> None:
     progress.copy_log(FULL)
     progress.log("one")

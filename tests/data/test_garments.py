@@ -76,7 +76,7 @@ def test_damaged_subset_is_one_clear_line(tmp_path, monkeypatch):
         load_garments.__wrapped__("train", "seen")
 
 
-@pytest.mark.skipif(not ORIGINALS.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not ORIGINALS.is_dir(), reason="needs the originals: apt-get install dataset-fashion-mnist")
 def test_tool_makes_the_committed_subset():
     spec = importlib.util.spec_from_file_location("embed_fashion_mnist", TOOL)
     tool = importlib.util.module_from_spec(spec)
