@@ -43,13 +43,14 @@ rule all:
     input:
         [paths.manifest(dataset) for dataset in study.data],
         [paths.weights(run) for run in study.runs],
-        results(["pretrain", *study.evaluate]),
+        [paths.converted(run, library) for run in study.converted for library in study.convert],
+        every_result(),
         [paths.table(study.study, table) for table in study.tables],
-        [paths.figure(study.study, figure) for figure in figures()],
+        figures(),
         paths.report(study.study),
 
 
-# A target for each table; the figures' rules are targets as they are (figure_curves, figure_layers, figure_attention).
+# A target for each table; the figures' rules are targets as they are (figure_curves, ...).
 for table in study.tables:
 
     rule:

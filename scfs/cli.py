@@ -158,7 +158,7 @@ def _workers(wanted: int | None, threads: int) -> int:
 
 
 def _pretrain_run(context: typer.Context, study: "Study", run: str, options: dict[str, Any]) -> None:
-    settings = study.run(run, str(context.obj))
+    settings = study.run(run)
     from scfs.data.manifest import open_split
     from scfs.training import pretrain as training
 
@@ -218,13 +218,13 @@ def table(context: typer.Context, name: str) -> None:
 
 
 @app.command()
-def figure(context: typer.Context, name: Literal["curves", "layers", "attention"]) -> None:
+def figure(context: typer.Context, name: str) -> None:
     """Draw a figure of the study from the results."""
     study = _study(context)
-    from scfs.report import figures
+    kind = _member(context, "figure", name, study.figures).kind
+    from scfs.report.figures import write_figure
 
-    draw = {"curves": figures.curves, "layers": figures.layers, "attention": figures.attention}[name]
-    draw(study, paths.figure(study.study, name))
+    write_figure(study, name, paths.figure(study.study, name, kind))
 
 
 @app.command()
@@ -243,6 +243,16 @@ def summary(context: typer.Context) -> None:
     from scfs.report.page import print_summary
 
     typer.echo(print_summary(study))
+
+
+@app.command("dvc-file")
+def dvc_file(context: typer.Context) -> None:
+    """Write the study's dvc.yaml, beside its own file."""
+    from scfs.atomic import write_text
+    from scfs.dvc_file import dvc_path, render
+
+    study = _study(context)
+    write_text(dvc_path(study), render(study))
 
 
 @app.command()

@@ -28,6 +28,16 @@ def weights(run: str) -> Path:
     return Path("checkpoints") / f"{run}.safetensors"
 
 
+def curve(run: str) -> Path:
+    """Training curves of a run, for `dvc plots` and for spreadsheets."""
+    return Path("results") / "runs" / run / "curve.csv"
+
+
+def converted(run: str, library: str) -> Path:
+    """Weights of a run's backbone in another library's names."""
+    return Path("weights") / run / f"{library}.safetensors"
+
+
 def result(run: str, evaluation: str) -> Path:
     """Result of one evaluation (or `pretrain`) of a run."""
     return Path("results") / "runs" / run / f"{evaluation}.json"
@@ -43,9 +53,15 @@ def table(study: str, name: str) -> Path:
     return study_folder(study) / "tables" / f"{name}.json"
 
 
-def figure(study: str, name: str) -> Path:
-    """A figure: PNG for the attention maps, which are made of images, SVG for the others."""
-    return study_folder(study) / "figures" / (f"{name}.png" if name == "attention" else f"{name}.svg")
+def metrics(study: str, name: str) -> Path:
+    """A table's numbers alone, for `dvc metrics`."""
+    return study_folder(study) / "tables" / f"{name}.metrics.json"
+
+
+def figure(study: str, name: str, kind: str) -> Path:
+    """A figure: PNG for the kinds that are made of images, SVG for the others."""
+    ending = "png" if kind in ("attention", "class_probabilities") else "svg"
+    return study_folder(study) / "figures" / f"{name}.{ending}"
 
 
 def report(study: str) -> Path:

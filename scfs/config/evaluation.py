@@ -23,6 +23,11 @@ class Protocol(Config):
     weights: Literal["teacher", "student"] = "teacher"
     """Which of the two encoders is evaluated."""
 
+    @property
+    def leaves_arrays(self) -> bool:
+        """Whether the stage also writes the arrays of a figure (.npz)."""
+        return False
+
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.crop > self.resize:
@@ -124,6 +129,11 @@ class Attention(Protocol):
     """Images drawn in the figure."""
     local_crop: Positive = 96
     """Side to which each of the four jigsaw pieces is resized, in pixels."""
+
+    @property
+    def leaves_arrays(self) -> bool:
+        """Images and maps for the figure."""
+        return True
 
     def values(self) -> list[str]:
         """Names of what is measured; without object masks only `images`."""

@@ -11,7 +11,7 @@ from typing import Any
 from scfs.config.base import Config
 from scfs.config.study import Study
 
-STAGE_VERSIONS = {"prepare": 1, "pretrain": 1, "evaluate": 1, "report": 1}
+STAGE_VERSIONS = {"prepare": 1, "pretrain": 1, "convert": 1, "evaluate": 1, "report": 1}
 """Raise a stage's integer when the same parameters and inputs give another result."""
 
 
@@ -43,7 +43,7 @@ def prepare_identity(study: Study, dataset: str) -> str:
 
 def pretrain_identity(study: Study, run: str) -> str:
     """Identity of `pretrain` for one run, before its data are known; the run folder adds their hash."""
-    return identity("pretrain", {"settings": study.run(run), "torch_threads": study.torch_threads})
+    return identity("pretrain", {"settings": study.settings(run), "torch_threads": study.torch_threads})
 
 
 def evaluate_identity(study: Study, evaluation: str) -> str:

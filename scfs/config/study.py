@@ -1,15 +1,17 @@
-"""A study: data sets, pre-training runs, evaluations, and the tables they give. One YAML file, checked whole."""
+"""A study: data sets, pre-training runs, evaluations, and the tables and figures they give. Checked whole."""
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from scfs.config.base import NAME, Config, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
+from scfs.config.imported import Imported
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 
@@ -30,10 +32,16 @@ class Row(Config):
 
     label: str
     """First column."""
-    runs: tuple[str, ...] = Field(min_length=1)
-    """Runs that are averaged: one per seed."""
+    runs: tuple[str, ...] = ()
+    """Runs that are averaged: one per seed. None: the row is only cited from the paper."""
     paper: PaperRow | None = None
     """The paper's row that this one answers to."""
+
+    @model_validator(mode="after")
+    def _shows_something(self) -> Self:
+        if not self.runs and self.paper is None:
+            raise ValueError(f"row {self.label!r}: runs and paper are both missing: it would show nothing")
+        return self
 
 
 class Column(Config):
@@ -60,25 +68,72 @@ class Table(Config):
     """Lines."""
 
 
+class Point(Config):
+    """One place of a curve over a setting."""
+
+    x: float
+    """Value of the setting."""
+    runs: tuple[str, ...] = Field(min_length=1)
+    """Runs that are averaged: one per seed."""
+
+
+class Figure(Config):
+    """A figure of the report."""
+
+    kind: Literal["curves", "layers", "attention", "sweep", "class_probabilities"]
+    """curves: of the training. layers: the paper's Fig. 4. attention: Fig. 3. class_probabilities: Fig. 1. sweep: a
+    value over a setting, as Fig. 5."""
+    title: str = ""
+    """Heading; by default that of the kind."""
+    evaluation: str | None = None
+    """Key of the study's `evaluate`; curves have none."""
+    runs: tuple[str, ...] = ()
+    """Runs that are shown; none: all of the study."""
+    value: str | None = None
+    """sweep: key within the evaluation's values."""
+    axis: str | None = None
+    """sweep: name of the setting."""
+    points: dict[str, tuple[Point, ...]] = {}
+    """sweep: places of each line, by its label."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.kind == "curves") != (self.evaluation is None):
+            raise ValueError("evaluation must be given, but not for the kind curves")
+        wanted = self.kind == "sweep"
+        if any(bool(part) != wanted for part in (self.value, self.axis, self.points)) or (wanted and self.runs):
+            raise ValueError("value, axis and points must be given for the kind sweep, without runs, and for no other")
+        return self
+
+
 class Study(Config):
     """The whole file."""
 
     study: Name
     """Name; results go to results/studies/<name>."""
+    include: tuple[str, ...] = ()
+    """Other studies' files, whose data sets, runs and evaluations this one refers to: each is defined once."""
     scale: str = ""
     """What keeps the numbers from being compared with the paper's; empty at the paper's own scale."""
     torch_threads: int = Field(default=1, ge=1)
     """Threads of each training or evaluation process; part of a result's identity, since sums depend on it."""
-    data: dict[Name, DataSet]
+    data: dict[Name, DataSet] = {}
     """Data sets by name."""
     pretrain: dict[str, Any] = {}
     """Settings shared by all runs; see the class Pretrain."""
-    runs: dict[Name, dict[str, Any]]
-    """Runs by name: what differs from `pretrain`."""
+    runs: dict[Name, dict[str, Any]] = {}
+    """Runs by name: what differs from `pretrain`; or `weights` of others, see the class Imported."""
+    convert: tuple[Literal["torchvision", "timm"], ...] = ()
+    """Libraries whose names the weights of every trained run are written in as well."""
     evaluate: dict[Name, Evaluation] = {}
-    """Evaluations by name; every run gets every one."""
+    """Evaluations by name; a run gets those that a table or figure shows of it."""
     tables: dict[Name, Table] = {}
     """Tables by name."""
+    figures: dict[Name, Figure] = {}
+    """Figures by name."""
+    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
+    _path: Path = PrivateAttr(default=Path("params.yaml"))
+    _included: tuple["Study", ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
@@ -90,20 +145,95 @@ class Study(Config):
                 _known(f"evaluate.{name}: split", split, self.data[evaluation.dataset].splits)
         for name, table in self.tables.items():
             for column in table.columns:
-                _known(f"tables.{name}: evaluation", column.evaluation, self.evaluate)
-                _known(f"tables.{name}: value", column.value, self.evaluate[column.evaluation].values())
-            for row in table.rows:
-                for run in row.runs:
-                    _known(f"tables.{name}: run", run, self.runs)
+                self._measures(f"tables.{name}", column.evaluation, column.value)
+            for run in (run for row in table.rows for run in row.runs):
+                _known(f"tables.{name}: run", run, self.runs)
+        for name, figure in self.figures.items():
+            if figure.evaluation is not None:
+                self._measures(f"figures.{name}", figure.evaluation, figure.value)
+                kind = self.evaluate[figure.evaluation].kind
+                if figure.kind not in (kind, "sweep"):
+                    raise ValueError(f"figures.{name}: evaluation {figure.evaluation!r} is of the kind {kind}")
+            for run in self.shown(figure):
+                _known(f"figures.{name}: run", run, self.runs)
         return self
 
-    def run(self, name: str, source: str = "params.yaml") -> Pretrain:
-        """Settings of one run: `pretrain` with the run's differences laid over it, checked."""
+    def _measures(self, where: str, evaluation: str, value: str | None) -> None:
+        _known(f"{where}: evaluation", evaluation, self.evaluate)
+        if value is not None:
+            _known(f"{where}: value", value, self.evaluate[evaluation].values())
+
+    def shown(self, figure: Figure) -> list[str]:
+        """Runs of a figure."""
+        of_points = (run for points in figure.points.values() for point in points for run in point.runs)
+        return list(dict.fromkeys([*figure.runs, *of_points])) or list(self.runs)
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(run, evaluation) of everything that a table or a figure shows, each once."""
+        of_tables = [
+            (run, column.evaluation)
+            for table in self.tables.values()
+            for row in table.rows
+            for run in row.runs
+            for column in table.columns
+        ]
+        of_figures = [
+            (run, figure.evaluation)
+            for figure in self.figures.values()
+            if figure.evaluation is not None
+            for run in self.shown(figure)
+        ]
+        order = {name: place for place, name in enumerate(self.evaluate)}
+        runs = {name: place for place, name in enumerate(self.runs)}
+        return sorted(dict.fromkeys([*of_tables, *of_figures]), key=lambda pair: (runs[pair[0]], order[pair[1]]))
+
+    @property
+    def path(self) -> Path:
+        """The study's file."""
+        return self._path
+
+    @property
+    def included(self) -> "tuple[Study, ...]":
+        """Studies of `include`."""
+        return self._included
+
+    @cached_property
+    def converted(self) -> list[str]:
+        """Trained runs of this study itself, whose weights are written in other libraries' names too."""
+        own = [run for run in self.runs if self.file_of("runs", run) == self.path and self.imported(run) is None]
+        return [run for run in own if self.run(run).epochs] if self.convert else []
+
+    def evaluations_of(self, run: str) -> list[str]:
+        """Evaluations that a run gets."""
+        return [evaluation for one, evaluation in self.pairs if one == run]
+
+    def file_of(self, section: str, name: str) -> Path:
+        """File in which a data set, run or evaluation is defined: the study's own, or one that it includes."""
+        return self._files[f"{section}.{name}"]
+
+    def run(self, name: str) -> Pretrain:
+        """Settings of a pre-training: `pretrain` with the run's differences laid over it, checked."""
+        source = str(self.path)
         _known("run", name, self.runs, source)
+        if self.imported(name) is not None:
+            raise ScfsError(f"{source}: run {name!r}: its weights are others', so it cannot be trained")
         settings: Pretrain = parse(Pretrain, merged(self.pretrain, self.runs[name]), f"{source}: runs.{name}")
         _known(f"runs.{name}.dataset", settings.dataset, self.data, source)
         _known(f"runs.{name}.split", settings.split, self.data[settings.dataset].splits, source)
         return settings
+
+    def imported(self, name: str) -> Imported | None:
+        """Whose weights a run takes over; None for a pre-training."""
+        values = self.runs.get(name, {})
+        if "weights" not in values:
+            return None
+        imported: Imported = parse(Imported, values, f"{self.path}: runs.{name}")
+        return imported
+
+    def settings(self, name: str) -> Pretrain | Imported:
+        """What defines a run."""
+        return self.imported(name) or self.run(name)
 
 
 def _known(what: str, name: str, known: Collection[str], source: str = "") -> None:
@@ -128,24 +258,77 @@ def parse_study(values: Any, source: str = "params.yaml") -> Study:
     Raises:
         ScfsError: one line with the file, the key, the value and what is allowed.
     """
-    study: Study = parse(Study, values, source)
+    included = [load_study(Path(file)) for file in _included(values, source)]
+    study: Study = parse(Study, _joined(values, included, source), source)
+    study._path, study._included = Path(source), tuple(included)
+    for section in SHARED:
+        for name in getattr(study, section):
+            owner = next((other for other in included if name in getattr(other, section)), None)
+            study._files[f"{section}.{name}"] = owner.file_of(section, name) if owner else Path(source)
     for name in study.runs:
-        study.run(name, source)
+        study.settings(name)
     return study
 
 
-def load_study(path: Path) -> Study:
-    """Read and check a study's params.yaml.
+SHARED = ("data", "runs", "evaluate")
+"""What a study takes over from those that it includes."""
+
+
+def _included(values: Any, source: str) -> list[str]:
+    files = values.get("include", []) if isinstance(values, dict) else []
+    if not (isinstance(files, list | tuple) and all(isinstance(file, str) for file in files)):
+        raise ScfsError(f"{source}: include = {files!r}: a list of files is expected")
+    if source in files:
+        raise ScfsError(f"{source}: include = {files!r}: the file includes itself")
+    return list(files)
+
+
+def _joined(values: Any, included: list[Study], source: str) -> Any:
+    """The study's values with the others' data sets, runs (all settings written out) and evaluations.
 
     Raises:
-        ScfsError: the file is missing, is not UTF-8 or not YAML, or breaks the schema.
+        ScfsError: a name is defined twice, or the others compute with another number of threads.
+    """
+    if not included or not isinstance(values, dict):
+        return values
+    result = dict(values)
+    for other in included:
+        threads = values.get("torch_threads", 1)
+        if other.torch_threads != threads:
+            raise ScfsError(
+                f"{source}: torch_threads = {threads!r}: the included study {other.study} has {other.torch_threads}"
+            )
+        for section in SHARED:
+            taken, own = getattr(other, section), result.get(section, {})
+            if not isinstance(own, dict):
+                continue  # the schema will say it
+            for name in sorted(taken.keys() & own.keys()):
+                raise ScfsError(f"{source}: {section}.{name}: defined by the included study {other.study} already")
+            plain = {name: other.settings(name) if section == "runs" else taken[name] for name in taken}
+            result[section] = {n: item.model_dump(mode="json") for n, item in plain.items()} | own
+    return result
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain values of a YAML file.
+
+    Raises:
+        ScfsError: the file is missing, is not UTF-8 or not YAML.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ScfsError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
         raise ScfsError(f"{path}: not valid YAML: {error}") from None
-    return parse_study(values, str(path))
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study's params.yaml.
+
+    Raises:
+        ScfsError: the file cannot be read (see `read_yaml`) or breaks the schema.
+    """
+    return parse_study(read_yaml(path), str(path))

@@ -8,10 +8,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from scfs import paths
+from scfs.config.study import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import canvas
-from scfs.report.reading import first_of_kind, read_result
+from scfs.report.reading import read_result
 from scfs.report.series import Series, series_of
 
 COLOURS = "viridis"
@@ -37,8 +38,8 @@ class Maps:
     """The main object's mask in the view (M, S, S) bool, where the data have masks."""
 
 
-def draw_attention(study: Study, evaluation: str | None = None) -> bytes:
-    """PNG of an evaluation of the kind "attention" (default: the study's first).
+def draw_attention(study: Study, settings: FigureSettings) -> bytes:
+    """PNG of a figure of the kind "attention".
 
     Rows are images. Columns: the view, its object's outline if the data have masks, the local jigsaw, then per
     configuration (its first run that has maps) the mean attention map laid over the view.
@@ -46,8 +47,7 @@ def draw_attention(study: Study, evaluation: str | None = None) -> bytes:
     Raises:
         ScfsError: no run has maps, or two runs' maps are of different images.
     """
-    evaluation = evaluation or first_of_kind(study, "attention")
-    shown = _read_all(study, evaluation)
+    shown = _read_all(study, settings)
     first = shown[0][1]
     columns = ["view", *(["object"] if first.masks is not None else []), "local jigsaw"]
     width = len(columns) + len(shown)
@@ -66,9 +66,11 @@ def draw_attention(study: Study, evaluation: str | None = None) -> bytes:
         return canvas.png(figure, dpi=130)
 
 
-def _read_all(study: Study, evaluation: str) -> list[tuple[Series, Maps]]:
+def _read_all(study: Study, settings: FigureSettings) -> list[tuple[Series, Maps]]:
+    evaluation, runs = settings.evaluation, study.shown(settings)
+    assert evaluation is not None
     found: list[tuple[Series, Maps]] = []
-    for series in series_of(study):
+    for series in series_of(study, runs):
         files = {run: paths.result(run, evaluation).with_suffix(".npz") for run in series.runs}
         run, present = next(((run, file) for run, file in files.items() if file.is_file()), ("", None))
         if present is None:
@@ -80,7 +82,7 @@ def _read_all(study: Study, evaluation: str) -> list[tuple[Series, Maps]]:
             raise ScfsError(f"{present}: shows other images than the first run's: run the stage attention again")
         found.append((series, maps))
     if not found:
-        file = paths.result(next(iter(study.runs)), evaluation).with_suffix(".npz")
+        file = paths.result(runs[0], evaluation).with_suffix(".npz")
         raise ScfsError(f"{file}: missing, and no other run has maps: the stage attention writes it")
     return found
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from scfs.config.study import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.reading import PRETRAIN, read_result
@@ -30,10 +31,10 @@ MARKED_EPOCHS = 24
 """Epochs up to which every point has a marker; a single epoch would otherwise be invisible."""
 
 
-def draw_curves(study: Study) -> bytes:
+def draw_curves(study: Study, settings: FigureSettings) -> bytes:
     """SVG of all runs' curves over epochs; random weights (epochs 0) have none and are left out."""
     drawn: Drawn = []
-    for series in series_of(study):
+    for series in series_of(study, study.shown(settings)):
         curves = [_curve(read_result(study, run, PRETRAIN)) for run in series.runs]
         if any(curves):
             drawn.append((series, [curve for curve in curves if curve]))

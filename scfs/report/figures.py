@@ -1,39 +1,30 @@
-"""A study's three figures, each as a file of its own; the report embeds the same drawings."""
+"""A study's figures, each as a file of its own; the report embeds the same drawings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from scfs.atomic import write_with
-from scfs.config.study import Study
+from scfs.config.study import Figure, Study
 from scfs.report.attention_maps import draw_attention
 from scfs.report.curves import draw_curves
 from scfs.report.layer_bars import draw_layers
+from scfs.report.sweep import draw_sweep
+
+DRAWINGS: dict[str, Callable[[Study, Figure], bytes]] = {
+    "curves": draw_curves,
+    "layers": draw_layers,
+    "attention": draw_attention,
+    "sweep": draw_sweep,
+}
+"""What draws a kind of figure: SVG, or PNG where it is made of images (scfs.paths.figure)."""
 
 
-def curves(study: Study, out: Path) -> None:
-    """Write the training curves of all runs as SVG: losses, data loss and teacher's entropy over ln K, learning rate.
-
-    Raises:
-        ScfsError: a run's pretrain.json is missing.
-    """
-    drawing = draw_curves(study)
-    write_with(out, lambda file: file.write(drawing))
-
-
-def layers(study: Study, out: Path) -> None:
-    """Write the paper's Fig. 4 as SVG: k-NN accuracy on the pooled maps of single layers.
-
-    Raises:
-        ScfsError: a result is missing, or the study has no evaluation of the kind "layers".
-    """
-    drawing = draw_layers(study)
-    write_with(out, lambda file: file.write(drawing))
-
-
-def attention(study: Study, out: Path) -> None:
-    """Write the paper's Fig. 3 as PNG: mean search attention maps of the runs on the same images.
+def write_figure(study: Study, name: str, out: Path) -> None:
+    """Write a figure of the study.
 
     Raises:
-        ScfsError: no run has maps, or the study has no evaluation of the kind "attention".
+        ScfsError: a result is missing, or is not of the run's present weights and settings.
     """
-    drawing = draw_attention(study)
+    figure = study.figures[name]
+    drawing = DRAWINGS[figure.kind](study, figure)
     write_with(out, lambda file: file.write(drawing))

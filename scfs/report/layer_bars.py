@@ -5,25 +5,27 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from scfs.config.evaluation import Layers
+from scfs.config.study import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.report import canvas
-from scfs.report.reading import first_of_kind, read_result
+from scfs.report.reading import read_result
 from scfs.report.series import series_of
 
 MOST_NUMBERED = 5
 """With more bars than this in a group, numbers above them would overlap."""
 
 
-def draw_layers(study: Study, evaluation: str | None = None) -> bytes:
-    """SVG of an evaluation of the kind "layers" (default: the study's first).
+def draw_layers(study: Study, settings: FigureSettings) -> bytes:
+    """SVG of a figure of the kind "layers".
 
     A group of bars per layer, a bar per configuration. With several seeds the bar is their mean, its whisker
     one standard deviation.
     """
-    evaluation = evaluation or first_of_kind(study, "layers")
+    evaluation = settings.evaluation
+    assert evaluation is not None
     protocol = study.evaluate[evaluation]
     assert isinstance(protocol, Layers)
-    all_series = series_of(study)
+    all_series = series_of(study, study.shown(settings))
     step = 0.84 / len(all_series)
     with canvas.style():
         figure = Figure(figsize=(8.2, 3.3), layout="constrained")

@@ -10,21 +10,28 @@ from scfs import paths
 from scfs.atomic import write_text
 from scfs.config.study import Study
 from scfs.report import provenance
-from scfs.report.attention_maps import draw_attention
-from scfs.report.curves import draw_curves
 from scfs.report.embed import inline_svg, png_uri, theme, themed
-from scfs.report.layer_bars import draw_layers
-from scfs.report.reading import of_kind
+from scfs.report.figures import DRAWINGS
 from scfs.report.series import ordered_runs, series_of
-from scfs.report.tables import build_table, decimals, format_paper, notes, render_text
+from scfs.report.tables import NO_NUMBER, build_table, decimals, format_paper, notes, render_text
 
 TEMPLATE = "page.html.j2"
+TITLES = {
+    "curves": "Training",
+    "attention": "Search attention",
+    "layers": "Accuracy by layer",
+    "sweep": "Over a setting",
+    "class_probabilities": "Class probabilities",
+}
 CAPTIONS = {
     "curves": "Means over each epoch. A data loss at ln K (dotted) is that of a network that tells nothing apart; a "
     "teacher entropy near 0 is a collapse. Random weights have no curve.",
     "attention": "Mean search attention map of the four local views (2 × 2 jigsaw) over the clean view, as in the "
     "paper’s Fig. 3. Each map is stretched from its own least (dark) to its greatest cosine (bright); both are written "
     "below it. With several seeds, the first one’s maps are shown.",
+    "sweep": "Points are means over seeds, bars one standard deviation, as in the paper’s Fig. 5.",
+    "class_probabilities": "Class probabilities of a supervised model for an image, an over-augmented crop of it, and "
+    "what the crop’s feature finds in the image, as in the paper’s Fig. 1.",
     "layers": "k-NN on the pooled maps of single layers, as in the paper’s Fig. 4 (its Res2, Res3, Res4).",
 }
 
@@ -99,13 +106,16 @@ def _table(study: Study, name: str) -> dict[str, Any]:
     """A table with its numbers written out; `share` is a value's length as a bar: percent of its column's greatest."""
     table = build_table(study, name)
     columns = zip(*(row["cells"] for row in table["rows"]))
-    greatest = [max(cell["mean"] for cell in cells) for cells in columns]
+    greatest = [max((cell["mean"] for cell in cells if cell["n"]), default=0) for cells in columns]
     colours = {run: themed(series.colour) for series in series_of(study) for run in series.runs}
     rows = []
     for row in table["rows"]:
         cells = []
         for cell, most in zip(row["cells"], greatest):
             digits = decimals(cell["value"])
+            if not cell["n"]:
+                cells.append({"mean": NO_NUMBER, "sd": "", "best": False, "share": "0", "runs": ""})
+                continue
             cells.append(
                 {
                     "mean": f"{cell['mean']:.{digits}f}",
@@ -116,7 +126,9 @@ def _table(study: Study, name: str) -> dict[str, Any]:
                 }
             )
         paper = [format_paper(number) for number in row["paper"]]
-        rows.append({**row, "cells": cells, "paper": paper, "colour": colours[row["runs"][0]]})
+        rows.append(
+            {**row, "cells": cells, "paper": paper, "colour": colours[row["runs"][0]] if row["runs"] else "none"}
+        )
     return {**table, "rows": rows, "notes": notes(table)}
 
 
@@ -129,16 +141,15 @@ def _runs(study: Study) -> list[dict[str, str]]:
 
 
 def _figures(study: Study) -> list[Embedded]:
-    """Curves of the training, then a figure for each evaluation that has one."""
-    svg = inline_svg(draw_curves(study), "curves", "Training curves of all runs")
-    figures = [Embedded("curves", "Training", CAPTIONS["curves"], svg=svg)]
-    for name in of_kind(study, "attention"):
-        png = png_uri(draw_attention(study, name))
-        figures.append(Embedded(name, "Search attention", CAPTIONS["attention"], png=png))
-    for name in of_kind(study, "layers"):
-        svg = inline_svg(draw_layers(study, name), name, "k-NN accuracy by layer")
-        figures.append(Embedded(name, "Accuracy by layer", CAPTIONS["layers"], svg=svg, narrow=True))
-    return figures
+    """The study's figures, in its order."""
+    embedded = []
+    for name, figure in study.figures.items():
+        drawing, title = DRAWINGS[figure.kind](study, figure), figure.title or TITLES[figure.kind]
+        is_svg = paths.figure(study.study, name, figure.kind).suffix == ".svg"
+        picture = {"svg": inline_svg(drawing, name, title)} if is_svg else {"png": png_uri(drawing)}
+        narrow = figure.kind in ("layers", "sweep")
+        embedded.append(Embedded(name, title, CAPTIONS[figure.kind], **picture, narrow=narrow))
+    return embedded
 
 
 def _reproduce(study: Study) -> str:

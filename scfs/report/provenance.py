@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scfs import paths
 from scfs.config.study import Study
 from scfs.report.reading import PRETRAIN, flattened, read_occasion, read_result
 from scfs.report.series import ordered_runs
@@ -32,8 +31,8 @@ def identities_of(study: Study) -> Facts:
     results = [read_result(study, run, PRETRAIN) for run in ordered_runs(study)]
     return {
         "identity": [_text(result.get("identity", UNKNOWN)) for result in results],
-        "data set": [_trained_on(result.get("dataset", {})) for result in results],
-        "data set digest": [_short(result.get("dataset", {}).get("digest")) for result in results],
+        "data set": [_trained_on(result.get("dataset") or {}) for result in results],
+        "data set digest": [_short((result.get("dataset") or {}).get("digest")) for result in results],
         "weights SHA-256": [_short(result.get("weights", {}).get("sha256")) for result in results],
         "stage version": [_text(result.get("stage_version", UNKNOWN)) for result in results],
         "torch threads": [_text(result.get("torch_threads", study.torch_threads)) for result in results],
@@ -68,7 +67,7 @@ def times(study: Study) -> list[dict[str, Any]]:
     """Seconds by run and stage: {run, stages: [(stage, seconds)], total}; stages that kept no time are left out."""
     rows = []
     for run in ordered_runs(study):
-        occasions = {stage: read_occasion(run, stage) for stage in (PRETRAIN, *study.evaluate)}
+        occasions = {stage: read_occasion(run, stage) for stage in (PRETRAIN, *study.evaluations_of(run))}
         stages = [(stage, float(occasion["seconds"])) for stage, occasion in occasions.items() if "seconds" in occasion]
         rows.append({"run": run, "stages": stages, "total": sum(seconds for _, seconds in stages)})
     return rows
@@ -83,7 +82,8 @@ def warnings(study: Study) -> list[tuple[str, str]]:
 
 def with_drawn_prototypes(study: Study) -> list[str]:
     """Trained runs whose projection head's last layer was frozen to the end."""
-    settings = {run: study.run(run) for run in ordered_runs(study)}
+    trained = [run for run in ordered_runs(study) if study.imported(run) is None]
+    settings = {run: study.run(run) for run in trained}
     return [run for run, s in settings.items() if 0 < s.epochs <= s.optimizer.freeze_last_layer]
 
 
@@ -91,9 +91,7 @@ def protocols(study: Study) -> list[dict[str, Any]]:
     """Every evaluation: name, kind, what it is, its parameters, its images, and the spread within single runs."""
     described = []
     for name, protocol in study.evaluate.items():
-        results = {
-            run: read_result(study, run, name) for run in ordered_runs(study) if paths.result(run, name).is_file()
-        }
+        results = {run: read_result(study, run, name) for run in ordered_runs(study) if (run, name) in study.pairs}
         splits = next(iter(results.values()), {}).get("dataset", {}).get("splits", {})
         described.append(
             {

@@ -76,7 +76,7 @@ def _check_protocol(study: Study, path: Path, evaluation: str, result: dict[str,
 
 def _check_settings(study: Study, path: Path, run: str, result: dict[str, Any]) -> None:
     """Another study, or this one before a change, may have trained a run of the same name with other settings."""
-    wanted, used = flattened(study.run(run).model_dump(mode="json")), flattened(result.get("settings", {}))
+    wanted, used = flattened(study.settings(run).model_dump(mode="json")), flattened(result.get("settings", {}))
     for key in sorted(wanted.keys() | used.keys()):
         if wanted.get(key) != used.get(key):
             raise ScfsError(
@@ -101,22 +101,3 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def first_of_kind(study: Study, kind: str) -> str:
-    """Name of the study's first evaluation of a kind.
-
-    Raises:
-        ScfsError: it has none.
-    """
-    names = of_kind(study, kind)
-    if not names:
-        raise ScfsError(
-            f"study {study.study}: evaluate: has no evaluation of the kind {kind!r}, which this figure shows"
-        )
-    return names[0]
-
-
-def of_kind(study: Study, kind: str) -> list[str]:
-    """Names of the study's evaluations of a kind."""
-    return [name for name, protocol in study.evaluate.items() if protocol.kind == kind]

@@ -1,6 +1,7 @@
 """How runs appear in every figure: one label, colour and marker per configuration; its seeds share them."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from scfs.config.identity import canonical
 from scfs.config.study import Study
@@ -34,15 +35,23 @@ def ordered_runs(study: Study) -> list[str]:
     return list(dict.fromkeys([*shown, *study.runs]))
 
 
-def series_of(study: Study) -> list[Series]:
-    """All configurations of a study, in the order of `ordered_runs`."""
+def series_of(study: Study, shown: Collection[str] | None = None) -> list[Series]:
+    """All configurations of a study, in the order of `ordered_runs`; or those of some runs, in their usual look."""
+    series = _all_series(study)
+    if shown is None:
+        return series
+    chosen = [replace(one, runs=tuple(run for run in one.runs if run in shown)) for one in series]
+    return [one for one in chosen if one.runs]
+
+
+def _all_series(study: Study) -> list[Series]:
     groups: dict[str, list[str]] = {}
     for run in ordered_runs(study):
-        groups.setdefault(canonical(study.run(run).model_dump(mode="json", exclude={"seed"})), []).append(run)
+        groups.setdefault(canonical(study.settings(run).model_dump(mode="json", exclude={"seed"})), []).append(run)
     labels = {key: _label(study, runs) for key, runs in groups.items()}
     names, result, coloured = list(labels.values()), [], 0
     for key, runs in groups.items():
-        trained = study.run(runs[0]).epochs > 0
+        trained = study.imported(runs[0]) is not None or study.run(runs[0]).epochs > 0
         label = labels[key] if names.count(labels[key]) == 1 else runs[0]
         colour = LIGHT[coloured % len(LIGHT)] if trained else UNTRAINED_LIGHT
         # A seventh colour would not be told apart: the second round has the same colours with other markers.

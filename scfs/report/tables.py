@@ -5,6 +5,7 @@ from statistics import fmean, stdev
 from textwrap import fill
 from typing import Any
 
+from scfs import paths
 from scfs.atomic import write_json, write_text
 from scfs.config.identity import evaluate_identity, pretrain_identity
 from scfs.config.study import Column, Row, Study
@@ -16,19 +17,28 @@ from scfs.report.reading import read_result, read_value
 Cell = dict[str, Any]
 Table = dict[str, Any]
 
+ORIGINS = {"evaluated": "Evaluated from weights that others trained", "cited": "Only cited, nothing measured here"}
 OTHER_SCALE = "another scale"
 NO_NUMBER = "–"
 
 
 def write_table(study: Study, name: str, out: Path) -> None:
-    """Write a table as JSON to `out` and as a GitHub table beside it (.md).
+    """Write a table as JSON to `out`, as a GitHub table beside it (.md), and its numbers alone (.metrics.json).
 
     Raises:
         ScfsError: the study has no such table, or a result is missing or holds no such value.
     """
     table = build_table(study, name)
+    write_json(paths.metrics(study.study, name), metrics(table))
     write_text(out.with_suffix(".md"), render_markdown(table))
     write_json(out, table)
+
+
+def metrics(table: Table) -> dict[str, dict[str, float]]:
+    """Our means alone, by row and column: what `dvc metrics diff` compares."""
+    return {
+        row["label"]: {cell["label"]: cell["mean"] for cell in row["cells"]} for row in table["rows"] if row["runs"]
+    }
 
 
 def render_text(study: Study, name: str) -> str:
@@ -79,6 +89,7 @@ def build_table(study: Study, name: str) -> Table:
                 "label": row.label,
                 "runs": list(row.runs),
                 "n": len(row.runs),
+                "origin": _origin(study, row),
                 "cells": cells,
                 "paper": numbers,
                 "paper_row": row.paper.model_dump() if row.paper else None,
@@ -99,12 +110,19 @@ def build_table(study: Study, name: str) -> Table:
     }
 
 
+def _origin(study: Study, row: Row) -> str:
+    """Where a row's weights come from: reproduced here, evaluated from others' weights, or only cited."""
+    if not row.runs:
+        return "cited"
+    return "evaluated" if any(study.imported(run) is not None for run in row.runs) else "reproduced"
+
+
 def _cell(study: Study, row: Row, column: Column) -> Cell:
     values = {run: read_value(study, run, column) for run in row.runs}
     return {
         "label": column.label,
         "value": column.value,
-        "mean": fmean(values.values()),
+        "mean": fmean(values.values()) if values else None,
         "sd": stdev(values.values()) if len(values) > 1 else None,
         "n": len(values),
         "values": values,
@@ -125,9 +143,10 @@ def _paper_number(row: Row, column: str) -> float | None:
 
 def _mark_best(rows: list[dict[str, Any]]) -> None:
     """Mark the best mean of each column, but only where every row has several seeds: n = 1 is never ranked."""
-    if len(rows) < 2 or any(row["n"] == 1 for row in rows):
+    measured = [row for row in rows if row["n"]]
+    if len(measured) < 2 or any(row["n"] == 1 for row in measured):
         return
-    for cells in zip(*(row["cells"] for row in rows)):
+    for cells in zip(*(row["cells"] for row in measured)):
         best = max(cell["mean"] for cell in cells)
         for cell in cells:
             cell["best"] = cell["mean"] == best
@@ -140,7 +159,7 @@ def _identities(study: Study, table: TableConfig) -> dict[str, Any]:
     return {
         run: {
             "config": pretrain_identity(study, run),
-            "seed": study.run(run).seed,
+            "seed": None if study.imported(run) else study.run(run).seed,
             "evaluations": {name: _evaluation_identity(study, run, name) for name in evaluations},
         }
         for run in runs
@@ -161,6 +180,8 @@ def _evaluation_identity(study: Study, run: str, name: str) -> dict[str, Any]:
 
 def format_cell(cell: Cell) -> str:
     """A measured value: its mean, and ± standard deviation where there are several seeds."""
+    if cell["mean"] is None:
+        return NO_NUMBER
     digits = decimals(cell["value"])
     spread = "" if cell["sd"] is None else f" ± {cell['sd']:.{digits}f}"
     return f"{cell['mean']:.{digits}f}{spread}"
@@ -187,13 +208,19 @@ def paper_heading(table: Table) -> str:
 
 def notes(table: Table) -> list[str]:
     """What a reader must know of the numbers: seeds, ranking, and where the paper's numbers come from."""
-    counts = {row["n"] for row in table["rows"]}
-    if counts == {1}:
+    counts = {row["n"] for row in table["rows"]} - {0}
+    if not counts:
+        lines = []
+    elif counts == {1}:
         lines = ["n = 1: one pre-training seed per row, so rows are not ranked."]
     elif 1 in counts:
         lines = ["Mean ± standard deviation over n pre-training seeds; some rows have n = 1, so rows are not ranked."]
     else:
         lines = ["Mean ± standard deviation over n pre-training seeds; the best mean of a column stands out."]
+    for origin, said in ORIGINS.items():
+        labels = [row["label"] for row in table["rows"] if row["origin"] == origin]
+        if labels:
+            lines.append(f"{said}: {', '.join(labels)}.")
     if table["paper_columns"]:
         cited: dict[str, list[str]] = {}
         for row in table["rows"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from scfs.atomic import write_text
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Pretrain
 from scfs.data.manifest import ImageSet
@@ -88,7 +89,17 @@ def pretrain(
         "precision": precision,
     }
     occasion = {"device": str(chosen), "precision": precision, "workers": workers, **rates}
+    write_text(result.with_name("curve.csv"), curve_table(curve))
     write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
+
+
+def curve_table(curve: dict[str, list[float]]) -> str:
+    """The curves as CSV, a line per epoch; the header alone for weights that were not trained."""
+    lines = [
+        ",".join(curve or ["epoch"]),
+        *(",".join(map(repr, values)) for values in zip(*curve.values(), strict=True)),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:

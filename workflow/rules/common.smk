@@ -8,8 +8,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from scfs import paths
-from scfs.config import identity
+from scfs import paths, stages
 from scfs.config.study import load_study
 from scfs.errors import ScfsError
 from scfs.report import paper
@@ -51,59 +50,25 @@ def source_folders(dataset: str) -> list[Path]:
     ]
 
 
-def of_kind(kind: str) -> list[str]:
-    """Names of the study's evaluations of one kind."""
-    return [name for name, protocol in study.evaluate.items() if protocol.kind == kind]
-
-
-def results(evaluations, suffix: str = ".json") -> list[Path]:
-    """Results of these evaluations for every run."""
-    return [paths.result(run, name).with_suffix(suffix) for run in study.runs for name in evaluations]
-
-
-def table_results(table: str) -> list[Path]:
-    """Results that a table shows; the record of a run's training tells whether they are of its present weights."""
-    runs = dict.fromkeys(run for row in study.tables[table].rows for run in row.runs)
-    evaluations = dict.fromkeys(["pretrain", *(column.evaluation for column in study.tables[table].columns)])
-    return [paths.result(run, evaluation) for run in runs for evaluation in evaluations]
-
-
-def figures() -> list[str]:
-    """Figures that the study has results for."""
+def results(evaluations_of, suffix: str = ".json") -> list[Path]:
+    """Results of every run: those that `evaluations_of` names for it."""
     return [
-        "curves",
-        *(figure for figure in ("layers", "attention") if of_kind(figure)),
+        paths.result(run, name).with_suffix(suffix) for run in study.runs for name in evaluations_of(run)
     ]
 
 
-def figure_results(figure: str) -> list[Path]:
-    """Results that a figure shows; see `table_results`."""
-    shown = results(["pretrain", *(of_kind(figure) if figure != "curves" else [])])
-    return [*shown, *results(of_kind(figure), ".npz")] if figure == "attention" else shown
+def every_result() -> list[Path]:
+    """Results of all pre-trainings and evaluations of the study."""
+    return results(lambda run: ["pretrain", *study.evaluations_of(run)])
 
 
-EVERY_EVALUATION = [
-    *(f"evaluation/{name}" for name in ("run", "features", "measurement")),
-    *(f"data/{name}" for name in ("manifest", "images", "annotations")),
-    *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
-    *(f"views/{name}" for name in ("images", "reading")),
-    "model/resnet",
-]
-EVALUATION_KINDS = {
-    "knn": ["evaluation/knn"],
-    "layers": ["evaluation/layers", "evaluation/knn"],
-    "linear_cached": ["evaluation/linear_cached", "evaluation/probe", "views/philox"],
-    "linear": ["evaluation/linear", "evaluation/probe", "views/philox", "views/table"],
-    "attention": ["evaluation/attention", "model/search"],
-}
+def figures() -> list[Path]:
+    """Figures of the study."""
+    return [
+        paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()
+    ]
 
 
-def evaluation_modules(evaluation: str) -> list[str]:
-    """Modules that one evaluation's number comes from."""
-    own = EVALUATION_KINDS[study.evaluate[evaluation].kind]
-    return [f"scfs/{module}.py" for module in [*EVERY_EVALUATION, *own]]
-
-
-def report_modules() -> list[Path]:
-    """Files that tables, figures and the report come from."""
-    return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
+TRAINED = [run for run in study.runs if study.imported(run) is None]
+IMPORTED = [run for run in study.runs if study.imported(run) is not None]
+WITH_ARRAYS = [name for name, protocol in study.evaluate.items() if protocol.leaves_arrays]

@@ -14,6 +14,6 @@ rule prepare:
     resources:
         mem_mb=1000,
     params:
-        identity=lambda wildcards: identity.prepare_identity(study, wildcards.dataset),
+        identity=lambda wildcards: stages.identity(study, "prepare", wildcards.dataset),
     shell:
         command("prepare {wildcards.dataset:q}")

@@ -5,31 +5,31 @@ rule evaluate:
     input:
         weights=paths.weights("{run}"),
         manifest=lambda wildcards: paths.manifest(study.evaluate[wildcards.evaluation].dataset),
-        code=lambda wildcards: evaluation_modules(wildcards.evaluation),
+        code=lambda wildcards: stages.modules_of(study.evaluate[wildcards.evaluation].kind),
     output:
         result=paths.result("{run}", "{evaluation}"),
         occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
     log:
-        "logs/evaluate/{run}-{evaluation}.log",
+        "logs/evaluate/{evaluation}/{run}.log",
     benchmark:
-        "logs/evaluate/{run}-{evaluation}.tsv"
+        "logs/evaluate/{evaluation}/{run}.tsv"
     threads: study.torch_threads
     resources:
         mem_mb=2000,
     params:
-        identity=lambda wildcards: identity.evaluate_identity(study, wildcards.evaluation),
+        identity=lambda wildcards: stages.identity(study, "evaluate", wildcards.evaluation),
     shell:
         command("evaluate {wildcards.evaluation:q} --run {wildcards.run:q}")
 
 
-# Attention also leaves the images and maps that its figure shows.
-use rule evaluate as evaluate_attention with:
+# Some also leave the arrays that a figure is drawn from.
+use rule evaluate as evaluate_arrays with:
     output:
         result=paths.result("{run}", "{evaluation}"),
         occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
-        maps=paths.result("{run}", "{evaluation}").with_suffix(".npz"),
+        arrays=paths.result("{run}", "{evaluation}").with_suffix(".npz"),
     wildcard_constraints:
-        evaluation=any_of(of_kind("attention")),
+        evaluation=any_of(WITH_ARRAYS),
 
 
-ruleorder: evaluate_attention > evaluate
+ruleorder: evaluate_arrays > evaluate

@@ -9,6 +9,7 @@ rule pretrain:
         weights=paths.weights("{run}"),
         result=paths.result("{run}", "pretrain"),
         occasion=paths.result("{run}", "pretrain").with_suffix(".run.json"),
+        curve=paths.curve("{run}"),
     log:
         "logs/pretrain/{run}.log",
     benchmark:
@@ -18,6 +19,38 @@ rule pretrain:
     resources:
         mem_mb=2000,
     params:
-        identity=lambda wildcards: identity.pretrain_identity(study, wildcards.run),
+        identity=lambda wildcards: stages.identity(study, "pretrain", wildcards.run),
+    wildcard_constraints:
+        run=any_of(TRAINED),
     shell:
         command("pretrain --run {wildcards.run:q}")
+
+
+# Others' weights, as a run.
+rule import_weights:
+    output:
+        weights=paths.weights("{run}"),
+        result=paths.result("{run}", "pretrain"),
+        occasion=paths.result("{run}", "pretrain").with_suffix(".run.json"),
+    log:
+        "logs/pretrain/{run}.log",
+    params:
+        identity=lambda wildcards: stages.identity(study, "import_weights", wildcards.run),
+    wildcard_constraints:
+        run=any_of(IMPORTED),
+    shell:
+        command("import-weights --run {wildcards.run:q}")
+
+
+# The teacher's backbone in other libraries' names.
+rule convert:
+    input:
+        paths.weights("{run}"),
+    output:
+        [paths.converted("{run}", library) for library in study.convert],
+    log:
+        "logs/convert/{run}.log",
+    params:
+        identity=lambda wildcards: stages.identity(study, "convert", wildcards.run),
+    shell:
+        command("convert --run {wildcards.run:q}")

@@ -3,8 +3,8 @@
 
 rule table:
     input:
-        results=lambda wildcards: table_results(wildcards.table),
-        code=report_modules(),
+        results=lambda wildcards: stages.table_results(study, wildcards.table),
+        code=stages.report_modules(),
     output:
         json=paths.table(study.study, "{table}"),
         markdown=report(
@@ -13,82 +13,50 @@ rule table:
             category="Tables",
             labels={"table": "{table}"},
         ),
+        metrics=paths.metrics(study.study, "{table}"),
     log:
         f"logs/report/{study.study}-table-{{table}}.log",
     params:
-        identity=identity.report_identity(study),
+        identity=stages.identity(study, "table"),
     shell:
         command("table {wildcards.table:q}")
 
 
-rule figure_curves:
-    input:
-        results=figure_results("curves"),
-        code=report_modules(),
-    output:
-        report(
-            paths.figure(study.study, "curves"),
-            caption="../report/curves.rst",
-            category="Figures",
-            labels={"figure": "training curves"},
-        ),
-    log:
-        f"logs/report/{study.study}-figure-curves.log",
-    params:
-        identity=identity.report_identity(study),
-    shell:
-        command("figure curves")
+# A rule for each figure, as each kind has a caption of its own.
+for figure, settings in study.figures.items():
 
-
-rule figure_layers:
-    input:
-        results=figure_results("layers"),
-        code=report_modules(),
-    output:
-        report(
-            paths.figure(study.study, "layers"),
-            caption="../report/layers.rst",
-            category="Figures",
-            labels={"figure": "k-NN per layer"},
-        ),
-    log:
-        f"logs/report/{study.study}-figure-layers.log",
-    params:
-        identity=identity.report_identity(study),
-    shell:
-        command("figure layers")
-
-
-rule figure_attention:
-    input:
-        results=figure_results("attention"),
-        code=report_modules(),
-    output:
-        report(
-            paths.figure(study.study, "attention"),
-            caption="../report/attention.rst",
-            category="Figures",
-            labels={"figure": "search attention"},
-        ),
-    log:
-        f"logs/report/{study.study}-figure-attention.log",
-    params:
-        identity=identity.report_identity(study),
-    shell:
-        command("figure attention")
+    rule:
+        name:
+            f"figure_{figure}"
+        input:
+            results=stages.figure_results(study, figure),
+            code=stages.report_modules(),
+        output:
+            report(
+                paths.figure(study.study, figure, settings.kind),
+                caption=f"../report/{settings.kind}.rst",
+                category="Figures",
+                labels={"figure": settings.title or figure},
+            ),
+        log:
+            f"logs/report/{study.study}-figure-{figure}.log",
+        params:
+            identity=stages.identity(study, "figure"),
+        shell:
+            command(f"figure {shlex.quote(figure)}")
 
 
 rule report:
     input:
-        results=results(["pretrain", *study.evaluate]),
+        results=every_result(),
         tables=[paths.table(study.study, table) for table in study.tables],
-        figures=[paths.figure(study.study, figure) for figure in figures()],
-        code=report_modules(),
+        figures=figures(),
+        code=stages.report_modules(),
     output:
         report(paths.report(study.study), caption="../report/report.rst", category="Report"),
     log:
         f"logs/report/{study.study}.log",
     params:
-        identity=identity.report_identity(study),
+        identity=stages.identity(study, "report"),
     shell:
         command("report")

@@ -1,0 +1,109 @@
+"""dvc.yaml of a study, written from the list of its stages: `make dvc` does it for every study.
+
+DVC joins all dvc.yaml of a repository to one graph, in which an output has one stage. So a study's file leaves out
+what the studies that it includes define.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scfs import stages
+from scfs.config.study import Study
+from scfs.errors import ScfsError
+from scfs.stages import Job
+
+PLOTS = {"data loss": "loss_data", "teacher entropy": "teacher_entropy"}
+"""Of all trained runs, over epochs: title and column of curve.csv."""
+HEADER = """\
+# Written by `make dvc` from {study}: do not edit. The same stages as Snakemake's rules.
+# dvc repro STAGE@KEY runs one of them; dvc params diff, dvc metrics diff and dvc plots diff compare revisions.
+"""
+
+
+def dvc_path(study: Study) -> Path:
+    """Where DVC's file of a study stands: beside the study's own."""
+    return study.path.with_name("dvc.yaml")
+
+
+def own_jobs(study: Study) -> list[Job]:
+    """Jobs that no included study defines; tables, figures and the report are always the study's own."""
+    taken = {output for other in study.included for job in stages.jobs(other) for output in job.outputs + job.plots}
+    return [job for job in stages.jobs(study) if not taken.intersection(job.outputs + job.plots)]
+
+
+def render(study: Study) -> str:
+    """Text of the file."""
+    wdir = os.path.relpath(".", study.path.parent)
+    groups: dict[str, list[Job]] = {}
+    for job in own_jobs(study):
+        groups.setdefault(job.stage, []).append(job)
+    content: dict[str, Any] = {"stages": {stage: _stage(jobs, wdir) for stage, jobs in groups.items()}}
+    curves = [
+        Path(wdir, plot).as_posix()
+        for job in groups.get("pretrain", [])
+        if study.run(job.key).epochs
+        for plot in job.plots
+    ]
+    if curves:
+        content["plots"] = [
+            {title: {"x": "epoch", "y": dict.fromkeys(curves, column), "title": title}}
+            for title, column in PLOTS.items()
+        ]
+    text = yaml.dump(content, Dumper=_Indented, sort_keys=False, width=120)
+    return HEADER.format(study=study.path) + text
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists stand further in than their key, and nothing is written as a reference to what stands above."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _stage(jobs: list[Job], wdir: str) -> dict[str, Any]:
+    """One entry of `stages`: a plain one, or one for many keys."""
+    if not jobs[0].key:
+        return _entry(jobs[0], wdir)
+    templates = [_template(job, wdir) for job in jobs]
+    if any(template != templates[0] for template in templates):
+        raise ScfsError(f"{jobs[0].file}: stage {jobs[0].stage}: its jobs differ by more than their key and variables")
+    if jobs[0].variables:
+        return {"foreach": {job.key: job.variables for job in jobs}, "do": templates[0]}
+    return {"foreach": [job.key for job in jobs], "do": templates[0]}
+
+
+def _entry(job: Job, wdir: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"cmd": f"scfs --params {job.file} --log {job.log} {job.command}"}
+    if wdir != ".":
+        entry["wdir"] = wdir
+    if job.inputs:
+        entry["deps"] = list(map(str, job.inputs))
+    entry["params"] = [{str(file): list(keys)} for file, keys in job.parameters.items()]
+    for kind in ("outputs", "metrics", "plots"):
+        if getattr(job, kind):
+            entry["outs" if kind == "outputs" else kind] = list(map(str, getattr(job, kind)))
+    return entry
+
+
+def _template(job: Job, wdir: str) -> Any:
+    """The entry with the key's and the variables' places in DVC's notation."""
+    places = {job.key: "${key}" if job.variables else "${item}"}
+    places |= {value: f"${{item.{name}}}" for name, value in job.variables.items()}
+    word = re.compile("|".join(rf"(?<![\w-]){re.escape(text)}(?![\w-])" for text in places))
+    return _mapped(_entry(job, wdir), lambda text: word.sub(lambda found: places[found[0]], text))
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mapped(item, change) for item in value]
+    return change(value)

@@ -1,0 +1,286 @@
+"""The stages of a study, one by one: command, inputs, outputs, and the keys of its parameters.
+
+dvc.yaml is written from this list (scfs/dvc_file.py). Snakemake's rules are written by hand, and take from here what
+both tools must agree on: a job's identity, which is the hash of exactly the parameters that dvc.yaml lists for it, and
+the modules that a cheap stage depends on. tests/workflow compares the two graphs job by job.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scfs import paths
+from scfs.config.identity import STAGE_VERSIONS
+from scfs.config.study import Study, read_yaml
+
+VERSIONS = Path("scfs/config/identity.py")
+CATALOGUE = Path("scfs/weights/catalogue.yaml")
+
+EVERY_EVALUATION = [
+    *(f"evaluation/{name}" for name in ("run", "features", "measurement")),
+    *(f"data/{name}" for name in ("manifest", "images", "annotations")),
+    *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
+    *(f"views/{name}" for name in ("images", "reading")),
+    "model/resnet",
+]
+EVALUATION_KINDS = {
+    "knn": ["evaluation/knn"],
+    "layers": ["evaluation/layers", "evaluation/knn"],
+    "linear_cached": ["evaluation/linear_cached", "evaluation/probe", "views/philox"],
+    "linear": ["evaluation/linear", "evaluation/probe", "views/philox", "views/table"],
+    "attention": ["evaluation/attention", "model/search"],
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a study: a rule with its wildcards, a stage of dvc.yaml with its key."""
+
+    stage: str
+    """Name of the dvc stage: the rule's, with the evaluation's, table's or figure's name where it has one."""
+    key: str
+    """Data set or run, behind the @ of `dvc repro STAGE@KEY`; empty for a stage of a single job."""
+    command: str
+    """Arguments of `scfs`, without those that name the study's file and the log."""
+    log: str
+    """The job's log file."""
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    metrics: tuple[Path, ...] = ()
+    """Outputs that `dvc metrics` shows."""
+    plots: tuple[Path, ...] = ()
+    """Outputs that `dvc plots` shows."""
+    parameters: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+    """Dotted keys by file: what makes the job stale when its value changes."""
+    file: Path = Path("params.yaml")
+    """The study's file that the command reads."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """What differs, beside the key, between the jobs of a stage."""
+
+
+def modules_of(kind: str) -> list[Path]:
+    """Modules that the number of an evaluation of this kind comes from."""
+    return [Path(f"scfs/{module}.py") for module in [*EVERY_EVALUATION, *EVALUATION_KINDS[kind]]]
+
+
+def report_modules() -> list[Path]:
+    """Files that tables, figures and the report come from."""
+    return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
+
+
+def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str, ...]]:
+    """Keys that a job depends on, by file; only those that the file has.
+
+    Args:
+        study: the study.
+        stage: rule.
+        name: data set, run or evaluation; none for tables, figures and the report.
+    """
+    section = {
+        "prepare": "data",
+        "pretrain": "runs",
+        "import_weights": "runs",
+        "convert": "runs",
+        "evaluate": "evaluate",
+    }
+    version = {"import_weights": "pretrain", "table": "report", "figure": "report"}.get(stage, stage)
+    versions = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
+    if stage == "convert":
+        return {study.path: ("convert",), **versions}
+    if stage not in section:
+        return {study.path: tuple(read_yaml(study.path)), **versions}
+    file = study.file_of(section[stage], name)
+    keys = [f"{section[stage]}.{name}"]
+    if stage == "pretrain":
+        keys = ["pretrain", *keys]
+    if stage in ("pretrain", "evaluate"):
+        keys = ["torch_threads", *keys]
+    found = {file: tuple(key for key in keys if key.split(".")[0] in read_yaml(file)), **versions}
+    if stage == "import_weights":
+        imported = study.imported(name)
+        assert imported is not None
+        found[CATALOGUE] = (imported.weights,)
+    return found
+
+
+def identity(study: Study, stage: str, name: str = "") -> str:
+    """Sixteen hexadecimal digits for the values of `parameters`: what Snakemake compares, as DVC compares the values.
+
+    The order of keys does not matter, and 1 is 1.0, as for DVC. A default that is written out is another value for
+    both tools; an expensive stage then finds its finished state by the canonical identity (scfs.config.identity) and
+    is done.
+    """
+    values = [
+        {"STAGE_VERSIONS": STAGE_VERSIONS} if file == VERSIONS else read_yaml(file)
+        for file in parameters(study, stage, name)
+    ]
+    keys = parameters(study, stage, name).values()
+    chosen = [{key: _value(content, key) for key in of_file} for content, of_file in zip(values, keys, strict=True)]
+    text = json.dumps(_plain_numbers(chosen), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _value(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content[part]
+    return content
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    """Every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
+    for dataset in study.data:
+        yield prepare(study, dataset)
+    for run in study.runs:
+        yield pretrain(study, run)
+    for run in study.converted:
+        yield convert(study, run)
+    for run, evaluation in study.pairs:
+        yield evaluate(study, run, evaluation)
+    for table in study.tables:
+        yield table_job(study, table)
+    for figure in study.figures:
+        yield figure_job(study, figure)
+    yield report(study)
+
+
+def prepare(study: Study, dataset: str) -> Job:
+    """A data set's manifest. Folders of one's own are no input here: DVC would hash every image."""
+    return Job(
+        "prepare",
+        dataset,
+        f"prepare {dataset}",
+        f"logs/prepare/{dataset}.log",
+        outputs=(paths.manifest(dataset),),
+        parameters=parameters(study, "prepare", dataset),
+        file=study.file_of("data", dataset),
+    )
+
+
+def pretrain(study: Study, run: str) -> Job:
+    """A pre-training, or the import of others' weights."""
+    result = paths.result(run, "pretrain")
+    outputs = (paths.weights(run), result, result.with_suffix(".run.json"))
+    file = study.file_of("runs", run)
+    if study.imported(run) is not None:
+        keys = parameters(study, "import_weights", run)
+        command, log = f"import-weights --run {run}", f"logs/pretrain/{run}.log"
+        return Job("import_weights", run, command, log, outputs=outputs, parameters=keys, file=file)
+    dataset = study.run(run).dataset
+    return Job(
+        "pretrain",
+        run,
+        f"pretrain --run {run}",
+        f"logs/pretrain/{run}.log",
+        variables={"dataset": dataset},
+        inputs=(paths.manifest(dataset),),
+        outputs=outputs,
+        plots=(paths.curve(run),),
+        parameters=parameters(study, "pretrain", run),
+        file=file,
+    )
+
+
+def convert(study: Study, run: str) -> Job:
+    """A run's weights in other libraries' names."""
+    return Job(
+        "convert",
+        run,
+        f"convert --run {run}",
+        f"logs/convert/{run}.log",
+        inputs=(paths.weights(run),),
+        outputs=tuple(paths.converted(run, library) for library in study.convert),
+        parameters=parameters(study, "convert", run),
+        file=study.path,
+    )
+
+
+def evaluate(study: Study, run: str, evaluation: str) -> Job:
+    """One evaluation of one run."""
+    result, protocol = paths.result(run, evaluation), study.evaluate[evaluation]
+    arrays = (result.with_suffix(".npz"),) if protocol.leaves_arrays else ()
+    return Job(
+        f"evaluate-{evaluation}",
+        run,
+        f"evaluate {evaluation} --run {run}",
+        f"logs/evaluate/{evaluation}/{run}.log",
+        inputs=(paths.weights(run), paths.manifest(protocol.dataset), *modules_of(protocol.kind)),
+        outputs=(result, result.with_suffix(".run.json"), *arrays),
+        parameters=parameters(study, "evaluate", evaluation),
+        file=study.path,
+    )
+
+
+def table_job(study: Study, table: str) -> Job:
+    """A table, its Markdown, and its numbers alone for `dvc metrics`."""
+    out = paths.table(study.study, table)
+    return Job(
+        f"table-{table}",
+        "",
+        f"table {table}",
+        f"logs/report/{study.study}-table-{table}.log",
+        inputs=(*table_results(study, table), *report_modules()),
+        outputs=(out, out.with_suffix(".md")),
+        metrics=(paths.metrics(study.study, table),),
+        parameters=parameters(study, "table"),
+        file=study.path,
+    )
+
+
+def figure_job(study: Study, figure: str) -> Job:
+    """A figure."""
+    return Job(
+        f"figure-{figure}",
+        "",
+        f"figure {figure}",
+        f"logs/report/{study.study}-figure-{figure}.log",
+        inputs=(*figure_results(study, figure), *report_modules()),
+        plots=(paths.figure(study.study, figure, study.figures[figure].kind),),
+        parameters=parameters(study, "figure"),
+        file=study.path,
+    )
+
+
+def report(study: Study) -> Job:
+    """The report of a study."""
+    results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
+    tables = [paths.table(study.study, table) for table in study.tables]
+    figures = [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
+    return Job(
+        "report",
+        "",
+        "report",
+        f"logs/report/{study.study}.log",
+        inputs=(*results, *tables, *figures, *report_modules()),
+        outputs=(paths.report(study.study),),
+        parameters=parameters(study, "report"),
+        file=study.path,
+    )
+
+
+def table_results(study: Study, table: str) -> list[Path]:
+    """Results that a table shows; the record of a run's training tells whether they are of its present weights."""
+    shown = study.tables[table]
+    runs = dict.fromkeys(run for row in shown.rows for run in row.runs)
+    evaluations = dict.fromkeys(["pretrain", *(column.evaluation for column in shown.columns)])
+    return [paths.result(run, evaluation) for run in runs for evaluation in evaluations]
+
+
+def figure_results(study: Study, name: str) -> list[Path]:
+    """Results that a figure shows; see `table_results`."""
+    figure = study.figures[name]
+    evaluations = ["pretrain", *([figure.evaluation] if figure.evaluation else [])]
+    found = [paths.result(run, evaluation) for run in study.shown(figure) for evaluation in evaluations]
+    if figure.evaluation and study.evaluate[figure.evaluation].leaves_arrays:
+        found += [paths.result(run, figure.evaluation).with_suffix(".npz") for run in study.shown(figure)]
+    return found
