@@ -28,6 +28,16 @@ def weights(run: str) -> Path:
     return Path("checkpoints") / f"{run}.safetensors"
 
 
+def downloads() -> Path:
+    """Files of public weights as they were fetched or put there by hand."""
+    return Path("weights") / "downloads"
+
+
+def converted(run: str) -> Path:
+    """Folder of a run's weights in the names of other libraries."""
+    return Path("weights") / run
+
+
 def result(run: str, evaluation: str) -> Path:
     """Result of one evaluation (or `pretrain`) of a run."""
     return Path("results") / "runs" / run / f"{evaluation}.json"
