@@ -43,7 +43,7 @@ rule all:
     input:
         [paths.manifest(dataset) for dataset in study.data],
         [paths.weights(run) for run in study.runs],
-        [paths.converted(run, library) for run in study.converted for library in study.convert],
+        [paths.converted(run, library) for run, library in study.converted],
         every_result(),
         [paths.table(study.study, table) for table in study.tables],
         figures(),

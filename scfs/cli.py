@@ -207,6 +207,70 @@ def evaluate(
     stage.evaluate(protocol, paths.weights(run), run, paths.result(run, evaluation), **options)
 
 
+@app.command("import-weights")
+def import_weights(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(help="A file of others' weights: no study needed.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Or a run of the study.")] = None,
+    format: Annotated[str | None, typer.Option(help="FILE: torchvision, timm, dino, official or safetensors.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="FILE: resnet18, resnet50, ...")] = None,
+    out: Annotated[Path | None, typer.Option(help="FILE: the .safetensors file to write.")] = None,
+) -> None:
+    """Take over weights that others trained, so that every evaluation runs on them."""
+    from scfs.config.base import parse
+    from scfs.config.imported import Imported
+
+    if (run is None) == (file is None):
+        raise ScfsError("import-weights: give either a FILE or --run RUN")
+    if run is not None:
+        study = _study(context)
+        _member(context, "run", run, study.runs)
+        settings = study.imported(run)
+        if settings is None:
+            raise ScfsError(f"{context.obj}: runs.{run}: has no weights of others: it is trained by scfs pretrain")
+        from scfs.weights import imports
+
+        imports.import_run(run, settings, paths.weights(run), paths.result(run, "pretrain"))
+    elif file is not None:
+        if format is None or backbone is None or out is None:
+            raise ScfsError("import-weights FILE: give --format, --backbone and --out")
+        values = {
+            "weights": f"./{file}" if file.parent == Path() else str(file),
+            "format": format,
+            "backbone": backbone,
+        }
+        imported: Imported = parse(Imported, values, "import-weights")
+        from scfs.weights import imports
+
+        imports.import_weights(file, format, out, file.stem, imported)
+
+
+@app.command()
+def convert(
+    context: typer.Context,
+    run: Run,
+    to: Annotated[Literal["torchvision", "timm", "safetensors"], typer.Option(help="safetensors: our own names.")],
+) -> None:
+    """Write a run's teacher backbone in another library's names: weights/RUN/<library>.safetensors."""
+    _member(context, "run", run, _study(context).runs)
+    from scfs.weights.convert import export as write
+
+    write(paths.weights(run), to, "teacher", paths.converted(run, to))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Weights written by scfs.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format: Annotated[Literal["torchvision", "timm", "safetensors", "pth"], typer.Option(help="Names; kind of file.")],
+    encoder: Annotated[Literal["teacher", "student"], typer.Option(help="Which of the two.")] = "teacher",
+) -> None:
+    """Write a backbone for use elsewhere: safetensors and pth are in our own names."""
+    from scfs.weights.convert import export as write
+
+    write(file, format, encoder, out)
+
+
 @app.command()
 def table(context: typer.Context, name: str) -> None:
     """Make a table of the study from the results."""

@@ -38,6 +38,11 @@ def converted(run: str, library: str) -> Path:
     return Path("weights") / run / f"{library}.safetensors"
 
 
+def downloads() -> Path:
+    """Files of public weights as they were fetched or put there by hand."""
+    return Path("weights") / "downloads"
+
+
 def result(run: str, evaluation: str) -> Path:
     """Result of one evaluation (or `pretrain`) of a run."""
     return Path("results") / "runs" / run / f"{evaluation}.json"

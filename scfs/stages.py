@@ -83,13 +83,12 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
         "prepare": "data",
         "pretrain": "runs",
         "import_weights": "runs",
-        "convert": "runs",
         "evaluate": "evaluate",
     }
     version = {"import_weights": "pretrain", "table": "report", "figure": "report"}.get(stage, stage)
     versions = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
-    if stage == "convert":
-        return {study.path: ("convert",), **versions}
+    if stage == "convert":  # its weights are an input, so that only the code can make it stale
+        return versions
     if stage not in section:
         return {study.path: tuple(read_yaml(study.path)), **versions}
     file = study.file_of(section[stage], name)
@@ -143,8 +142,8 @@ def jobs(study: Study) -> Iterator[Job]:
         yield prepare(study, dataset)
     for run in study.runs:
         yield pretrain(study, run)
-    for run in study.converted:
-        yield convert(study, run)
+    for run, library in study.converted:
+        yield convert(study, run, library)
     for run, evaluation in study.pairs:
         yield evaluate(study, run, evaluation)
     for table in study.tables:
@@ -191,16 +190,16 @@ def pretrain(study: Study, run: str) -> Job:
     )
 
 
-def convert(study: Study, run: str) -> Job:
-    """A run's weights in other libraries' names."""
+def convert(study: Study, run: str, library: str) -> Job:
+    """A run's backbone in another library's names."""
     return Job(
-        "convert",
+        f"convert-{library}",
         run,
-        f"convert --run {run}",
-        f"logs/convert/{run}.log",
+        f"convert --run {run} --to {library}",
+        f"logs/convert/{library}/{run}.log",
         inputs=(paths.weights(run),),
-        outputs=tuple(paths.converted(run, library) for library in study.convert),
-        parameters=parameters(study, "convert", run),
+        outputs=(paths.converted(run, library),),
+        parameters=parameters(study, "convert"),
         file=study.path,
     )
 

@@ -14,6 +14,7 @@ from scfs.config.evaluation import Evaluation
 from scfs.config.imported import Imported
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
+from scfs.weights.keys import export_formats
 
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -123,8 +124,9 @@ class Study(Config):
     """Settings shared by all runs; see the class Pretrain."""
     runs: dict[Name, dict[str, Any]] = {}
     """Runs by name: what differs from `pretrain`; or `weights` of others, see the class Imported."""
-    convert: tuple[Literal["torchvision", "timm"], ...] = ()
-    """Libraries whose names the weights of every trained run are written in as well."""
+    convert: tuple[Literal["torchvision", "timm", "safetensors"], ...] = ()
+    """Libraries in whose names every trained run's backbone is written too, where they know the architecture;
+    safetensors: our own names, without heads."""
     evaluate: dict[Name, Evaluation] = {}
     """Evaluations by name; a run gets those that a table or figure shows of it."""
     tables: dict[Name, Table] = {}
@@ -199,10 +201,11 @@ class Study(Config):
         return self._included
 
     @cached_property
-    def converted(self) -> list[str]:
-        """Trained runs of this study itself, whose weights are written in other libraries' names too."""
+    def converted(self) -> list[tuple[str, str]]:
+        """(run, library) of the trained runs of this study itself, as `convert` asks."""
         own = [run for run in self.runs if self.file_of("runs", run) == self.path and self.imported(run) is None]
-        return [run for run in own if self.run(run).epochs] if self.convert else []
+        formats = {run: export_formats(self.run(run).backbone) for run in own if self.run(run).epochs}
+        return [(run, library) for run, known in formats.items() for library in self.convert if library in known]
 
     def evaluations_of(self, run: str) -> list[str]:
         """Evaluations that a run gets."""

@@ -42,15 +42,15 @@ rule import_weights:
         command("import-weights --run {wildcards.run:q}")
 
 
-# The teacher's backbone in other libraries' names.
+# The teacher's backbone in another library's names.
 rule convert:
     input:
         paths.weights("{run}"),
     output:
-        [paths.converted("{run}", library) for library in study.convert],
+        paths.converted("{run}", "{library}"),
     log:
-        "logs/convert/{run}.log",
+        "logs/convert/{library}/{run}.log",
     params:
-        identity=lambda wildcards: stages.identity(study, "convert", wildcards.run),
+        identity=stages.identity(study, "convert"),
     shell:
-        command("convert --run {wildcards.run:q}")
+        command("convert --run {wildcards.run:q} --to {wildcards.library:q}")

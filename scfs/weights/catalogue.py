@@ -1,0 +1,84 @@
+"""The catalogue of public weights (catalogue.yaml): where they are, how they are checked, whose they are."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from scfs.config.base import NAME, Config, parse
+from scfs.config.imported import Format
+from scfs.errors import ScfsError
+
+SOURCE = "scfs/weights/catalogue.yaml"
+BY_HAND = "by hand: "
+
+
+class Entry(Config):
+    """One file of public weights."""
+
+    url: Annotated[str, Field(pattern=r"^(https?://|file://|by hand: ).")]
+    """Where it is fetched, or "by hand: " and where a person gets it."""
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Its name in weights/downloads."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | Literal["unknown"]
+    """Hash of its content, or as many first digits of it as its maker tells."""
+    size: int | None
+    """Bytes; null: unknown."""
+    licence: str
+    """Licence of the weights."""
+    citation: str
+    """Whose work they are."""
+    format: Format
+    """Names and nesting of its tensors (scfs.weights.keys)."""
+    backbone: str
+    """Architecture, in the names of `pretrain`."""
+    encoders: tuple[Literal["student", "teacher"], ...] = Field(min_length=1)
+    """What it holds; a single network counts as a teacher."""
+
+    @model_validator(mode="after")
+    def _named_as_the_readers_expect(self) -> Self:
+        if self.format in ("torchvision", "dino", "official") and PurePosixPath(self.file).suffix == ".safetensors":
+            raise ValueError(f"file {self.file}: {self.format} does not publish safetensors")
+        return self
+
+    @property
+    def by_hand(self) -> str | None:
+        """Where a person gets it; None if it can be fetched."""
+        return self.url.removeprefix(BY_HAND) if self.url.startswith(BY_HAND) else None
+
+
+class Catalogue(Config):
+    """The whole file."""
+
+    entries: dict[Annotated[str, Field(pattern=NAME)], Entry]
+    """By name."""
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> Self:
+        names = [entry.file for entry in self.entries.values()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"file must not repeat: {repeated}")
+        return self
+
+
+@cache
+def catalogue() -> dict[str, Entry]:
+    """All entries by name."""
+    text = files("scfs.weights").joinpath("catalogue.yaml").read_text(encoding="utf-8")
+    whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
+    return whole.entries
+
+
+def entry_named(name: str) -> Entry:
+    """One entry.
+
+    Raises:
+        ScfsError: there is none of this name.
+    """
+    if name not in catalogue():
+        raise ScfsError(f"{SOURCE}: no weights {name!r}: not among {sorted(catalogue())}")
+    return catalogue()[name]

@@ -1,0 +1,79 @@
+"""The stage `convert`: a run's weights in the names of other libraries. The same input gives the same bytes."""
+
+import io
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from scfs import __version__
+from scfs.atomic import write_with
+from scfs.errors import ScfsError
+from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD
+from scfs.weights.keys import export_formats, names_in, renamed
+from scfs.weights.store import Weights, load_weights
+
+
+def export(weights: Path, format: str, encoder: str, out: Path) -> None:
+    """Write one encoder's backbone, with the classifier if the file has one, to `out`.
+
+    Args:
+        weights: a file of weights of ours.
+        format: torchvision, timm, safetensors (our own names), or pth (the same by torch.save).
+        encoder: "teacher" or "student".
+        out: file to write.
+
+    Raises:
+        ScfsError: the file lacks the encoder, or the format does not know the architecture.
+    """
+    backbone_tensors, about = load_weights(weights, f"{encoder}.backbone.")
+    backbone = str(about.settings.get("backbone"))
+    _check(format, backbone, weights)
+    library = format if format in ("torchvision", "timm") else None
+    names = names_in(library, backbone)
+    assert names is not None  # _check
+    tensors = {renamed(key, names): tensor.contiguous() for key, tensor in backbone_tensors.items()}
+    for key, tensor in _classifier(weights, encoder).items():
+        tensors[f"{names.classifier}.{key}"] = tensor.contiguous()
+    tensors = dict(sorted(tensors.items()))
+    if format == "pth":
+        buffer = io.BytesIO()  # not the file itself: its name would stand in it
+        torch.save(tensors, buffer)
+        write_with(out, lambda file: file.write(buffer.getbuffer()))
+        return
+    metadata = _metadata(about, encoder, library, names.architectures.get(backbone, backbone))
+    write_with(out, lambda file: file.write(save(tensors, metadata=metadata)))
+
+
+def _check(format: str, backbone: str, weights: Path) -> None:
+    allowed = export_formats(backbone)
+    if format not in (*allowed, "pth"):
+        raise ScfsError(f"{weights}: {backbone} cannot be written as {format!r}: allowed are {[*allowed, 'pth']}")
+
+
+def _classifier(weights: Path, encoder: str) -> dict[str, Tensor]:
+    """The supervised classifier, which belongs to the network that is stored as the teacher."""
+    everything, _ = load_weights(weights, "")
+    keys = ("weight", "bias")
+    found = {key: everything[f"classifier.{key}"] for key in keys if f"classifier.{key}" in everything}
+    return found if encoder == "teacher" else {}
+
+
+def _metadata(about: Weights, encoder: str, library: str | None, architecture: str) -> dict[str, str]:
+    """What a reader of the file has to know; `format` is what other readers of safetensors look for.
+
+    One key holds it all in order: safetensors writes several keys in an order that changes from process to process.
+    """
+    facts = {
+        "run": about.run,
+        "identity": about.identity,
+        "encoder": encoder,
+        "library": library or "scfs",
+        "architecture": architecture,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "scfs": __version__,
+    }
+    return {"scfs_export": json.dumps(facts, sort_keys=True)}

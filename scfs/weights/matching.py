@@ -1,0 +1,181 @@
+"""Strict matching: every tensor of a file gets its place in an encoder of ours, and every place its tensor."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scfs.config.pretrain import SearchHead as SearchSettings
+from scfs.errors import ScfsError
+from scfs.model.heads import SearchHead
+from scfs.model.resnet import ARCHITECTURES, Backbone
+from scfs.weights.keys import DISTRIBUTED, OPTIONAL, WEIGHT_NORM, Layout, Names, names_in, renamed
+
+Tensors = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
+
+
+def backbone_shapes(backbone: str) -> Shapes:
+    """Names and shapes of one of our backbones."""
+    with torch.device("meta"):
+        return _shapes(Backbone(backbone).state_dict())
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def matched(found: Mapping[str, Any], shapes: Shapes, what: str) -> Tensors:
+    """Take the tensors of `shapes` from `found`, which must have them all and no other.
+
+    Args:
+        found: tensors by name.
+        shapes: wanted names and shapes.
+        what: begins the line of an error: the file, and what did not fit what.
+
+    Raises:
+        ScfsError: an unknown or a missing name, a value that is no tensor, or another shape.
+    """
+    unknown = [name for name in found if name not in shapes]
+    missing = [name for name in shapes if name not in found and not name.endswith(OPTIONAL)]
+    if unknown or missing:
+        said = [f"{_count(names)} {kind}" for names, kind in ((missing, "missing"), (unknown, "unknown")) if names]
+        raise ScfsError(f"{what}: {', '.join(said)}")
+    tensors: Tensors = {}
+    for name, shape in shapes.items():
+        value = found.get(name, torch.zeros((), dtype=torch.int64))
+        if not isinstance(value, Tensor):
+            raise ScfsError(f"{what}: {name!r} is a {type(value).__name__}, not a tensor")
+        if tuple(value.shape) != shape:
+            raise ScfsError(f"{what}: {name!r} has shape {tuple(value.shape)}, allowed is {shape}")
+        tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} {'keys' if len(names) > 1 else 'key'} ({', '.join(map(repr, names[:2]))}" + (
+        ", ...)" if len(names) > 2 else ")"
+    )
+
+
+def match_backbone(found: Mapping[str, Any], backbone: str, names: Names, source: str) -> Tensors:
+    """A library's tensors under our names.
+
+    Raises:
+        ScfsError: see `matched`; if they are those of another backbone of ours, the line says so.
+    """
+    try:
+        return _backbone(found, backbone, names, source)
+    except ScfsError as error:
+        for other in ARCHITECTURES:
+            if other != backbone and _fits(found, other, names):
+                raise ScfsError(f"{error}; its keys are those of {other}") from None
+        raise
+
+
+def _backbone(found: Mapping[str, Any], backbone: str, names: Names, source: str) -> Tensors:
+    shapes = backbone_shapes(backbone)
+    theirs = {renamed(name, names): shape for name, shape in shapes.items()}
+    tensors = matched(found, theirs, f"{source}: does not fit {backbone}")
+    return {name: tensors[renamed(name, names)] for name in shapes}
+
+
+def _fits(found: Mapping[str, Any], backbone: str, names: Names) -> bool:
+    try:
+        _backbone(found, backbone, names, "")
+    except (ScfsError, KeyError):
+        return False
+    return True
+
+
+def match_classifier(found: dict[str, Any], prefix: str, source: str) -> Tensors:
+    """Take a classifier out of `found`, if it has one: `classifier.weight` (K, C) and `classifier.bias` (K,).
+
+    Raises:
+        ScfsError: only one of the two, or shapes that are no classifier's.
+    """
+    given = {key: found.pop(key) for key in (f"{prefix}.weight", f"{prefix}.bias") if key in found}
+    if not given:
+        return {}
+    weight = given.get(f"{prefix}.weight")
+    size = tuple(weight.shape) if isinstance(weight, Tensor) and weight.ndim == 2 else (1, 1)
+    shapes: Shapes = {f"{prefix}.weight": size, f"{prefix}.bias": size[:1]}
+    tensors = matched(given, shapes, f"{source}: its classifier does not fit")
+    return {f"classifier.{key.rpartition('.')[2]}": tensor for key, tensor in tensors.items()}
+
+
+def match_encoder(found: Mapping[str, Any], layout: Layout, backbone: str, source: str) -> Tensors:
+    """An encoder of a training checkpoint: `backbone.*`, `head.*`, `layer{i}_head.*` (in the file perhaps wrapped).
+
+    Raises:
+        ScfsError: a tensor without a place, or a place without its tensor.
+    """
+    plain = dict(found)
+    if plain and all(key.startswith(DISTRIBUTED) for key in plain):
+        plain = {key.removeprefix(DISTRIBUTED): value for key, value in plain.items()}
+    names = names_in(layout.library, backbone)
+    if names is None:
+        raise ScfsError(f"{source}: {backbone!r}: no such architecture in this format")
+    inside = _under(plain, layout.backbone)
+    tensors = {f"backbone.{key}": value for key, value in match_backbone(inside, backbone, names, source).items()}
+    for head in layout.heads:
+        part = _under(plain, f"{head}.")
+        part = {WEIGHT_NORM.get(key, key): value for key, value in part.items()}
+        shapes = projection_shapes(part) if head == "head" else search_shapes(part)
+        taken = matched(part, shapes, f"{source}: its {head} does not fit")
+        tensors |= {f"{head}.{key}": value for key, value in taken.items()}
+    if plain:
+        raise ScfsError(f"{source}: {_count(list(plain))} unknown")
+    return tensors
+
+
+def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Move out of `tensors` what is named `prefix`*, without the prefix."""
+    return {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+
+
+def projection_shapes(head: Mapping[str, Any]) -> Shapes:
+    """What a projection head of DINO's code has, given its depth, widths and whether there is BatchNorm.
+
+    The last layer is weight-normalised (weight_g, weight_v), or plain as in DINO's ResNet-50 checkpoint.
+    """
+    linear = [key for key in head if re.fullmatch(r"mlp\.\d+\.weight", key) and _size(head, key, 2)]
+    linear.sort(key=lambda key: int(key.split(".")[1]))
+    normed = any(key.endswith("running_mean") for key in head)
+    step = 3 if normed else 2
+    shapes: Shapes = {}
+    for index, key in enumerate(linear):
+        outputs, inputs = _size(head, key, 2)
+        place = index * step
+        shapes |= {f"mlp.{place}.weight": (outputs, inputs), f"mlp.{place}.bias": (outputs,)}
+        if normed and index < len(linear) - 1:
+            shapes |= _batch_norm(f"mlp.{place + 1}", outputs)
+    width = _size(head, linear[-1], 2)[0] if linear else 1
+    plain = "last_layer.weight" in head
+    last = "last_layer.weight" if plain else "last_layer.weight_v"
+    prototypes = (_size(head, last, 2) or (1, 1))[0]
+    shapes |= {"mlp.0.weight": (1, 1)} if not linear else {}
+    return shapes | {last: (prototypes, width)} | ({} if plain else {"last_layer.weight_g": (prototypes, 1)})
+
+
+def _batch_norm(name: str, channels: int) -> Shapes:
+    vectors = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{vector}": (channels,) for vector in vectors} | {f"{name}.{OPTIONAL}": ()}
+
+
+def search_shapes(head: Mapping[str, Any]) -> Shapes:
+    """What a search head has, given its widths."""
+    width, channels = (_size(head, "conv1.weight", 4) or (1, 1))[:2]
+    hidden = (_size(head, "mlp.0.weight", 2) or (1, 1))[0]
+    output = (_size(head, "mlp.3.weight", 2) or (1, 1))[0]
+    with torch.device("meta"):
+        settings = SearchSettings(width=width, hidden=hidden, output=output)
+        return _shapes(SearchHead(channels, settings).state_dict())
+
+
+def _size(tensors: Mapping[str, Any], key: str, dimensions: int) -> tuple[int, ...]:
+    """Shape of a tensor with so many dimensions; empty if there is none."""
+    value = tensors.get(key)
+    return tuple(value.shape) if isinstance(value, Tensor) and value.ndim == dimensions else ()
