@@ -91,6 +91,8 @@ class Probe(Protocol):
     """Learning rate per 256 images of a batch, cosine to 0."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of initial weights and order; mean and standard deviation are reported."""
+    cls_blocks: Positive = 1
+    """Last blocks of a ViT whose [CLS] are joined to the feature [DINO: 4 for ViT-S, 1 for ViT-B]; 1 for a ResNet."""
 
     def values(self) -> list[str]:
         """Names of what is measured."""
@@ -140,4 +142,35 @@ class Attention(Protocol):
         return ["images", "score", "score_sd", "pointing"]
 
 
-Evaluation = Annotated[Knn | Layers | LinearCached | Linear | Attention, Field(discriminator="kind")]
+class ClassProbabilities(Protocol):
+    """Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop's feature
+    finds in the image (Eq. 6 and 7), as in the paper's Fig. 1. Needs a run of the method supervised."""
+
+    kind: Literal["class_probabilities"]
+    crops: Positive = 8
+    """Crops drawn of each image, of which the one with the least probability of the image's class counts as
+    over-augmented (# unsourced: the paper shows chosen crops; 8 are its local crops)."""
+    local_size: Positive = 96
+    """Side of these crops in pixels [paper 3.4]."""
+    local_scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.05, 0.25)
+    """Share of the image's area that such a crop covers [script]."""
+    seed: Seed = 0
+    """Seed of the crops and of their colours, which are those of pre-training."""
+    figure_images: Positive = 4
+    """Images drawn in the figure."""
+
+    @model_validator(mode="after")
+    def _scale_is_ordered(self) -> Self:
+        if self.local_scale[0] > self.local_scale[1]:
+            raise ValueError("local_scale must be [low, high] with low <= high")
+        return self
+
+    def values(self) -> list[str]:
+        """Names of what is measured."""
+        kinds = ("original", "over_augmented", "searched")
+        return [f"{measure}_{kind}" for measure in ("probability", "top1") for kind in kinds]
+
+
+Evaluation = Annotated[
+    Knn | Layers | LinearCached | Linear | Attention | ClassProbabilities, Field(discriminator="kind")
+]

@@ -15,8 +15,12 @@ Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
 Layer = Literal["layer2", "layer3", "layer4"]
+ResNetName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18"]
+ViTName = Literal["vit_small_16", "vit_base_16", "narrow_vit_8"]
 STRIDE = 32
 """Pixels of a crop per position of a ResNet's last map."""
+PATCH = {"vit_small_16": 16, "vit_base_16": 16, "narrow_vit_8": 8}
+"""Pixels of a crop per patch, and so per position of all maps, of each ViT."""
 
 
 class Views(Config):
@@ -130,17 +134,24 @@ class Pretrain(Config):
     dataset: str
     """Name of the data set, a key of the study's `data`."""
     split: str = "pretrain"
-    """Split to train on; its labels are not used."""
-    method: Literal["scfs", "dino", "dino_ml", "roi_crop"] = "scfs"
+    """Split to train on; no method but supervised uses its labels."""
+    method: Literal["scfs", "dino", "dino_ml", "roi_crop", "supervised"] = "scfs"
     """Row of Table 7. dino: the data loss alone (Eq. 4). scfs: and feature search on every layer of `layers`; without
     local crops each global crop searches the other one. dino_ml: and the layers contrasted directly, without a search.
-    roi_crop: as scfs, with the features at the local crop's place instead of the searched ones."""
+    roi_crop: as scfs, with the features at the local crop's place instead of the searched ones. supervised: none of
+    these, but cross-entropy of a linear classifier with the labels of the split, mean over all crops, for the paper's
+    supervised rows and Fig. 1 (# unsourced: which recipe the paper's supervised weights were trained by)."""
     preset: Literal["official", "paper"] = "official"
     """Where paper and authors' code differ: the code, or Eq. 2, 3 and 9-11 read literally."""
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18"] = "resnet50"
-    """ResNet in torchvision's names; narrow_resnet18 has half of ResNet-18's channels."""
+    backbone: Literal[ResNetName, ViTName] = "resnet50"
+    """ResNet in torchvision's names, or ViT of 16 or 8 pixels per patch in timm's and DINO's. For small machines:
+    narrow_resnet18 has half of ResNet-18's channels, narrow_vit_8 128 channels and 6 blocks (# unsourced: ours)."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that the last block of a student ViT leaves out a residual branch for a crop; it rises linearly from
+    0 at the first block [DINO: 0.1]. Only ViT has it."""
     layers: tuple[Layer, ...] = ("layer2", "layer3", "layer4")
-    """Layers that are searched, V_L of Eq. 10 (the paper calls them Res2, Res3, Res4)."""
+    """Layers that are searched, V_L of Eq. 10 (the paper calls them Res2, Res3, Res4). Of a ViT they are the patch
+    tokens after the blocks at 1/2, 3/4 and the end (# unsourced: the authors' code has no ViT search)."""
     epochs: Annotated[int, Field(ge=0)] = 200
     """Passes over the split; 0 writes the random initial weights."""
     batch: Positive = 256
@@ -164,10 +175,11 @@ class Pretrain(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.method != "dino" and not self.layers:
+        if self.searches and not self.layers:
             raise ValueError(f"layers must name at least one layer for method {self.method}")
         if self.method == "roi_crop" and self.views.local_number < 1:
             raise ValueError("views.local_number must be at least 1 for method roi_crop")
+        self._check_vit()
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide batch ({self.batch})")
         if len(set(self.layers)) != len(self.layers):
@@ -180,10 +192,26 @@ class Pretrain(Config):
             raise ValueError(f"optimizer.warmup_epochs must not exceed epochs ({self.epochs})")
         return self
 
+    @property
+    def searches(self) -> bool:
+        """Whether there are heads of layers; the data loss and supervised training have none."""
+        return self.method not in ("dino", "supervised")
+
+    def _check_vit(self) -> None:
+        patch = PATCH.get(self.backbone)
+        if patch is None:
+            if self.drop_path:
+                raise ValueError(f"drop_path must be 0 for backbone {self.backbone}: only {', '.join(PATCH)} have it")
+            return
+        for name in ("global_size", *(["local_size"] if self.views.local_number else [])):
+            if getattr(self.views, name) % patch:
+                raise ValueError(f"views.{name} must be a multiple of {patch} for backbone {self.backbone}")
+
     def _part_is_a_single_value(self) -> bool:
-        """A part's one local crop, where BatchNorm sees one value: in a search head, or in a layer4 of 1 x 1.
+        """A part's one local crop, where BatchNorm sees one value: in a search head, or in a ResNet's layer4 of 1 x 1.
 
         The projection head is safe: it sees local and global crops together, as does the backbone the two global ones.
+        A ViT has no BatchNorm.
         """
         single = self.batch // self.accumulate * self.views.local_number == 1
-        return single and (self.method != "dino" or self.views.local_size <= STRIDE)
+        return single and (self.searches or (self.backbone not in PATCH and self.views.local_size <= STRIDE))

@@ -54,6 +54,32 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("runs/one/optimizer", {"warmup_epochs": 9}, "optimizer.warmup_epochs must not exceed epochs (4)"),
         ("runs/one/views", {"local_scale": [0.5, 0.1]}, "local_scale must be [low, high] with low <= high"),
         ("runs/one", {"method": "roi_crop", "views": {"local_number": 0}}, "at least 1 for method roi_crop"),
+        (
+            "runs/one/drop_path",
+            0.1,
+            "drop_path must be 0 for backbone resnet50: only vit_small_16, vit_base_16, narrow",
+        ),
+        ("runs/one", {"backbone": "vit_small_16", "drop_path": 1.0}, "drop_path = 1.0: Input should be less than 1"),
+        (
+            "runs/one",
+            {"backbone": "vit_base_16", "views": {"global_size": 216}},
+            "views.global_size must be a multiple of 16 for backbone vit_base_16",
+        ),
+        (
+            "runs/one",
+            {"backbone": "narrow_vit_8", "views": {"local_size": 36}},
+            "views.local_size must be a multiple of 8 for backbone narrow_vit_8",
+        ),
+        (
+            "runs/one",
+            {"backbone": "narrow_vit_8", "batch": 1, "views": {"local_number": 1}},
+            "views.local_number must exceed 1:",
+        ),
+        (
+            "runs/one",
+            {"method": "supervised", "batch": 1, "views": {"local_number": 1, "local_size": 32}},
+            "must exceed 1:",
+        ),
         ("runs/one/layers", [], "layers must name at least one layer for method scfs"),
         ("runs/one/dataset", "cats", "params.yaml: runs.one.dataset = 'cats': not among ['photos']"),
         ("runs/one/split", "all", "runs.one.split = 'all': not among ['pretrain', 'train', 'val']"),
@@ -105,10 +131,17 @@ def test_mistakes(path: str, value: Any, message: str) -> None:
         {"batch": 4, "accumulate": 2, "views": {"local_number": 1}},
         {"method": "dino", "batch": 1, "views": {"local_number": 1}},  # 96 pixels: the last map has 3 x 3 positions
         {"batch": 1, "views": {"local_number": 1}, "epochs": 0},
+        # A ViT has no BatchNorm, and this method no heads of layers.
+        {"backbone": "narrow_vit_8", "method": "dino", "batch": 1, "views": {"local_number": 1, "local_size": 8}},
     ],
 )
 def test_small_batches_that_batch_norm_can_take(settings: dict[str, Any]) -> None:
     parse_study(with_value("runs/one", settings))
+
+
+def test_local_size_does_not_matter_without_local_crops_and_layers_do_not_where_nothing_is_searched() -> None:
+    parse_study(with_value("runs/one", {"backbone": "narrow_vit_8", "views": {"local_size": 36, "local_number": 0}}))
+    parse_study(with_value("runs/one", {"method": "supervised", "layers": []}))
 
 
 def test_the_largest_seed() -> None:
