@@ -86,7 +86,7 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
         "evaluate": "evaluate",
     }
     version = {"import_weights": "pretrain", "table": "report", "figure": "report"}.get(stage, stage)
-    versions = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
+    versions: dict[Path, tuple[str, ...]] = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
     if stage == "convert":  # its weights are an input, so that only the code can make it stale
         return versions
     if stage not in section:

@@ -29,7 +29,9 @@ def outputs(stage: str, rest: list[str]) -> list[Path]:
         return [paths.manifest(rest[0])]
     if stage == "pretrain":
         result = paths.result(rest[1], "pretrain")
-        return [paths.weights(rest[1]), result, result.with_suffix(".run.json")]
+        return [paths.weights(rest[1]), result, result.with_suffix(".run.json"), paths.curve(rest[1])]
+    if stage == "convert":
+        return [paths.converted(rest[1], rest[3])]
     if stage == "evaluate":
         result = paths.result(rest[2], rest[0])
         return [
@@ -38,8 +40,9 @@ def outputs(stage: str, rest: list[str]) -> list[Path]:
             *([result.with_suffix(".npz")] if rest[0] == "attention" else []),
         ]
     if stage == "table":
-        return [paths.table(STUDY, rest[0]), paths.table(STUDY, rest[0]).with_suffix(".md")]
-    return [paths.figure(STUDY, rest[0]) if stage == "figure" else paths.report(STUDY)]
+        table = paths.table(STUDY, rest[0])
+        return [table, table.with_suffix(".md"), paths.metrics(STUDY, rest[0])]
+    return [paths.figure(STUDY, rest[0], rest[0]) if stage == "figure" else paths.report(STUDY)]
 
 
 def train_until_interrupted(run: str) -> None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ import pytest
 import yaml
 from repository import ROOT, command_environment, copy_repository, git
 
-from scfs import paths
-from scfs.config import identity
+from scfs import paths, stages
 from scfs.config.schema import params_schema
 from scfs.config.study import Study, load_study
 from scfs.evaluation.run import KINDS
 
 HERE = Path(__file__).parent
-ORDER = ["input", "output", "log", "benchmark", "threads", "resources", "params", "shell"]
+ORDER = ["input", "output", "log", "benchmark", "threads", "resources", "params", "wildcard_constraints", "shell"]
 EVALUATIONS = {"knn", "layers", "attention", "linear-cached", "linear"}
 RUNS = {"demo-scfs", "demo-dino", "demo-random"}
 REPORT = {"table main", "figure curves", "figure layers", "figure attention", "report"}
@@ -59,38 +57,26 @@ def test_the_snakefile_only_lists() -> None:
 
 def test_directives_stand_in_one_order() -> None:
     for file in (ROOT / "workflow" / "rules").glob("*.smk"):
-        for rule in re.split(r"^(?:use )?rule\b.*:$", file.read_text(), flags=re.MULTILINE)[1:]:
-            found = [d for d in re.findall(r"^    (\w+):", rule, flags=re.MULTILINE) if d in ORDER]
+        for rule in re.split(r"^ *(?:use )?rule\b.*:$", file.read_text(), flags=re.MULTILINE)[1:]:
+            found = [d for d in re.findall(r"^ {4,8}(\w+):$", rule, flags=re.MULTILINE) if d in ORDER]
             assert found and found == sorted(found, key=ORDER.index), f"{file.name}: {found}"
 
 
 def test_there_is_a_job_for_each_stage_of_the_study(jobs: list[dict[str, Any]], study: Study) -> None:
-    stages = [shlex.split(job["command"])[5:] for job in jobs if job["rule"] != "all"]
+    commands = [shlex.split(job["command"])[5:] for job in jobs if job["rule"] != "all"]
     expected = [["prepare", dataset] for dataset in study.data]
     expected += [["pretrain", "--run", run] for run in study.runs]
+    expected += [["convert", "--run", run, "--to", "safetensors"] for run in study.runs if study.run(run).epochs]
     expected += [["evaluate", name, "--run", run] for run in study.runs for name in study.evaluate]
     expected += [["table", name] for name in study.tables]
     expected += [["figure", "curves"], ["figure", "layers"], ["figure", "attention"], ["report"]]
-    assert sorted(stages) == sorted(expected)
+    assert sorted(commands) == sorted(expected)
 
 
 def test_all_asks_for_an_output_of_every_job_and_each_has_a_log(jobs: list[dict[str, Any]]) -> None:
     wanted = set(next(job for job in jobs if job["rule"] == "all")["input"])
     for job in jobs:
         assert job["rule"] == "all" or (wanted & set(job["output"]) and job["log"]), job["rule"]
-
-
-def test_each_job_has_its_identity_as_only_parameter(jobs: list[dict[str, Any]], study: Study) -> None:
-    of_stage: dict[str, Callable[[str], str]] = {
-        "prepare": lambda name: identity.prepare_identity(study, name),
-        "pretrain": lambda name: identity.pretrain_identity(study, name),
-        "evaluate": lambda name: identity.evaluate_identity(study, name),
-    }
-    for job in (job for job in jobs if job["rule"] != "all"):
-        stage, *rest = shlex.split(job["command"])[5:]
-        name = rest[-1] if stage == "pretrain" else "".join(rest[:1])
-        expected = of_stage[stage](name) if stage in of_stage else identity.report_identity(study)
-        assert job["params"] == {"identity": expected}, job["rule"]
 
 
 def test_commands_read_the_file_that_snakemake_reads(tmp_path: Path) -> None:
@@ -137,7 +123,7 @@ def module_file(module: str) -> Path:
 def test_an_evaluation_depends_on_what_it_imports(jobs: list[dict[str, Any]], study: Study) -> None:
     # All kinds are imported where one of them is chosen.
     kinds = {f"scfs.evaluation.{kind}" for kind in KINDS}
-    assert {protocol.kind for protocol in study.evaluate.values()} == set(KINDS)
+    assert set(stages.EVALUATION_KINDS) == set(KINDS)
     for job in (job for job in jobs if job["rule"].startswith("evaluate")):
         kind = study.evaluate[job["wildcards"]["evaluation"]].kind
         shared = imported_modules(EVALUATE, leave_out=kinds)
@@ -148,10 +134,10 @@ def test_an_evaluation_depends_on_what_it_imports(jobs: list[dict[str, Any]], st
 
 def test_a_study_without_tables_and_maps_has_a_graph(tmp_path: Path) -> None:
     small = yaml.safe_load((ROOT / "params.yaml").read_text())
-    small["tables"], small["evaluate"] = {}, {"knn": small["evaluate"]["knn"]}
+    small["tables"], small["figures"] = {}, {"curves": {"kind": "curves"}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
     rules = {job["rule"] for job in job_graph(str(tmp_path / "small.yaml"))}
-    assert rules == {"all", "prepare", "pretrain", "evaluate", "figure_curves", "report"}
+    assert rules == {"all", "prepare", "pretrain", "convert", "figure_curves", "report"}
 
 
 # --- the schema ---
@@ -223,8 +209,13 @@ def evaluated(evaluations: set[str], runs: set[str]) -> set[str]:
     return {f"evaluate {evaluation} --run {run}" for evaluation in evaluations for run in runs}
 
 
+def converted(runs: set[str]) -> set[str]:
+    return {f"convert --run {run} --to safetensors" for run in runs}
+
+
 def test_bare_snakemake_runs_everything_once(finished: Path) -> None:
     every = {"prepare garments"} | {f"pretrain --run {run}" for run in RUNS} | evaluated(EVALUATIONS, RUNS) | REPORT
+    every |= converted({"demo-scfs", "demo-dino"})
     assert sorted((finished / "logs" / "calls.txt").read_text().splitlines()) == sorted(every)
 
 
@@ -243,12 +234,16 @@ def test_each_table_and_figure_is_a_target(folder: Path) -> None:
 
 def test_another_setting_repeats_that_run(folder: Path) -> None:
     replace(folder / "params.yaml", "demo-dino: {method: dino}", "demo-dino: {method: dino, seed: 1}")
-    assert planned(folder) == {"pretrain --run demo-dino"} | evaluated(EVALUATIONS, {"demo-dino"}) | REPORT
+    trained = {"pretrain --run demo-dino"} | evaluated(EVALUATIONS, {"demo-dino"}) | converted({"demo-dino"})
+    assert planned(folder) == trained | REPORT
 
 
-def test_a_default_written_out_repeats_no_training(folder: Path) -> None:
-    replace(folder / "params.yaml", "demo-dino: {method: dino}", "demo-dino: {method: dino, seed: 0}")
-    assert planned(folder) == REPORT
+def test_reordered_keys_and_another_spelling_of_a_number_repeat_nothing(folder: Path) -> None:
+    replace(folder / "params.yaml", "{method: dino}", "{seed: 3, method: dino}")
+    snakemake(folder)
+    replace(folder / "params.yaml", "{seed: 3, method: dino}", "{method: dino, seed: 3}")
+    replace(folder / "params.yaml", "epochs: 8 ", "epochs: 8.0 ")
+    assert planned(folder) == set()
 
 
 def test_another_protocol_repeats_that_evaluation(folder: Path) -> None:

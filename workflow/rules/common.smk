@@ -52,9 +52,7 @@ def source_folders(dataset: str) -> list[Path]:
 
 def results(evaluations_of, suffix: str = ".json") -> list[Path]:
     """Results of every run: those that `evaluations_of` names for it."""
-    return [
-        paths.result(run, name).with_suffix(suffix) for run in study.runs for name in evaluations_of(run)
-    ]
+    return [paths.result(run, name).with_suffix(suffix) for run in study.runs for name in evaluations_of(run)]
 
 
 def every_result() -> list[Path]:
@@ -64,9 +62,7 @@ def every_result() -> list[Path]:
 
 def figures() -> list[Path]:
     """Figures of the study."""
-    return [
-        paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()
-    ]
+    return [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
 
 
 TRAINED = [run for run in study.runs if study.imported(run) is None]

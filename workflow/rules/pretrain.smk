@@ -14,14 +14,14 @@ rule pretrain:
         "logs/pretrain/{run}.log",
     benchmark:
         "logs/pretrain/{run}.tsv"
+    wildcard_constraints:
+        run=any_of(TRAINED),
     priority: 10  # the longest jobs first
     threads: study.torch_threads
     resources:
         mem_mb=2000,
     params:
         identity=lambda wildcards: stages.identity(study, "pretrain", wildcards.run),
-    wildcard_constraints:
-        run=any_of(TRAINED),
     shell:
         command("pretrain --run {wildcards.run:q}")
 
@@ -34,10 +34,10 @@ rule import_weights:
         occasion=paths.result("{run}", "pretrain").with_suffix(".run.json"),
     log:
         "logs/pretrain/{run}.log",
-    params:
-        identity=lambda wildcards: stages.identity(study, "import_weights", wildcards.run),
     wildcard_constraints:
         run=any_of(IMPORTED),
+    params:
+        identity=lambda wildcards: stages.identity(study, "import_weights", wildcards.run),
     shell:
         command("import-weights --run {wildcards.run:q}")
 
