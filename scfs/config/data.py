@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from scfs.config.base import NAME, Config, Seed
 
 Positive = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=28, le=96)]
 SplitName = Annotated[str, Field(pattern=NAME)]
 
 
@@ -21,11 +22,21 @@ class SceneSplit(Config):
     """Garment classes: those of pre-training, or those kept out of it for the transfer set."""
     garments: tuple[Positive, Positive] = (1, 1)
     """Least and most main garments in a scene; with one, the scene's class is that garment's."""
+    side: tuple[Side, Side] = (36, 64)
+    """Least and greatest side of the square that a main garment is resized to, in pixels of the 96 of a scene."""
+    fragments: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 3)
+    """Least and most fragments of other garments behind the main ones."""
+    background: Literal["noise", "flat"] = "noise"
+    """Grey noise that differs from scene to scene, or one grey level, the same in all scenes."""
+    equal_grey: bool = False
+    """Give every garment the same mean grey level and the same contrast, so that neither tells one from another."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.garments[0] > self.garments[1]:
-            raise ValueError("garments must be [least, most] with least <= most")
+        for name in ("garments", "side", "fragments"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise ValueError(f"{name} must be [least, most] with least <= most")
         return self
 
 

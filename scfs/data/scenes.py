@@ -8,6 +8,7 @@ All scenes share one neutral background, and are grey: neither may tell one imag
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from math import isqrt
 
 import numpy as np
 
@@ -15,14 +16,18 @@ from scfs.config.data import SceneSplit
 from scfs.data.garments import SIDE, Garments, load_garments
 
 CANVAS = 96
-GARMENT_SIDE = (36, 64)
-FRAGMENTS = (0, 3)
 FRAGMENT_CUT = (9, 14)
 """Side of the square cut out of a 28x28 garment."""
 FRAGMENT_SIDE = (12, 24)
 """Side that the cut is resized to."""
 NOISE_FLOOR, NOISE_SHIFT = 96, 2
 """Background: 96 ... 159, uniform, between the grey levels of most dark and most bright garments."""
+FLAT = 128
+"""Background without noise: the middle of the noise."""
+EQUAL_MEAN, EQUAL_DEVIATION = 128, 48
+"""Grey levels of an equalised garment: mean that of the background; most levels stay within 0 ... 255."""
+FRACTION = 4
+"""Binary digits behind the point of the integers that equalise a garment."""
 PLACES = 16
 """Places tried for every further main garment; the one that hides the others least is taken."""
 
@@ -75,34 +80,60 @@ def compose(split: SceneSplit, name: str, seed: int, index: int) -> Scene:
     number = len(garments.labels)
     draws = Draws(seed, name, index)
     canvas = NOISE_FLOOR + (draws.bytes(CANVAS * CANVAS).reshape(CANVAS, CANVAS) >> NOISE_SHIFT)
+    if split.background == "flat":
+        canvas = np.full_like(canvas, FLAT)
     rows = [draws.below(number) for _ in range(draws.between(split.garments))]
-    for _ in range(draws.between(FRAGMENTS)):
-        _paste_fragment(canvas, garments, (rows[0] + 1 + draws.below(number - 1)) % number, draws)
+    for _ in range(draws.between(split.fragments)):
+        other = (rows[0] + 1 + draws.below(number - 1)) % number
+        _paste_fragment(canvas, _layers(garments, other, split), draws)
     masks: list[np.ndarray] = []
     for row in rows:
-        masks = _paste_garment(canvas, garments, row, draws, masks)
+        masks = _paste_garment(canvas, _layers(garments, row, split), split.side, draws, masks)
     return Scene(canvas, tuple(SceneObject(int(garments.labels[row]), mask) for row, mask in zip(rows, masks)))
 
 
-def _paste_fragment(canvas: np.ndarray, garments: Garments, row: int, draws: Draws) -> None:
+def _layers(garments: Garments, row: int, split: SceneSplit) -> np.ndarray:
+    """Grey levels and coverage of a garment, (2, 28, 28) uint8."""
+    layers: np.ndarray = garments.layers[row]
+    return equalised(layers) if split.equal_grey else layers
+
+
+def equalised(layers: np.ndarray) -> np.ndarray:
+    """Give a garment's grey levels the mean and deviation of all equalised garments, but for clipping.
+
+    Integers throughout: a garment of one grey level becomes flat cloth of the mean.
+
+    Args:
+        layers: grey levels and coverage (0 or 255), (2, 28, 28) uint8.
+    """
+    levels, inside = layers[0].astype(np.int64), layers[1] > 0
+    number = int(inside.sum())
+    off_mean = levels * number - int(levels[inside].sum())
+    # isqrt of number * sum of squares: the deviation in the units of off_mean, exact on every machine.
+    spread = max(1, isqrt(int((off_mean[inside] ** 2).sum()) // number))
+    scaled = EQUAL_MEAN + (((off_mean * EQUAL_DEVIATION << FRACTION) // spread + (1 << FRACTION - 1)) >> FRACTION)
+    return np.stack([np.where(inside, np.clip(scaled, 0, 255), 0).astype(np.uint8), layers[1]])
+
+
+def _paste_fragment(canvas: np.ndarray, layers: np.ndarray, draws: Draws) -> None:
     """Paste a square that is cut from around the middle of a garment."""
     cut, side = draws.between(FRAGMENT_CUT), draws.between(FRAGMENT_SIDE)
     margin = SIDE - cut
     top, left = (margin // 4 + draws.below(margin // 2 + 1) for _ in range(2))
-    square = np.s_[row, :, top : top + cut, left : left + cut]
-    _paste(canvas, resize(garments.layers[square], side), _place(draws, side))
+    square = layers[:, top : top + cut, left : left + cut]
+    _paste(canvas, resize(square, side), _place(draws, side))
 
 
 def _paste_garment(
-    canvas: np.ndarray, garments: Garments, row: int, draws: Draws, behind: list[np.ndarray]
+    canvas: np.ndarray, garment: np.ndarray, sides: tuple[int, int], draws: Draws, behind: list[np.ndarray]
 ) -> list[np.ndarray]:
     """Paste a whole garment in front of the others, whose visible parts are `behind`.
 
     Returns:
         The visible part of everyone, the new garment's last: (96, 96) bool each.
     """
-    side = draws.between(GARMENT_SIDE)
-    layers = resize(garments.layers[row], side)
+    side = draws.between(sides)
+    layers = resize(garment, side)
     places = [_place(draws, side) for _ in range(PLACES if behind else 1)]
     candidates = {place: _mask(layers, place) for place in places}
 

@@ -15,6 +15,10 @@ def many(split, name="train", seed=0):
     return [compose(split, name, seed, index) for index in range(split.scenes)]
 
 
+def changed(split, **settings):
+    return SceneSplit.model_validate(split.model_dump() | settings)
+
+
 def test_a_scene_depends_on_seed_split_and_index_alone():
     last = compose(ONE, "train", 0, 7)
     np.testing.assert_array_equal(last.pixels, many(ONE)[7].pixels)
@@ -45,9 +49,8 @@ def test_all_classes_occur():
 
 
 @pytest.mark.parametrize("split", [ONE, FOUR])
-def test_masks_tell_garments_from_background(split, monkeypatch):
-    monkeypatch.setattr(scenes, "FRAGMENTS", (0, 0))
-    for scene in many(split):
+def test_masks_tell_garments_from_background(split):
+    for scene in many(changed(split, fragments=(0, 0))):
         inside = np.logical_or.reduce([item.mask for item in scene.objects])
         near = inside.copy()
         for axis in (0, 1, 0, 1, 0, 1):  # a garment's soft edge is up to three pixels wide
@@ -60,11 +63,9 @@ def test_masks_tell_garments_from_background(split, monkeypatch):
         assert ((garment < 96) | (garment > 159)).mean() > 0.05
 
 
-def test_fragments_lie_behind_and_are_not_objects(monkeypatch):
-    with_fragments = many(ONE)
-    monkeypatch.setattr(scenes, "FRAGMENTS", (0, 0))
+def test_fragments_lie_behind_and_are_not_objects():
     counts = []
-    for scene, plain in zip(with_fragments, many(ONE), strict=True):
+    for scene, plain in zip(many(ONE), many(changed(ONE, fragments=(0, 0))), strict=True):
         assert len(scene.objects) == 1
         outside = scene.pixels[~scene.objects[0].mask]
         counts.append(((outside < 90) | (outside > 165)).sum())
@@ -97,6 +98,57 @@ def test_visible_parts_of_several_garments_do_not_overlap():
 
 def test_number_of_garments_covers_its_range():
     assert {len(scene.objects) for scene in many(SceneSplit(scenes=40, garments=(2, 4)))} == {2, 3, 4}
+
+
+def test_sides_bound_the_garments():
+    for scene in many(changed(ONE, side=(90, 96))):
+        rows, columns = (np.flatnonzero(scene.objects[0].mask.any(axis=axis)) for axis in (1, 0))
+        assert 75 < max(np.ptp(rows), np.ptp(columns)) + 1 <= 96
+
+
+def test_a_flat_background_changes_nothing_else():
+    for noisy, flat in zip(many(ONE), many(changed(ONE, background="flat")), strict=True):
+        inside = noisy.objects[0].mask
+        np.testing.assert_array_equal(flat.objects[0].mask, inside)
+        core = inside.copy()
+        for axis in (0, 1, 0, 1, 0, 1):  # within the soft edge, where the background shows through
+            core &= np.roll(core, 1, axis) & np.roll(core, -1, axis)
+        np.testing.assert_array_equal(flat.pixels[core], noisy.pixels[core])
+        assert (flat.pixels == scenes.FLAT).mean() > 0.3
+
+
+def test_equal_grey_makes_all_garments_alike_in_mean_and_contrast():
+    measured = []
+    for layers in load_garments("train", "seen").layers[:300]:
+        levels, coverage = scenes.equalised(layers)
+        np.testing.assert_array_equal(coverage, layers[1])
+        assert not levels[coverage == 0].any()
+        inside, before = levels[coverage > 0].astype(int), layers[0][coverage > 0]
+        measured.append((inside.mean(), inside.std()))
+        # Brighter stays brighter: the texture is the garment's.
+        assert (np.diff(inside[np.argsort(before, kind="stable")]) >= 0).all()
+    means, deviations = np.array(measured).T
+    assert np.abs(means - scenes.EQUAL_MEAN).max() < 8
+    assert np.abs(deviations - scenes.EQUAL_DEVIATION).mean() < 4  # clipping takes contrast from some
+
+
+def test_equal_grey_of_one_grey_level_is_flat():
+    layers = np.stack([np.full((28, 28), 200), np.full((28, 28), 255)]).astype(np.uint8)
+    assert (scenes.equalised(layers)[0] == scenes.EQUAL_MEAN).all()
+
+
+def test_equal_grey_changes_grey_levels_and_no_shape():
+    equal = many(changed(ONE, equal_grey=True))
+    for scene, other in zip(many(ONE), equal, strict=True):
+        np.testing.assert_array_equal(scene.objects[0].mask, other.objects[0].mask)
+    spread = [np.std([scene.pixels[scene.objects[0].mask].mean() for scene in some]) for some in (many(ONE), equal)]
+    assert spread[1] < spread[0] / 5
+
+
+@pytest.mark.parametrize("key", ["garments", "side", "fragments"])
+def test_limits_in_the_wrong_order_are_refused(key):
+    with pytest.raises(ValueError, match=f"{key} must be"):
+        changed(ONE, **{key: (60, 50)})
 
 
 @pytest.mark.parametrize("old, new", [(28, 36), (28, 64), (9, 24), (14, 14)])
