@@ -32,6 +32,7 @@ EVALUATION_KINDS = {
     "linear_cached": ["evaluation/linear_cached", "evaluation/probe", "views/philox"],
     "linear": ["evaluation/linear", "evaluation/probe", "views/philox", "views/table"],
     "attention": ["evaluation/attention", "model/search"],
+    "class_probabilities": ["evaluation/class_probabilities", "model/search"],
 }
 
 
@@ -92,7 +93,7 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     if stage not in section:
         return {study.path: tuple(read_yaml(study.path)), **versions}
     file = study.file_of(section[stage], name)
-    keys = [f"{section[stage]}.{name}"]
+    keys = [f"{section[stage]}.{study.key_of(name) if section[stage] == 'runs' else name}"]
     if stage == "pretrain":
         keys = ["pretrain", *keys]
     if stage in ("pretrain", "evaluate"):
@@ -181,7 +182,7 @@ def pretrain(study: Study, run: str) -> Job:
         run,
         f"pretrain --run {run}",
         f"logs/pretrain/{run}.log",
-        variables={"dataset": dataset},
+        variables={"dataset": dataset, **({} if study.key_of(run) == run else {"settings": study.key_of(run)})},
         inputs=(paths.manifest(dataset),),
         outputs=outputs,
         plots=(paths.curve(run),),

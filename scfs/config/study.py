@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
 
-from scfs.config.base import NAME, Config, parse
+from scfs.config.base import NAME, Config, Seed, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
 from scfs.config.imported import Imported
 from scfs.config.pretrain import Pretrain
+from scfs.config.seeds import with_seeds
 from scfs.errors import ScfsError
 from scfs.weights.keys import export_formats
 
@@ -26,6 +27,8 @@ class PaperRow(Config):
     """Key of the table, such as table7."""
     row: str
     """The row's first column."""
+    column: str | None = None
+    """The number's column, where it is another one than that of the same meaning (Table 9: the scale)."""
 
 
 class Row(Config):
@@ -122,6 +125,9 @@ class Study(Config):
     """Data sets by name."""
     pretrain: dict[str, Any] = {}
     """Settings shared by all runs; see the class Pretrain."""
+    seeds: tuple[Seed, ...] = ()
+    """Seeds of every pre-training that has none of its own: run X becomes X-s0, X-s1, ..., and a table's row or a
+    figure that names X shows them all."""
     runs: dict[Name, dict[str, Any]] = {}
     """Runs by name: what differs from `pretrain`; or `weights` of others, see the class Imported."""
     convert: tuple[Literal["torchvision", "timm", "safetensors"], ...] = ()
@@ -134,6 +140,7 @@ class Study(Config):
     figures: dict[Name, Figure] = {}
     """Figures by name."""
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
+    _bases: dict[str, str] = PrivateAttr(default_factory=dict)
     _path: Path = PrivateAttr(default=Path("params.yaml"))
     _included: tuple["Study", ...] = PrivateAttr(default=())
 
@@ -200,6 +207,10 @@ class Study(Config):
         """Studies of `include`."""
         return self._included
 
+    def key_of(self, run: str) -> str:
+        """The run's key in its file, without the seed of `seeds`."""
+        return self._bases.get(run, run)
+
     @cached_property
     def converted(self) -> list[tuple[str, str]]:
         """(run, library) of the trained runs of this study itself, as `convert` asks."""
@@ -262,7 +273,11 @@ def parse_study(values: Any, source: str = "params.yaml") -> Study:
         ScfsError: one line with the file, the key, the value and what is allowed.
     """
     included = [load_study(Path(file)) for file in _included(values, source)]
+    values, seeded = with_seeds(values)
     study: Study = parse(Study, _joined(values, included, source), source)
+    study._bases = {run: base for base, runs in seeded.items() for run in runs}
+    for other in included:
+        study._bases |= other._bases
     study._path, study._included = Path(source), tuple(included)
     for section in SHARED:
         for name in getattr(study, section):

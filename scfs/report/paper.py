@@ -41,6 +41,7 @@ def number(reference: PaperRow, column: str) -> float | None:
         ScfsError: the table, the row or the column does not exist, the row's name fits several, or it is not a number.
     """
     columns = _table(reference)["columns"]
+    column = reference.column or column
     if column not in columns:
         raise ScfsError(f"{SOURCE}: {reference.table}: column {column!r}: not among {columns}")
     value = _row(reference)[columns.index(column)]
