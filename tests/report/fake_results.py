@@ -49,6 +49,11 @@ STUDY: dict[str, Any] = {
             ],
         }
     },
+    "figures": {
+        "curves": {"kind": "curves"},
+        "attention": {"kind": "attention", "evaluation": "attention"},
+        "layers": {"kind": "layers", "evaluation": "layers"},
+    },
 }
 VALUES: dict[str, dict[str, dict[str, float]]] = {
     "random": {

@@ -10,8 +10,8 @@ from PIL import Image
 from scfs import paths
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
-from scfs.report import figures
 from scfs.report.attention_maps import draw_attention
+from scfs.report.figures import write_figure
 from scfs.report.series import LIGHT, UNTRAINED_LIGHT, ordered_runs, series_of
 
 
@@ -21,7 +21,7 @@ def drawn_text(path: Path) -> list[str]:
 
 
 def test_curves_show_every_term_of_every_trained_run(study: Study) -> None:
-    figures.curves(study, Path("curves.svg"))
+    write_figure(study, "curves", Path("curves.svg"))
     text = drawn_text(Path("curves.svg"))
     panels = [
         "Total loss",
@@ -52,30 +52,31 @@ def test_data_loss_is_drawn_as_a_share_of_ln_k(fake: FakeResults, study: Study) 
 
 
 def test_a_study_of_random_weights_alone_has_a_figure_that_says_so(fake: FakeResults) -> None:
-    study = parse_study({**STUDY, "runs": {"random": STUDY["runs"]["random"]}, "tables": {}})
+    figures = {"curves": {"kind": "curves"}}
+    study = parse_study({**STUDY, "runs": {"random": STUDY["runs"]["random"]}, "tables": {}, "figures": figures})
     fake.pretrain("random")
-    figures.curves(study, Path("curves.svg"))
+    write_figure(study, "curves", Path("curves.svg"))
     assert drawn_text(Path("curves.svg")) == ["No run of this study was trained."]
 
 
 def test_layers_show_a_number_on_every_bar(study: Study) -> None:
-    figures.layers(study, Path("layers.svg"))
+    write_figure(study, "layers", Path("layers.svg"))
     text = drawn_text(Path("layers.svg"))
     assert {"layer2", "layer3", "layer4", "random weights", "DINO", "SCFS", "k-NN top-1 in % (k = 20)"} <= set(text)
     assert {"24.1", "26.6", "29.4", "23.0", "25.2", "24.7", "27.3", "28.8", "26.0"} <= set(text)
 
 
 def test_seeds_share_a_bar_with_a_whisker(seeded: Study) -> None:
-    figures.layers(seeded, Path("layers.svg"))
+    write_figure(seeded, "layers", Path("layers.svg"))
     text = drawn_text(Path("layers.svg"))
     assert "28.3" not in text
     assert text.count("SCFS") == 1
 
 
 def test_same_results_same_bytes(study: Study) -> None:
-    for draw, name in ((figures.curves, "c.svg"), (figures.layers, "l.svg"), (figures.attention, "a.png")):
-        draw(study, Path(name))
-        draw(study, Path("again") / name)
+    for figure, name in (("curves", "c.svg"), ("layers", "l.svg"), ("attention", "a.png")):
+        write_figure(study, figure, Path(name))
+        write_figure(study, figure, Path("again") / name)
         assert Path(name).read_bytes() == (Path("again") / name).read_bytes()
     assert b"<dc:date>" not in Path("c.svg").read_bytes()
     assert "Software" not in Image.open("a.png").info
@@ -90,7 +91,7 @@ def cells(drawing: bytes, columns: int, rows: int) -> list[list[np.ndarray]]:
 
 
 def test_attention_has_a_row_per_image_and_a_column_per_run(study: Study) -> None:
-    grid = cells(draw_attention(study), columns=6, rows=2)
+    grid = cells(draw_attention(study, study.figures["attention"]), columns=6, rows=2)
     for view, object_, _jigsaw, random, dino, scfs in grid:
         assert np.ptp(view, axis=2).max() == 0  # a grey photograph
         assert np.ptp(object_, axis=2).max() > 100  # with a coloured outline around the object
@@ -100,25 +101,27 @@ def test_attention_has_a_row_per_image_and_a_column_per_run(study: Study) -> Non
 
 
 def test_without_masks_there_is_no_object_column(fake: FakeResults, study: Study) -> None:
-    with_masks = Image.open(io.BytesIO(draw_attention(study)))
+    with_masks = Image.open(io.BytesIO(draw_attention(study, study.figures["attention"])))
     for run in study.runs:
         fake.maps(run, "attention", masks=False)
-    without = Image.open(io.BytesIO(draw_attention(study)))
+    without = Image.open(io.BytesIO(draw_attention(study, study.figures["attention"])))
     assert without.width / with_masks.width == pytest.approx(5 / 6, abs=0.01)
     assert without.height == with_masks.height
 
 
 def test_a_run_without_maps_is_left_out(study: Study) -> None:
-    wide = Image.open(io.BytesIO(draw_attention(study))).width
+    wide = Image.open(io.BytesIO(draw_attention(study, study.figures["attention"]))).width
     paths.result("random", "attention").with_suffix(".npz").unlink()
-    assert Image.open(io.BytesIO(draw_attention(study))).width / wide == pytest.approx(5 / 6, abs=0.01)
+    assert Image.open(io.BytesIO(draw_attention(study, study.figures["attention"]))).width / wide == pytest.approx(
+        5 / 6, abs=0.01
+    )
 
 
 def test_no_maps_at_all_is_an_error_that_names_a_file(study: Study) -> None:
     for run in study.runs:
         paths.result(run, "attention").with_suffix(".npz").unlink()
     with pytest.raises(ScfsError, match=r"results/runs/random/attention\.npz: missing.*the stage attention writes it"):
-        figures.attention(study, Path("a.png"))
+        write_figure(study, "attention", Path("a.png"))
     assert not Path("a.png").exists()
 
 
@@ -127,7 +130,7 @@ def test_maps_of_other_images_are_refused(study: Study) -> None:
     arrays = dict(np.load(path))
     np.savez(path, **{**arrays, "views": arrays["views"] + 1})
     with pytest.raises(ScfsError, match=r"scfs/attention\.npz: shows other images"):
-        draw_attention(study)
+        draw_attention(study, study.figures["attention"])
 
 
 def test_maps_of_other_weights_are_refused(study: Study) -> None:
@@ -136,14 +139,44 @@ def test_maps_of_other_weights_are_refused(study: Study) -> None:
     with pytest.raises(
         ScfsError, match=r"dino/attention\.json: measured on weights .*: run the stage attention of this"
     ):
-        draw_attention(study)
+        draw_attention(study, study.figures["attention"])
 
 
-def test_a_study_without_the_evaluation_says_so(study: Study) -> None:
-    without = parse_study({**STUDY, "evaluate": {"knn": STUDY["evaluate"]["knn"]}, "tables": {}})
-    for draw, kind in ((figures.layers, "layers"), (figures.attention, "attention")):
-        with pytest.raises(ScfsError, match=f"no evaluation of the kind '{kind}'"):
-            draw(without, Path("x"))
+def test_a_figure_of_another_kind_of_evaluation_is_refused() -> None:
+    wrong = {"layers": {"kind": "layers", "evaluation": "knn"}}
+    with pytest.raises(ScfsError, match=r"figures\.layers: evaluation 'knn' is of the kind knn"):
+        parse_study({**STUDY, "figures": wrong})
+
+
+def test_a_figure_shows_the_runs_that_it_names(study: Study) -> None:
+    some = parse_study({**STUDY, "figures": {"layers": {"kind": "layers", "evaluation": "layers", "runs": ["scfs"]}}})
+    write_figure(some, "layers", Path("layers.svg"))
+    text = drawn_text(Path("layers.svg"))
+    assert "SCFS" in text and "DINO" not in text
+    assert LIGHT[1] in Path("layers.svg").read_text(), "a run keeps its colour in every figure"
+
+
+SWEEP = {
+    "kind": "sweep",
+    "evaluation": "knn",
+    "value": "top1",
+    "axis": "local crops",
+    "points": {"SCFS": [{"x": 2, "runs": ["dino"]}, {"x": 8, "runs": ["dino", "scfs"]}]},
+}
+
+
+def test_a_sweep_has_a_point_for_each_setting(study: Study) -> None:
+    sweep = parse_study({**STUDY, "figures": {"fig5": SWEEP}})
+    write_figure(sweep, "fig5", Path("sweep.svg"))
+    text = drawn_text(Path("sweep.svg"))
+    assert {"2", "8", "local crops", "SCFS", "knn top1 in %"} <= set(text)
+
+
+@pytest.mark.parametrize("key", ["value", "axis", "points", "evaluation"])
+def test_an_incomplete_sweep_is_refused(key: str) -> None:
+    figure = {name: value for name, value in SWEEP.items() if name != key}
+    with pytest.raises(ScfsError, match=r"figures\.fig5"):
+        parse_study({**STUDY, "figures": {"fig5": figure}})
 
 
 def test_each_configuration_has_its_own_colour_and_seeds_share_it(study: Study, seeded: Study) -> None:

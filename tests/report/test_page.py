@@ -14,6 +14,7 @@ from scfs import paths
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report import page
+from scfs.report.figures import DRAWINGS
 from scfs.report.provenance import duration
 
 
@@ -79,8 +80,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out, which take most of the time, where a test is not about them."""
-    for name in ("draw_curves", "draw_layers", "draw_attention"):
-        monkeypatch.setattr(page, name, lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
+    for kind in DRAWINGS:
+        monkeypatch.setitem(DRAWINGS, kind, lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
 
 
 def test_the_table_stands_in_the_page(finished: tuple[str, Page]) -> None:
@@ -233,7 +234,10 @@ def test_a_missing_result_is_one_line_and_leaves_the_old_report(study: Study) ->
 
 
 def test_a_study_with_one_run_and_one_evaluation(fake: FakeResults) -> None:
-    study = parse_study({**STUDY, "runs": {"scfs": {}}, "evaluate": {"knn": STUDY["evaluate"]["knn"]}, "tables": {}})
+    table = {"main": {"title": "t", "columns": [{"label": "k-NN", "evaluation": "knn", "value": "top1"}]}}
+    table["main"]["rows"] = [{"label": "SCFS", "runs": ["scfs"]}]
+    one = {"runs": {"scfs": {}}, "evaluate": {"knn": STUDY["evaluate"]["knn"]}, "tables": table}
+    study = parse_study({**STUDY, **one, "figures": {"curves": {"kind": "curves"}}})
     fake.study = study
     fake.write("scfs", {"knn": {"top1": 26.0}})
     html, seen = report(study)

@@ -160,7 +160,7 @@ def test_a_training_with_other_settings_is_refused(study: Study) -> None:
         r"scfs/pretrain\.json: trained with optimizer\.lr = 0\.1, but the study's run scfs has 0\.7: "
         "run the stage pretrain of this run again"
     )
-    for read in (lambda: render_text(changed, "main"), lambda: draw_curves(changed)):
+    for read in (lambda: render_text(changed, "main"), lambda: draw_curves(changed, changed.figures["curves"])):
         with pytest.raises(ScfsError, match=message):
             read()
 

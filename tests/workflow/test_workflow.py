@@ -24,7 +24,7 @@ from scfs.config.study import Study, load_study
 from scfs.evaluation.run import KINDS
 
 HERE = Path(__file__).parent
-ORDER = ["input", "output", "log", "benchmark", "threads", "resources", "params", "wildcard_constraints", "shell"]
+ORDER = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads", "resources", "params", "shell"]
 EVALUATIONS = {"knn", "layers", "attention", "linear-cached", "linear"}
 RUNS = {"demo-scfs", "demo-dino", "demo-random"}
 REPORT = {"table main", "figure curves", "figure layers", "figure attention", "report"}
