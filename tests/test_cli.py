@@ -15,7 +15,6 @@ from PIL import Image
 
 from scfs import __version__, progress
 from scfs.cli import _cores, main
-from scfs.config.imported import Imported
 from scfs.config.overrides import parse_overrides
 from scfs.errors import ScfsError
 
@@ -276,9 +275,7 @@ def test_an_interruption_shows_no_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_weights_of_others_go_in_and_out(
-    scfs: Scfs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_of_others_go_in_and_out(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
     import torchvision
     from safetensors.torch import load_file
@@ -300,12 +297,12 @@ def test_weights_of_others_go_in_and_out(
     assert scfs("import-weights", "theirs.pth", *wrong) == 1
     assert "its keys are those of resnet18" in capsys.readouterr().err and not Path("wrong.safetensors").exists()
     # A run of a study, by the stages' own names of files.
-    settings = Imported(weights="./theirs.pth", backbone="resnet18", format="torchvision")
-    monkeypatch.setattr("scfs.config.study.Study.run", lambda *arguments: settings)
-    assert scfs("import-weights", "--run", "small-random") == 0
-    assert scfs("convert", "--run", "small-random") == 0
-    assert json.loads(Path("results/runs/small-random/pretrain.json").read_text())["source"]["file"] == "theirs.pth"
-    assert load_file("weights/small-random/torchvision.safetensors").keys() == state.keys()
+    them = {"weights": "./theirs.pth", "backbone": "resnet18", "format": "torchvision"}
+    Path("params.yaml").write_text(yaml.safe_dump({**STUDY, "runs": {**STUDY["runs"], "them": them}}))
+    assert scfs("import-weights", "--run", "them") == 0
+    assert scfs("convert", "--run", "them", "--to", "torchvision") == 0
+    assert json.loads(Path("results/runs/them/pretrain.json").read_text())["source"]["file"] == "theirs.pth"
+    assert load_file("weights/them/torchvision.safetensors").keys() == state.keys()
 
 
 def test_threads_are_fixed_before_torch_is_imported(scfs: Scfs) -> None:

@@ -19,8 +19,8 @@ from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.model.resnet import Backbone
 from scfs.weights import imports
-from scfs.weights.convert import convert, export
-from scfs.weights.keys import NAMES, renamed
+from scfs.weights.convert import export
+from scfs.weights.keys import NAMES, export_formats, renamed
 from scfs.weights.store import Weights, load_weights, save_weights
 
 IMAGES = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -74,9 +74,9 @@ def test_one_encoder_without_a_classifier(format: str, tmp_path: Path) -> None:
 def test_files_say_where_they_come_from_and_are_the_same_in_another_process(tmp_path: Path) -> None:
     ours = tmp_path / "ours.safetensors"
     imported(save(tmp_path / "w.pth", network("resnet18").state_dict()), "torchvision", "resnet18", ours)
-    written = convert(ours, tmp_path / "run")
-    assert [path.name for path in written] == ["torchvision.safetensors", "timm.safetensors", "safetensors.safetensors"]
-    with safe_open(written[1], framework="pt") as file:
+    out, again = tmp_path / "out.safetensors", tmp_path / "again.safetensors"
+    export(ours, "timm", "teacher", out)
+    with safe_open(out, framework="pt") as file:
         facts = json.loads(file.metadata()["scfs_export"])
     assert facts == {
         "run": "theirs",
@@ -88,25 +88,25 @@ def test_files_say_where_they_come_from_and_are_the_same_in_another_process(tmp_
         "std": [0.229, 0.224, 0.225],
         "scfs": __version__,
     }
-    code = "import sys; from pathlib import Path; from scfs.weights.convert import convert; convert(*map(Path, sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", code, str(ours), str(tmp_path / "again")], check=True)
-    for path in written:
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    code = "import sys; from pathlib import Path; from scfs.weights.convert import export\n"
+    code += "export(Path(sys.argv[1]), 'timm', 'teacher', Path(sys.argv[2]))"
+    subprocess.run([sys.executable, "-c", code, str(ours), str(again)], check=True)
+    assert out.read_bytes() == again.read_bytes()
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    ours, folder = tmp_path / "ours.safetensors", tmp_path / "run"
+    ours, out = tmp_path / "ours.safetensors", tmp_path / "out.safetensors"
     settings = Pretrain(dataset="none", backbone="narrow_resnet18").model_dump(mode="json")
     tensors = {f"teacher.backbone.{key}": value for key, value in Backbone("narrow_resnet18").state_dict().items()}
     save_weights(ours, tensors, Weights("run", "0123", settings, "digest", "fp32"))
     message = r"narrow_resnet18 cannot be written as 'timm': allowed are \['safetensors', 'pth'\]"
     with pytest.raises(ScfsError, match=message):
-        convert(ours, folder, ["safetensors", "timm"])
-    assert not folder.exists()
-    assert [path.name for path in convert(ours, folder)] == ["safetensors.safetensors"]
+        export(ours, "timm", "teacher", out)
+    assert export_formats("narrow_resnet18") == ("safetensors",)
+    assert export_formats("vit_small_16") == ("timm", "safetensors")
     with pytest.raises(ScfsError, match=r"holds no tensors named student\.backbone\.\*"):
-        export(ours, "safetensors", "student", tmp_path / "out.safetensors")
-    assert not (tmp_path / "out.safetensors").exists()
+        export(ours, "safetensors", "student", out)
+    assert not out.exists()
 
 
 def test_torchvisions_vit_computes_what_timms_does() -> None:
