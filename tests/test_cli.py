@@ -275,6 +275,36 @@ def test_an_interruption_shows_no_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_weights_of_others_go_in_and_out(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+    import torchvision
+    from safetensors.torch import load_file
+
+    state = torchvision.models.resnet18().state_dict()
+    torch.save(state, "theirs.pth")
+    given = ["--format", "torchvision", "--backbone", "resnet18"]
+    assert scfs("import-weights", "theirs.pth", *given, "--out", "ours.safetensors") == 0
+    assert scfs("export", "ours.safetensors", "--format", "timm", "--out", "out.safetensors") == 0
+    back = load_file("out.safetensors")
+    assert back.keys() == state.keys() and all(torch.equal(back[key], state[key]) for key in state)
+    capsys.readouterr()
+    assert scfs("import-weights", "theirs.pth", *given) == 1
+    assert "import-weights FILE: give --format, --backbone and --out" in capsys.readouterr().err
+    assert scfs("import-weights") == 1 and "either a FILE or --run RUN" in capsys.readouterr().err
+    assert scfs("import-weights", "--run", "small-random") == 1
+    assert "params.yaml: runs.small-random: has no weights of others" in capsys.readouterr().err
+    wrong = ["--format", "torchvision", "--backbone", "resnet34", "--out", "wrong.safetensors"]
+    assert scfs("import-weights", "theirs.pth", *wrong) == 1
+    assert "its keys are those of resnet18" in capsys.readouterr().err and not Path("wrong.safetensors").exists()
+    # A run of a study, by the stages' own names of files.
+    them = {"weights": "./theirs.pth", "backbone": "resnet18", "format": "torchvision"}
+    Path("params.yaml").write_text(yaml.safe_dump({**STUDY, "runs": {**STUDY["runs"], "them": them}}))
+    assert scfs("import-weights", "--run", "them") == 0
+    assert scfs("convert", "--run", "them", "--to", "torchvision") == 0
+    assert json.loads(Path("results/runs/them/pretrain.json").read_text())["source"]["file"] == "theirs.pth"
+    assert load_file("weights/them/torchvision.safetensors").keys() == state.keys()
+
+
 def test_threads_are_fixed_before_torch_is_imported(scfs: Scfs) -> None:
     Path("params.yaml").write_text(yaml.safe_dump({**STUDY, "torch_threads": 3}))
     code = (

@@ -35,8 +35,7 @@ def export(weights: Path, format: str, encoder: str, out: Path) -> None:
     names = names_in(library, backbone)
     assert names is not None  # _check
     tensors = {renamed(key, names): tensor.contiguous() for key, tensor in backbone_tensors.items()}
-    for key, tensor in _classifier(weights, encoder).items():
-        tensors[f"{names.classifier}.{key}"] = tensor.contiguous()
+    tensors |= {f"{names.classifier}.{key}": tensor for key, tensor in _classifier(weights, encoder).items()}
     tensors = dict(sorted(tensors.items()))
     if format == "pth":
         buffer = io.BytesIO()  # not the file itself: its name would stand in it
@@ -54,11 +53,10 @@ def _check(format: str, backbone: str, weights: Path) -> None:
 
 
 def _classifier(weights: Path, encoder: str) -> dict[str, Tensor]:
-    """The supervised classifier, which belongs to the network that is stored as the teacher."""
-    everything, _ = load_weights(weights, "")
-    keys = ("weight", "bias")
-    found = {key: everything[f"classifier.{key}"] for key in keys if f"classifier.{key}" in everything}
-    return found if encoder == "teacher" else {}
+    """The classifier of a supervised network; empty where there is none."""
+    tensors, _ = load_weights(weights, f"{encoder}.")
+    prefix = "classifier."
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def _metadata(about: Weights, encoder: str, library: str | None, architecture: str) -> dict[str, str]:

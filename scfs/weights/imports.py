@@ -71,7 +71,7 @@ def import_weights(
         ScfsError: see `tensors_of`; or the catalogue's entry promises other encoders. Nothing is written.
     """
     tensors = tensors_of(path, format, imported.backbone)
-    encoders = sorted({name.split(".")[0] for name in tensors} - {"classifier"})
+    encoders = sorted({name.split(".")[0] for name in tensors})
     if entry and encoders != sorted(entry.encoders):
         raise ScfsError(f"{path}: holds {encoders}, the catalogue says {sorted(entry.encoders)}")
     # An imported run stands where a pre-training does, so it shares that stage's version. Where the file lay is not
@@ -85,7 +85,7 @@ def import_weights(
 
 
 def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
-    """Tensors of a file of others under our names: `teacher.*`, `student.*`, `classifier.*`.
+    """Tensors of a file of others under our names: `teacher.*`, `student.*`.
 
     Raises:
         ScfsError: the file cannot be read, or has a tensor too many, too few or of another shape.
@@ -99,7 +99,8 @@ def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
             raise ScfsError(f"{path}: has no key 'teacher': not a checkpoint of the format {format}")
         classifier = match_classifier(content, names.classifier, str(path)) if layout.classifier else {}
         tensors = match_backbone(content, backbone, names, str(path))
-        return {f"teacher.backbone.{name}": tensor for name, tensor in tensors.items()} | classifier
+        own = {f"backbone.{name}": tensor for name, tensor in tensors.items()} | classifier
+        return {f"teacher.{name}": tensor for name, tensor in own.items()}
     _check_top(content, layout.encoders, layout.required, layout.beside, path)
     both: dict[str, Tensor] = {}
     for encoder in layout.encoders:

@@ -21,7 +21,7 @@ class Names:
     architectures: dict[str, str]
     """Our name of an architecture: the library's."""
     classifier: str
-    """Where the library keeps the classifier, which is ours under `classifier`."""
+    """Where the library keeps the classifier, which is our encoder's `classifier`."""
     rules: tuple[tuple[str, str], ...] = ()
     """(beginning of our name as a pattern, what replaces it); no rules: the names are the same."""
 

@@ -84,10 +84,13 @@ def _backbone(found: Mapping[str, Any], backbone: str, names: Names, source: str
 
 def _fits(found: Mapping[str, Any], backbone: str, names: Names) -> bool:
     try:
-        _backbone(found, backbone, names, "")
-    except (ScfsError, KeyError):
+        theirs = {renamed(name, names): shape for name, shape in backbone_shapes(backbone).items()}
+    except KeyError:  # of another family than the names
         return False
-    return True
+    given = {name: tuple(value.shape) for name, value in found.items() if isinstance(value, Tensor)}
+    return all(given.get(name) == shape or name.endswith(OPTIONAL) for name, shape in theirs.items()) and all(
+        name in theirs for name in found
+    )
 
 
 def match_classifier(found: dict[str, Any], prefix: str, source: str) -> Tensors:

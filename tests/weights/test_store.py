@@ -30,7 +30,7 @@ def test_round_trip_gives_equal_maps_and_equal_bytes(tmp_path: Path) -> None:
     loaded, weights = load_backbone(path)
     images = torch.randn(2, 3, 64, 64)
     for layer, feature_map in backbone(images).items():
-        assert torch.allclose(loaded(images)[layer], feature_map, atol=1e-5), layer
+        assert torch.allclose(loaded(images)[layer], feature_map, rtol=1e-4, atol=1e-5), layer
     assert weights == about() and not loaded.training
     # Another memory format and another order of keys: the same file.
     again = tensors(backbone.to(memory_format=torch.channels_last))
