@@ -309,6 +309,19 @@ def summary(context: typer.Context) -> None:
     typer.echo(print_summary(study))
 
 
+@app.command()
+def publish(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(help="Tables and figures.  [default: all]")] = None,
+) -> None:
+    """Copy tables and figures to results/published, with all that their numbers came from, to be committed."""
+    study = _study(context)
+    from scfs.report.publish import publish as write
+
+    for path in write(study, names or [], paths.published(study.study)):
+        log(f"published: {path}")
+
+
 @app.command("dvc-file")
 def dvc_file(context: typer.Context) -> None:
     """Write the study's dvc.yaml, beside its own file."""

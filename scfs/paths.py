@@ -53,6 +53,11 @@ def study_folder(study: str) -> Path:
     return Path("results") / "studies" / study
 
 
+def published(study: str) -> Path:
+    """Chosen results of a study, in git."""
+    return Path("results") / "published" / study
+
+
 def table(study: str, name: str) -> Path:
     """A table as JSON; the same table as Markdown stands beside it (.md)."""
     return study_folder(study) / "tables" / f"{name}.json"

@@ -1,0 +1,99 @@
+"""A chosen snapshot of a study's results, for git: tables, figures, and what every number came from."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scfs import paths
+from scfs.atomic import write_json, write_text
+from scfs.config.study import Study
+from scfs.errors import ScfsError
+from scfs.report.reading import PRETRAIN, read_occasion, read_result
+from scfs.report.tables import Table, build_table, render_markdown
+
+OCCASION = ("git", "lock_sha256", "image_digest", "device", "precision", "torch", "finished", "seconds")
+"""What of an execution is published; not the host's name."""
+
+
+def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
+    """Write tables and copy figures to `out`.
+
+    Each table comes as Markdown, and as JSON with the identities of every number and the occasions of every stage.
+
+    Args:
+        study: the study.
+        names: tables and figures; none: all of them.
+        out: folder.
+
+    Returns:
+        The files.
+
+    Raises:
+        ScfsError: a name is unknown, a result is missing or stale, or was made by code with uncommitted changes.
+    """
+    known = [*study.tables, *study.figures]
+    for name in names:
+        if name not in known:
+            raise ScfsError(f"{study.path}: table or figure {name!r}: not among {known}")
+    chosen = names or known
+    tables = {name: _published(study, name) for name in chosen if name in study.tables}
+    figures = [paths.figure(study.study, name, study.figures[name].kind) for name in chosen if name in study.figures]
+    for figure in figures:
+        if not figure.is_file():
+            raise ScfsError(f"{figure}: missing: `scfs figure {figure.stem}` draws it")
+    written = []
+    for name, table in tables.items():
+        write_text(out / f"{name}.md", render_markdown(table) + "\n" + _origin(table))
+        write_json(out / f"{name}.json", table)
+        written += [out / f"{name}.md", out / f"{name}.json"]
+    for figure in figures:
+        out.mkdir(parents=True, exist_ok=True)
+        written.append(Path(shutil.copyfile(figure, out / figure.name)))
+    return written
+
+
+def _published(study: Study, name: str) -> Table:
+    """The table with the settings of its runs and the occasions of its stages."""
+    table = build_table(study, name)
+    occasions: dict[str, Any] = {}
+    for run, identities in table["identities"].items():
+        stages = [PRETRAIN, *identities["evaluations"]]
+        occasions[run] = {stage: _occasion(run, stage) for stage in stages}
+    settings = {run: read_result(study, run, PRETRAIN)["settings"] for run in table["identities"]}
+    protocols = {column["evaluation"]: study.evaluate[column["evaluation"]] for column in table["columns"]}
+    return {
+        **table,
+        "occasions": occasions,
+        "settings": settings,
+        "protocols": {key: protocol.model_dump(mode="json") for key, protocol in protocols.items()},
+    }
+
+
+def _occasion(run: str, stage: str) -> dict[str, Any]:
+    occasion = read_occasion(run, stage)
+    revision = occasion.get("git")
+    if not revision or str(revision).endswith("-dirty"):
+        path = paths.result(run, stage).with_suffix(".run.json")
+        raise ScfsError(f"{path}: git = {revision!r}: only results of committed code can be published")
+    return {key: occasion[key] for key in OCCASION if occasion.get(key) is not None}
+
+
+def _origin(table: Table) -> str:
+    """Lines below the table: code, environment, data and seeds. The whole of it stands in the JSON."""
+    occasions = [stage for stages in table["occasions"].values() for stage in stages.values()]
+    evaluations = [one for run in table["identities"].values() for one in run["evaluations"].values()]
+    digests = {
+        f"{one['dataset']['name']}/{split}: {facts['digest']}"
+        for one in evaluations
+        for split, facts in one["dataset"]["splits"].items()
+    }
+    seeds = sorted({str(run["seed"]) for run in table["identities"].values()})
+    lines = {
+        "code": sorted({occasion["git"] for occasion in occasions}),
+        "environment (SHA-256 of the lock)": sorted({occasion.get("lock_sha256", "–") for occasion in occasions}),
+        "data": sorted(digests),
+        "pre-training seeds": [", ".join(seeds)],
+    }
+    described = "\n".join(f"* {what}: {'; '.join(values)}" for what, values in lines.items())
+    return f"{described}\n* settings, protocols and identities of every number: `{table['table']}.json`\n"
