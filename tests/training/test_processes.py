@@ -21,7 +21,11 @@ from scfs.weights.store import load_weights
 from scfs.world import World
 
 SIZES = (2, 3, 4)
-CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal to 1e-9 of the largest value; a bias in front of BatchNorm has no gradient but rounding, hence 1e-12."""
+    return bool((one.double() - other.double()).abs().max() <= 1e-9 * one.double().abs().max() + 1e-12)
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -52,7 +56,7 @@ def test_losses_centres_buffers_and_weights_are_those_of_one_process(meeting: Pa
                 assert other == pytest.approx(one, rel=1e-9, abs=1e-12), f"{case}, step {step}"
             assert list(other_state) == list(state)
             for name, value in state.items():
-                assert torch.allclose(value, other_state[name], **CLOSE), f"{case}: {name}"
+                assert close(value, other_state[name]), f"{case}: {name}"
                 assert torch.equal(other_state[name], everyone[0][1][name]), f"{case}: {name} differs between ranks"
 
 
@@ -120,24 +124,24 @@ def test_stopped_killed_and_resumed_with_other_numbers_of_processes(
     whole, out = tmp_path / "whole", tmp_path / "cut"
     ranks.whole_stage(whole, noise_folder)
     two = ranks.start("stage", out, noise_folder, 2)
-    wait_for_step(4, out, two)
+    wait_for_step(3, out, two)
     two[1].send_signal(signal.SIGTERM)
     codes, errors = ranks.end(two, timeout=30)
     assert codes == [1, 1] and errors.count("scfs: ") == 1
-    assert f"scfs: stopped by SIGTERM at step {steps_done(out)} of 32; start again" in errors
+    assert f"scfs: stopped by SIGTERM at step {steps_done(out)} of 20; start again" in errors
 
     three = ranks.start("stage", out, noise_folder, 3)
-    wait_for_step(steps_done(out) + 4, out, three)
+    wait_for_step(steps_done(out) + 3, out, three)
     three[2].kill()
     codes, errors = ranks.end(three, timeout=30)
     assert codes == [1, 1, -signal.SIGKILL] and errors.count("scfs: ") == 1
     assert "scfs: another process of this training has ended" in errors and "Traceback" not in errors
 
-    assert 8 <= steps_done(out) < 32
+    assert 6 <= steps_done(out) < 20
     ranks.whole_stage(out, noise_folder)
     expected, actual = (load_weights(folder / "w.safetensors", "")[0] for folder in (whole, out))
     for name, value in expected.items():
-        assert torch.allclose(value, actual[name], **CLOSE), name
+        assert close(value, actual[name]), name
     curves = [json.loads((folder / "r.json").read_text())["curve"] for folder in (whole, out)]
     for name in curves[0]:
         assert np.allclose(*(curve[name] for curve in curves), rtol=1e-6), name  # kept in float32
