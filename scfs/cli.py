@@ -126,8 +126,8 @@ def pretrain(
 ) -> None:
     """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
 
-    Several processes, one per GPU: torchrun --nproc-per-node 2 -m scfs.cli pretrain FOLDER --threads 4. They share each
-    batch, and another number of them resumes the same run; torch's threads are to be the same then.
+    Several processes, one per GPU: torchrun --nproc-per-node 2 -m -- scfs.cli pretrain FOLDER --threads 4. They share
+    each batch, and another number of them resumes the same run; torch's threads are to be the same then.
     """
     given = {"method": method, "backbone": backbone, "epochs": epochs, "batch": batch}
     shortcuts = {key: value for key, value in given.items() if value is not None}

@@ -136,7 +136,8 @@ def together(out: Path, images: Path) -> None:
     with distributed.joined(CPU) as world:
         check_collectives()
         check_norms(out)
-        check_oracle()
+        if world.size == 2:  # slow loops, and three images
+            check_oracle()
         for case in CASES:
             torch.save(trained(case, images), out / f"{case}-{world.rank}.pt")
 
