@@ -181,7 +181,7 @@ def start(task: str, out: Path, images: Path, size: int) -> list[subprocess.Pope
     ]
 
 
-def end(processes: list[subprocess.Popen[str]], timeout: float = 120) -> tuple[list[int], str]:
+def end(processes: list[subprocess.Popen[str]], timeout: float = 600) -> tuple[list[int], str]:
     """Wait for all: their exit codes, and what they wrote on stderr together."""
     try:
         ends = time.monotonic() + timeout
