@@ -13,7 +13,8 @@ import typer
 
 from scfs import __version__, paths
 from scfs.errors import ScfsError
-from scfs.progress import copy_log, log
+from scfs.progress import copy_log, log, silence
+from scfs.world import find_world
 
 if TYPE_CHECKING:
     from scfs.config.study import Study
@@ -61,6 +62,7 @@ def common(
 ) -> None:
     """Take the options that stand before the command."""
     context.obj = params
+    silence(find_world().local_rank > 0)  # of the processes on one machine, which say the same until they have met
     # DVC's libraries report their use to their maker unless told not to.
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     os.environ.setdefault("ITERATIVE_DO_NOT_TRACK", "1")
@@ -122,7 +124,11 @@ def pretrain(
         float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")
     ] = 120,
 ) -> None:
-    """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes."""
+    """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
+
+    Several processes, one per GPU: torchrun --nproc-per-node 2 -m -- scfs.cli pretrain FOLDER --threads 4. They share
+    each batch, and another number of them resumes the same run; torch's threads are to be the same then.
+    """
     given = {"method": method, "backbone": backbone, "epochs": epochs, "batch": batch}
     shortcuts = {key: value for key, value in given.items() if value is not None}
     if (run is None) == (folder is None):
@@ -135,7 +141,7 @@ def pretrain(
         options |= {"threads": study.torch_threads, "workers": _workers(workers, study.torch_threads)}
         _pretrain_run(context, study, run, options)
     elif folder is not None:
-        threads = threads or _cores()
+        threads = threads or max(1, _cores() // find_world().sharing)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         options |= {"threads": threads, "workers": _workers(workers, threads)}
         out = out or Path("runs") / folder.resolve().name
@@ -154,7 +160,8 @@ def _cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 def _workers(wanted: int | None, threads: int) -> int:
     """Processes that read images: half of the cores that torch's threads leave, since other jobs may run beside."""
-    return min(8, max(0, _cores() - threads) // 2) if wanted is None else wanted
+    cores = _cores() // find_world().sharing
+    return min(8, max(0, cores - threads) // 2) if wanted is None else wanted
 
 
 def _pretrain_run(context: typer.Context, study: "Study", run: str, options: dict[str, Any]) -> None:

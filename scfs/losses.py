@@ -110,6 +110,7 @@ def search_loss(
     teacher_temperature: float,
     reduction: Reduction = "mean",
     counted: Tensor | None = None,
+    number: Tensor | None = None,
 ) -> Tensor:
     """Contrast between data and feature augmentations of one layer (Eq. 9).
 
@@ -120,12 +121,15 @@ def search_loss(
         teacher_temperature: tau'.
         reduction: over crops and searched views.
         counted: (N, G, B) bool; the others are left out. None: all.
+        number: how many a mean is taken over, if not those that are counted here.
     """
     targets = F.softmax(_precise(searched_outputs) / teacher_temperature, dim=-1)
     cross_entropy = -(targets * log_probabilities(student_outputs, temperature)[:, None]).sum(-1)  # N, G, B
     counted = torch.ones_like(cross_entropy) if counted is None else counted.to(cross_entropy.dtype)
     total = (cross_entropy * counted).sum()
-    return total / (counted.sum().clamp_min(1) if reduction == "mean" else cross_entropy.shape[-1])
+    if reduction == "sum":
+        return total / cross_entropy.shape[-1]
+    return total / (counted.sum().clamp_min(1) if number is None else number.to(total.dtype))
 
 
 def batch_mean(teacher_outputs: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ PLAIN_LINE_SECONDS = 10.0
 
 _log_files: list[TextIO] = []
 _prefix = ""
+_silent = False
 
 
 def copy_log(path: Path) -> None:
@@ -37,8 +38,16 @@ def copy_log(path: Path) -> None:
     _prefix = f"[{path.stem}] "
 
 
+def silence(wanted: bool) -> None:
+    """Say nothing from now on, or speak again: of several processes one speaks for all."""
+    global _silent
+    _silent = wanted
+
+
 def log(message: str) -> None:
     """Print one line on stderr without breaking a bar."""
+    if _silent:
+        return
     tqdm.write(_prefix + message, file=sys.stderr)
     sys.stderr.flush()
     for file in _log_files:
@@ -50,6 +59,9 @@ def track(items: Iterable[T], description: str, unit: str = "it", total: int | N
     """Yield `items` and show how far they are; `total` defaults to their length where they have one."""
     if total is None and isinstance(items, Sized):
         total = len(items)
+    if _silent:
+        yield from items
+        return
     if sys.stderr.isatty() and not _log_files:
         yield from tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, leave=False)
         return

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.losses import (
     PRESETS,
@@ -53,6 +54,8 @@ class SCFS(nn.Module):
         self.teacher = copy.deepcopy(student).requires_grad_(False)
         self.settings, self.method, self.preset = settings.loss, settings.method, PRESETS[settings.preset]
         self.layers = student.layers
+        self.share = 1.0
+        """Of a batch's images, those of this process: terms are its own means, and weighted with this they add up."""
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
         for layer in self.layers:
@@ -172,7 +175,11 @@ class SCFS(nn.Module):
         B = len(teacher_global) // 2
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
-        return global_term, search_loss(outputs, found_outputs, temperature, teacher_temperature, reduction, counted)
+        # The one mean that is not over images: what is counted on other processes belongs to it.
+        number = None if counted is None else distributed.total(counted.sum()).clamp_min(1).double() * self.share
+        return global_term, search_loss(
+            outputs, found_outputs, temperature, teacher_temperature, reduction, counted, number
+        )
 
     def _found(
         self,
@@ -195,14 +202,14 @@ class SCFS(nn.Module):
         return search(search_query(student_local).unflatten(0, (-1, B)), searched), None
 
     def _keep_mean(self, name: str, teacher_outputs: Tensor) -> None:
-        self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs))
+        self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs) * self.share)
 
     @torch.no_grad()
     def move_centers(self) -> None:
         """Move the centres by the batches since the last call, which are the equal parts of one optimiser step."""
         for name, means in self._batch_means.items():
-            center = self.get_buffer(name)
-            center.copy_(updated_center(center, torch.stack(means).mean(0), self.settings.center_momentum))
+            center, mean = self.get_buffer(name), distributed.total(torch.stack(means).mean(0))
+            center.copy_(updated_center(center, mean, self.settings.center_momentum))
         self._batch_means.clear()
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
+from scfs.model.batch_norm import synchronized
 from scfs.model.scfs import SCFS
 from scfs.progress import log, track
 from scfs.training.checkpoint import Checkpoints
@@ -36,7 +38,8 @@ class Training:
         self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
         self.schedules = Schedules(settings, steps_per_epoch)
         self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
-        self.model = SCFS.build(settings).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        model = synchronized(SCFS.build(settings), device)
+        self.model = model.to(device, self.dtype).to(memory_format=torch.channels_last).train()
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.monitor = Monitor(steps_per_epoch, settings.head.prototypes, self.schedules.lr)
@@ -53,7 +56,11 @@ class Training:
         self._set_rates()
         self.optimizer.zero_grad(set_to_none=True)
         parts = batch.parts(self.settings.accumulate)
-        terms = [self._accumulate(part, 1 / len(parts)) for part in parts]
+        self.model.share = share = len(batch.rows) / self.settings.batch
+        terms = [self._accumulate(part, share / len(parts)) for part in parts]
+        # One sum after the last part, not DistributedDataParallel: that averages over ranks, which is wrong where they
+        # have unequal shares, and adds a name to every tensor.
+        distributed.add_up_gradients(self.model.student.parameters())
         self.model.move_centers()
         self.scaler.unscale_(self.optimizer)
         if self.settings.optimizer.clip:
@@ -66,6 +73,7 @@ class Training:
         self.model.update_teacher(schedules.teacher_momentum(step))
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
+        means = distributed.weighted_totals(means, share)
         return means | {"center_norm": torch.linalg.vector_norm(self.model.get_buffer("center"))}
 
     def _set_rates(self) -> None:
@@ -121,7 +129,8 @@ class Training:
         Raises:
             ScfsError: they are all damaged, of another run, or do not fit.
         """
-        state = Checkpoints(folder / "checkpoints").load()
+        found = Checkpoints(folder / "checkpoints").load() if distributed.is_first() else None
+        state = distributed.from_first(found)
         if state is not None:
             self.restore(state, folder)
 
@@ -187,26 +196,31 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
         log(f"resuming at step {first} of {total}")
     checkpoints = Checkpoints(folder / "checkpoints")
     rates, overall = Rates(data.batch), Rates(data.batch)
+    first_process = distributed.is_first()
     stream = track(
         batches(data, first, workers, training.device.type == "cuda"), "pretrain", unit="step", total=total - first
     )
     saved = asked = time.monotonic()
-    with stop_requests() as received, closing(Scalars(folder, first)) as scalars:
+    with stop_requests() as received, closing(Scalars(folder, first)) if first_process else nullcontext() as scalars:
         for batch in stream:
             waited = time.monotonic() - asked
             rates.waited(waited)
             overall.waited(waited)
             terms = training.train_step(batch)
-            if training.monitor.record(batch.step, terms):
+            if training.monitor.record(batch.step, terms) and scalars:
                 lr = training.schedules.lr(batch.step)
                 scalars.write(batch.step, {**training.monitor.latest, "lr": lr, **rates.take()})
-            if training.step == total or received or time.monotonic() - saved >= save_every:
+            due = first_process and time.monotonic() - saved >= save_every
+            stopped_by, saving = distributed.largest(received[0] if received else 0, due)
+            if training.step == total or stopped_by or saving:
                 training.check_finite()
-                checkpoints.save(training.step, training.state())
+                if first_process:
+                    checkpoints.save(training.step, training.state())
                 saved = time.monotonic()
-            if received and training.step < total:
+            if stopped_by and training.step < total:
                 checkpoints.wait()
-                name = signal.Signals(received[0]).name
+                distributed.wait_for_all()  # the first to end would make torchrun end the one that writes
+                name = signal.Signals(stopped_by).name
                 raise ScfsError(f"stopped by {name} at step {training.step} of {total}; start again to resume there")
             asked = time.monotonic()
         checkpoints.wait()

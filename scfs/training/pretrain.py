@@ -3,11 +3,12 @@
 import fcntl
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
+from scfs import distributed
 from scfs.atomic import write_text
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Pretrain
@@ -20,6 +21,7 @@ from scfs.results import sha256_of, write_result
 from scfs.training.loop import Training, train
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
+from scfs.world import World
 
 
 def pretrain(
@@ -37,6 +39,9 @@ def pretrain(
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
+    Several processes (started by torchrun or SLURM) share every batch; the first of them alone writes. Their number is
+    not part of the identity: a run may be resumed with another one.
+
     Args:
         run: name of the run.
         settings: everything that defines it.
@@ -53,24 +58,26 @@ def pretrain(
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run.
     """
     torch.set_num_threads(threads)
-    chosen = resolve_device(device)
+    chosen = distributed.own_device(resolve_device(device))
     views = settings.views
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
     precision = resolve_precision(settings.precision, chosen, min(sizes))
     parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
-    data = (
-        ViewBatches(images, settings.views, settings.batch, settings.epochs, settings.seed) if settings.epochs else None
-    )
-    with sole_holder(folder):
-        training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity)
-        announce(run, training, images, folder)
-        training.resume(folder)
-        rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
-        tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
-        about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision)
-        save_weights(weights, tensors, about)
+    with distributed.joined(chosen) as world:
+        distributed.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
+        data = view_batches(images, settings, world) if settings.epochs else None
+        with sole_holder(folder) if distributed.is_first() else nullcontext():
+            training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity)
+            announce(run, training, images, folder)
+            training.resume(folder)
+            rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
+            if not distributed.is_first():
+                return
+            tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
+            about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision)
+            save_weights(weights, tensors, about)
     curve = training.monitor.curve
     last = {name: values[-1] for name, values in curve.items() if name not in ("epoch", "step", "lr")}
     if last:
@@ -88,7 +95,7 @@ def pretrain(
         "torch_threads": threads,
         "precision": precision,
     }
-    occasion = {"device": str(chosen), "precision": precision, "workers": workers, **rates}
+    occasion = {"device": str(chosen), "precision": precision, "workers": workers, "processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(curve))
     write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
 
@@ -100,6 +107,12 @@ def curve_table(curve: dict[str, list[float]]) -> str:
         *(",".join(map(repr, values)) for values in zip(*curve.values(), strict=True)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def view_batches(images: ImageSet, settings: Pretrain, world: World) -> ViewBatches:
+    """This process's share of every batch of the run."""
+    order = {"batch": settings.batch, "epochs": settings.epochs, "seed": settings.seed}
+    return ViewBatches(images, settings.views, **order, parts=settings.accumulate, world=world)
 
 
 def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:
@@ -117,6 +130,9 @@ def announce(run: str, training: Training, images: ImageSet, folder: Path) -> No
     if settings.accumulate > 1:
         part = settings.batch // settings.accumulate
         log(f"{run}: {settings.accumulate} parts per step, BatchNorm sees {part} images at a time")
+    if (world := distributed.world()).size > 1:
+        share = -(-settings.batch // settings.accumulate // world.size) * settings.accumulate
+        log(f"{run}: {world.size} processes with up to {share} images of each batch, BatchNorm synchronised over them")
 
 
 @contextmanager

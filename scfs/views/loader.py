@@ -18,6 +18,7 @@ from scfs.views.images import Pixels, crop_resize
 from scfs.views.philox import permutation
 from scfs.views.reading import read_ahead, read_image
 from scfs.views.table import GLOBAL_NUMBER, augmentation_table
+from scfs.world import World
 
 PLACEMENT = ("top", "left", "height", "width", "flip")
 
@@ -63,16 +64,33 @@ class ViewBatches(Dataset[Batch]):
         batch: images per batch, B.
         epochs: passes over the data.
         seed: seed of order and augmentation.
+        parts: equal parts that a batch is computed in.
+        world: of several processes, this one makes its share of every part; together they make the same batches.
 
     Raises:
-        ScfsError: fewer images than one batch; when indexed: an image that cannot be read.
+        ScfsError: fewer images than one batch, or fewer in a part than processes; when indexed: an
+            image that cannot be read.
     """
 
-    def __init__(self, images: ImageSet, views: Views, batch: int, epochs: int, seed: int) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        views: Views,
+        batch: int,
+        epochs: int,
+        seed: int,
+        parts: int = 1,
+        world: World = World(),  # noqa: B008 (it cannot be changed)
+    ) -> None:
         if len(images) < batch:
             raise ScfsError(
                 f"data set '{images.name}', split '{images.split}': {len(images)} images, fewer than a batch of {batch}"
             )
+        if batch // parts < world.size:
+            raise ScfsError(
+                f"batch / accumulate = {batch // parts} images, fewer than the {world.size} processes that share them"
+            )
+        self.parts, self.world = parts, world
         self.images, self.views, self.batch, self.epochs, self.seed = images, views, batch, epochs, seed
         self.steps_per_epoch = len(images) // batch
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
@@ -84,12 +102,12 @@ class ViewBatches(Dataset[Batch]):
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of {len(self)}")
         views, (epoch, place) = self.views, divmod(step, self.steps_per_epoch)
-        rows = self._permutation(epoch)[place * self.batch : (place + 1) * self.batch]
+        rows = self._own(self._permutation(epoch)[place * self.batch : (place + 1) * self.batch])
         sizes = np.stack((self.images.heights[rows], self.images.widths[rows]), -1)
         table = augmentation_table(self.seed, epoch, rows, sizes, views)
 
-        global_crops = _allocate(GLOBAL_NUMBER, self.batch, views.global_size)
-        local_crops = _allocate(views.local_number, self.batch, views.local_size)
+        global_crops = _allocate(GLOBAL_NUMBER, len(rows), views.global_size)
+        local_crops = _allocate(views.local_number, len(rows), views.local_size)
         crops = [*global_crops.numpy(), *local_crops.numpy()]
         for index, row in enumerate(rows):
             image = read_image(self.images, int(row))
@@ -102,6 +120,10 @@ class ViewBatches(Dataset[Batch]):
             local_crops.flatten(0, 1) if views.local_number else None,
             torch.from_numpy(np.stack([table[name].T for name in PLACEMENT], axis=-1).astype(np.int32)),
         )
+
+    def _own(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """This process's share of each part of a batch, (B,) -> (at most ceil(B / W),)."""
+        return rows.reshape(self.parts, -1)[:, self.world.part(len(rows) // self.parts)].reshape(-1)
 
     def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:

@@ -5,22 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import TINY
 
 from scfs.config.pretrain import Pretrain
-
-TINY = {
-    "dataset": "noise",
-    "method": "scfs",
-    "backbone": "narrow_resnet18",
-    "epochs": 3,
-    "batch": 6,
-    "precision": "fp32",
-    "views": {"global_size": 32, "local_size": 16, "local_number": 2},
-    "head": {"hidden": 16, "bottleneck": 8, "prototypes": 24, "batch_norm": True},
-    "search_head": {"width": 8, "hidden": 16, "output": 8},
-    "loss": {"teacher_temperature_warmup": 2},
-    "optimizer": {"lr": 2.0, "warmup_epochs": 1, "min_lr": 0.001},
-}
 
 
 @pytest.fixture(scope="session")

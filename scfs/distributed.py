@@ -1,0 +1,185 @@
+"""Several processes that train one model: how they meet and part, and every collective.
+
+Each collective is an identity in a single process, which needs no process group. Tensors of a CPU go by gloo, those of
+a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GPU is waited for.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from scfs import progress
+from scfs.errors import ScfsError
+from scfs.world import World, find_world
+
+T = TypeVar("T")
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+
+_world = World()
+
+
+class ProcessLostError(ScfsError):
+    """Another process of the training is gone, so that a collective failed."""
+
+
+def world() -> World:
+    """Which process this is; alone outside `joined`."""
+    return _world
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and log lines."""
+    return _world.rank == 0
+
+
+def own_device(device: torch.device) -> torch.device:
+    """With several processes each takes the GPU of its own number; a CPU is shared.
+
+    Raises:
+        ScfsError: there are fewer GPUs than processes on this machine.
+    """
+    found = find_world()
+    if device.type != "cuda" or found.size == 1:
+        return device
+    if found.local_rank >= torch.cuda.device_count():
+        raise ScfsError(
+            f"process {found.local_rank} of this machine has no GPU: start at most {torch.cuda.device_count()} here"
+        )
+    torch.cuda.set_device(found.local_rank)
+    return torch.device("cuda", found.local_rank)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """Meet the other processes that a launcher started, if any; the first one alone logs while they are together.
+
+    An error of one process ends all: it closes its connections, on which the others wait. The one that failed first
+    says why, the others end silently with status 1.
+    """
+    global _world
+    found = find_world()
+    if found.size == 1:
+        yield found
+        return
+    store, _, _ = next(dist.rendezvous("env://", found.rank, found.size))
+    failures = dist.PrefixStore("scfs", store)
+    dist.init_process_group(BACKENDS[device.type], store=store, rank=found.rank, world_size=found.size)
+    _world = found
+    progress.silence(found.rank > 0)
+    ended_well = False
+    try:
+        yield found
+        ended_well = True
+    except Exception:
+        if not _is_first_failure(failures):
+            raise SystemExit(1) from None
+        progress.silence(False)
+        raise
+    finally:
+        _world = World()
+        if ended_well or device.type == "cpu":  # NCCL would wait for work that a lost process never does
+            dist.destroy_process_group()
+
+
+def _is_first_failure(failures: dist.Store) -> bool:
+    try:
+        return failures.add("failures", 1) == 1
+    except RuntimeError:  # the process that kept the store is gone without a word
+        return True
+
+
+@contextmanager
+def _communicating() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessLostError(f"another process of this training has ended: {error}") from error
+
+
+@torch.no_grad()
+def total(tensor: Tensor) -> Tensor:
+    """Sum over the processes, the same bits on all; the tensor itself is left alone."""
+    if _world.size == 1:
+        return tensor
+    summed = tensor.clone(memory_format=torch.contiguous_format)
+    with _communicating():
+        dist.all_reduce(summed)
+    return summed
+
+
+@torch.no_grad()
+def gathered(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, of equal shape (...), by rank: (W, ...)."""
+    if _world.size == 1:
+        return tensor[None]
+    everyone = [torch.empty_like(tensor) for _ in range(_world.size)]
+    with _communicating():
+        dist.all_gather(everyone, tensor.contiguous())
+    return torch.stack(everyone)
+
+
+@torch.no_grad()
+def add_up_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace each gradient by its sum over the processes, in one collective.
+
+    Which parameters have a gradient must not differ between the processes.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if _world.size == 1 or not gradients:
+        return
+    summed = total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    pieces = summed.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [piece.view_as(gradient) for piece, gradient in zip(pieces, gradients)])
+
+
+def weighted_totals(values: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """Scalars, times this process's weight, summed over the processes; the values themselves if it is alone."""
+    if _world.size == 1:
+        return values
+    summed = total(torch.stack(list(values.values())) * weight)
+    return dict(zip(values, summed.unbind()))
+
+
+def largest(*numbers: int) -> tuple[int, ...]:
+    """The largest of each number over the processes; only the hosts wait for each other."""
+    if _world.size == 1:
+        return numbers
+    found = torch.tensor(numbers)
+    with _communicating():
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+    return tuple(found.tolist())
+
+
+def from_first(value: T) -> T:
+    """What the first process has; the others' values do not matter."""
+    if _world.size == 1:
+        return value
+    holder = [value]
+    with _communicating():
+        dist.broadcast_object_list(holder, device=torch.device("cpu"))
+    return holder[0]
+
+
+def check_same(name: str, value: Any) -> None:
+    """Hold all processes to one value.
+
+    Raises:
+        ScfsError: on all of them, if one differs from the first.
+    """
+    if _world.size == 1:
+        return
+    values = [None] * _world.size
+    with _communicating():
+        dist.all_gather_object(values, value)
+    for rank, other in enumerate(values):
+        if other != values[0]:
+            raise ScfsError(f"{name}: {values[0]} on process 0, but {other} on process {rank}; it must be the same")
+
+
+def wait_for_all() -> None:
+    """Go on when every process is here."""
+    largest(0)

@@ -1,0 +1,67 @@
+"""Who a process is, and collectives where it is alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from scfs import distributed
+from scfs.errors import ScfsError
+from scfs.model.batch_norm import synchronized
+from scfs.world import World, find_world
+
+ADDRESS = {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "2"}
+
+
+def test_the_world_is_found_in_the_environment() -> None:
+    assert find_world({}) == World(0, 1, 0, 1)
+    assert find_world(TORCHRUN | ADDRESS) == World(3, 4, 1, 2)
+    assert find_world(SLURM | ADDRESS) == World(5, 6, 2, 1)
+    assert find_world(SLURM | TORCHRUN | ADDRESS) == World(3, 4, 1, 2)  # torchrun inside a SLURM job
+    assert find_world(SLURM) == World()  # a single command in a job of several tasks
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"RANK": "4"}, "RANK=4: with WORLD_SIZE=4 only 0 to 3 are allowed"),
+        ({"RANK": "one"}, "RANK='one': not a whole number"),
+        ({"LOCAL_RANK": None}, "LOCAL_RANK is not set"),
+        ({"MASTER_PORT": None}, "WORLD_SIZE=4, but MASTER_PORT is not set: start the processes with torchrun"),
+    ],
+)
+def test_a_contradictory_environment_is_one_line(change: dict[str, str | None], message: str) -> None:
+    environment = {key: value for key, value in (TORCHRUN | ADDRESS | change).items() if value is not None}
+    with pytest.raises(ScfsError, match=message.replace("(", r"\(")):
+        find_world(environment)
+
+
+def test_parts_are_consecutive_whole_and_nearly_equal() -> None:
+    for images in range(1, 20):
+        for size in range(1, images + 1):
+            parts = [range(images)[World(rank, size).part(images)] for rank in range(size)]
+            assert [row for part in parts for row in part] == list(range(images))
+            assert {len(part) for part in parts} <= {images // size, -(-images // size)}
+
+
+def test_collectives_of_a_process_that_is_alone_change_nothing() -> None:
+    with distributed.joined(torch.device("cpu")) as world:
+        assert world == World() and distributed.is_first()
+        assert not torch.distributed.is_initialized()
+        tensor = torch.randn(3)
+        assert distributed.total(tensor) is tensor
+        assert torch.equal(distributed.gathered(tensor), tensor[None])
+        values = {"loss": tensor[0]}
+        assert distributed.weighted_totals(values, 0.5) is values  # alone, the weight is 1
+        assert distributed.largest(3, False) == (3, False)
+        assert distributed.from_first(values) is values
+        parameter = nn.Parameter(tensor.clone())
+        parameter.grad = gradient = torch.randn(3)
+        before = gradient.clone()
+        distributed.add_up_gradients([parameter])
+        assert parameter.grad is gradient and torch.equal(gradient, before)
+        distributed.check_same("anything", object())
+        distributed.wait_for_all()
+        model = nn.Sequential(nn.BatchNorm2d(3))
+        assert type(synchronized(model, torch.device("cpu"))[0]) is nn.BatchNorm2d

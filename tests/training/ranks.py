@@ -1,0 +1,200 @@
+"""Starts the processes of a training, and what each of them does in a test.
+
+Run as a program, with what torchrun would have put into the environment: `ranks.py TASK FOLDER [ARGUMENTS]`.
+"""
+
+import copy
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import TINY
+from torch import Tensor, nn
+
+from scfs import distributed
+from scfs.config.pretrain import Pretrain
+from scfs.data.folders import image_folder
+from scfs.errors import ScfsError
+from scfs.model.batch_norm import synchronized
+from scfs.training import pretrain as stage
+from scfs.training.loop import Training
+from scfs.views.loader import ViewBatches
+
+CPU = torch.device("cpu")
+STEPS = 4
+CASES: dict[str, dict[str, Any]] = {
+    "scfs": {},
+    "dino": {"method": "dino"},
+    "dino_ml": {"method": "dino_ml"},
+    "roi_crop": {"method": "roi_crop"},
+    "both views": {"preset": "paper", "method": "roi_crop"},
+    "parts": {"accumulate": 2},
+    "without local crops": {"views": {"global_size": 32, "local_number": 0}},
+}
+NORMS = {"2d": (nn.BatchNorm2d, (5, 3, 4, 4)), "1d": (nn.BatchNorm1d, (7, 3))}
+
+
+def settings(case: str) -> Pretrain:
+    small = {"global_scale": (0.1, 0.3), "local_scale": (0.05, 0.1)}  # so that some crops do not overlap
+    values = TINY | {"batch": 8} | CASES[case]
+    return Pretrain.model_validate(values | {"views": {**values["views"], **small}})
+
+
+def trained(case: str, images: Path) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """Terms of each step, and the whole state at the end, in float64."""
+    chosen = settings(case)
+    data = stage.view_batches(image_folder(images), chosen, distributed.world())
+    training = Training(chosen, data.steps_per_epoch, CPU, "fp64", "")
+    terms = [training.train_step(data[step]) for step in range(STEPS)]
+    return [{name: term.item() for name, term in step.items()} for step in terms], training.model.state_dict()
+
+
+def norm_of_whole(name: str, part: Callable[[int], slice]) -> dict[str, Tensor]:
+    """Output, gradients and buffers of two steps of a BatchNorm, of which this process sees a part."""
+    kind, shape = NORMS[name]
+    generator = torch.Generator().manual_seed(1)
+    model = synchronized(nn.Sequential(kind(3, momentum=0.2)), CPU).double()
+    norm = model[0]
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, -2.0, 0.3])), norm.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    found: dict[str, Tensor] = {}
+    for step in range(2):
+        whole, weights = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+        x = (1000.0 + whole[part(len(whole))]).requires_grad_()
+        y = model(x)
+        model.zero_grad()
+        (y.tanh() * weights[part(len(whole))]).sum().backward()
+        found |= {f"y{step}": y.detach(), f"dx{step}": x.grad}
+        found |= {f"{key}{step}": distributed.total(value.grad) for key, value in norm.named_parameters()}
+    return found | {key: value.clone() for key, value in norm.state_dict().items()} | {"eval": model.eval()(whole)}
+
+
+def check_norms(out: Path) -> None:
+    found = {name: norm_of_whole(name, distributed.world().part) for name in NORMS}
+    torch.save(found, out / f"norms-{distributed.world().rank}.pt")
+
+
+def check_oracle() -> None:
+    """Every case of tests/model/test_modes.py, its three images cut over the processes."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+    import test_modes
+
+    part = distributed.world().part(test_modes.B)
+
+    class Shared(test_modes.Case):
+        def ours(self) -> dict[str, float]:
+            def own(maps: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+                cut = lambda m: m.unflatten(0, (-1, test_modes.B))[:, part].flatten(0, 1)  # noqa: E731
+                return None if maps is None else {layer: cut(m) for layer, m in maps.items()}
+
+            model = synchronized(copy.deepcopy(self.model), CPU)
+            model.share = (part.stop - part.start) / test_modes.B
+            boxes = None if self.boxes is None else tuple(of_box[:, :, part] for of_box in self.boxes)
+            maps = own(self.student_global), own(self.student_local), own(self.teacher_global)
+            terms = model.losses(*maps, test_modes.TAU_PRIME, boxes)
+            model.move_centers()
+            for name, center in model.named_buffers(recurse=False):
+                self.model.get_buffer(name).copy_(center)
+            return {name: term.item() for name, term in distributed.weighted_totals(terms, model.share).items()}
+
+    test_modes.Case = Shared
+    for case in test_modes.CASES:
+        test_modes.test_losses_and_centers_equal_the_nested_loops(*case)
+
+
+def check_collectives() -> None:
+    """What each collective gives, of three tensors that differ between the processes."""
+    world = distributed.world()
+    ranks = torch.arange(world.size)
+    own = torch.tensor([float(world.rank), 1.0])
+    assert distributed.total(own).tolist() == [ranks.sum().item(), world.size] and own[0] == world.rank
+    assert distributed.gathered(own)[:, 0].tolist() == ranks.tolist()
+    assert distributed.weighted_totals({"a": own[0], "b": own[1]}, 0.5)["b"] == world.size / 2
+    assert distributed.largest(world.rank, -world.rank) == (world.size - 1, 0)
+    assert distributed.from_first(f"of {world.rank}") == "of 0"
+    parameter = nn.Parameter(torch.zeros(2, 3, 2, 2).to(memory_format=torch.channels_last))
+    parameter.grad = torch.arange(24.0).view(2, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    distributed.add_up_gradients([parameter, nn.Parameter(torch.zeros(1))])
+    assert torch.equal(parameter.grad.flatten(), world.size * torch.arange(24.0))
+    distributed.check_same("answer", 42)
+    try:
+        distributed.check_same("rank", world.rank)
+    except ScfsError as error:
+        assert "rank: 0 on process 0, but 1 on process 1" in str(error)
+    else:
+        raise AssertionError("ranks differ, and nobody said so")
+
+
+def together(out: Path, images: Path) -> None:
+    """All that can be compared in one meeting of the processes; each writes what it has found."""
+    with distributed.joined(CPU) as world:
+        check_collectives()
+        check_norms(out)
+        if world.size == 2:  # slow loops, and three images
+            check_oracle()
+        for case in CASES:
+            torch.save(trained(case, images), out / f"{case}-{world.rank}.pt")
+
+
+def whole_stage(out: Path, images: Path, **options: Any) -> None:
+    """The stage itself, in float64."""
+    stage.resolve_precision = lambda *_: "fp64"
+    slow = TINY["optimizer"] | {"lr": 0.05, "min_lr": 0}  # at 2.0 every step multiplies rounding errors by ten
+    chosen = Pretrain.model_validate(TINY | {"epochs": 5, "optimizer": slow} | options)
+    stage.pretrain("tiny", chosen, image_folder(images), weights=out / "w.safetensors", result=out / "r.json",
+                   folder=out / "run", device="cpu", save_every=0)  # fmt: skip
+
+
+def with_a_bad_image(out: Path, images: Path) -> None:
+    """One process alone cannot read its part of step 5."""
+    get, rank = ViewBatches.__getitem__, int(os.environ["RANK"])
+
+    def failing(self: ViewBatches, step: int) -> Any:
+        if rank == 1 and step == 5:
+            raise ScfsError("x.png: not a readable image")
+        return get(self, step)
+
+    ViewBatches.__getitem__ = failing  # type: ignore[method-assign]
+    whole_stage(out, images)
+
+
+def start(task: str, out: Path, images: Path, size: int) -> list[subprocess.Popen[str]]:
+    """Start `size` processes that meet on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = str(Path(__file__).parents[2])
+    common = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(size), "PYTHONPATH": root}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, __file__, task, str(out), str(images)]
+    return [
+        subprocess.Popen(
+            command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(size)
+    ]
+
+
+def end(processes: list[subprocess.Popen[str]], timeout: float = 600) -> tuple[list[int], str]:
+    """Wait for all: their exit codes, and what they wrote on stderr together."""
+    try:
+        ends = time.monotonic() + timeout
+        errors = [process.communicate(timeout=max(1, ends - time.monotonic()))[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], "".join(errors)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    try:
+        {"together": together, "stage": whole_stage, "bad": with_a_bad_image}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    except ScfsError as failure:
+        sys.exit(f"scfs: {failure}")
