@@ -1,7 +1,6 @@
 """The stage `pretrain`: from images to exported weights and a record of how they came about."""
 
 import fcntl
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from scfs.errors import ScfsError
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
-from scfs.training.loop import Training, train
+from scfs.training.loop import Labels, Training, train
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
 
@@ -40,7 +39,7 @@ def pretrain(
     Args:
         run: name of the run.
         settings: everything that defines it.
-        images: the split to train on; labels are not used.
+        images: the split to train on; only the method supervised uses its labels.
         weights: the safetensors file to write.
         result: the JSON file to write (curves, last losses, identity).
         folder: resumable state; default: runs/<run>-<identity>.
@@ -50,7 +49,8 @@ def pretrain(
         save_every: seconds between checkpoints.
 
     Raises:
-        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run.
+        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
+            or the method is supervised and the split has no labels or a single class.
     """
     torch.set_num_threads(threads)
     chosen = resolve_device(device)
@@ -63,18 +63,20 @@ def pretrain(
     data = (
         ViewBatches(images, settings.views, settings.batch, settings.epochs, settings.seed) if settings.epochs else None
     )
+    labels = labels_of(images) if settings.method == "supervised" else None
     with sole_holder(folder):
-        training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity)
+        training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity, labels)
         announce(run, training, images, folder)
         training.resume(folder)
         rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
         tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
-        about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision)
+        classes = list(images.classes) if labels else []
+        about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
         save_weights(weights, tensors, about)
     curve = training.monitor.curve
     last = {name: values[-1] for name, values in curve.items() if name not in ("epoch", "step", "lr")}
     if last:
-        last["loss_data_over_ln_k"] = last["loss_data"] / math.log(settings.head.prototypes)
+        last["loss_data_over_ln_k"] = last["loss_data"] / training.monitor.ln_k
     record = {
         "run": run,
         "values": last,
@@ -100,6 +102,21 @@ def curve_table(curve: dict[str, list[float]]) -> str:
         *(",".join(map(repr, values)) for values in zip(*curve.values(), strict=True)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def labels_of(images: ImageSet) -> Labels:
+    """Labels to learn from.
+
+    Raises:
+        ScfsError: there are none, or all images are of one class.
+    """
+    labels = images.require_labels()
+    if len(images.classes) < 2:
+        raise ScfsError(
+            f"data set {images.name}, split {images.split}: classes = {list(images.classes)}: supervised training"
+            " needs two or more"
+        )
+    return Labels(torch.from_numpy(labels), len(images.classes))
 
 
 def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:
