@@ -38,7 +38,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tiny: Pretrain) -> Pretrain:
     views = {**tiny.views.model_dump(), "jitter": 0, "grey": 0, "solarize": 0}
-    optimizer = {"lr": 0.5, "warmup_epochs": 1, "min_lr": 0.001, "teacher_momentum": 0.5}
+    optimizer = {"lr": 0.2, "warmup_epochs": 1, "min_lr": 0.001, "teacher_momentum": 0.5}
     return Pretrain.model_validate(
         tiny.model_dump() | {"method": "supervised", "epochs": 8, "views": views, "optimizer": optimizer}
     )

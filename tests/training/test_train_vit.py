@@ -36,6 +36,18 @@ def test_resumes_exactly_with_drop_path(tiny: Pretrain, noise_folder: Path, tmp_
     assert (tmp_path / "other" / "w.safetensors").read_bytes() != (whole / "w.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_resumes_exactly_too(tiny: Pretrain, noise_folder: Path, tmp_path: Path, precision: str) -> None:
+    views = {"global_size": 48, "local_size": 24, "local_number": 2}
+    settings = vit(tiny, precision=precision, views=views)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(settings, noise_folder, whole)
+    train(settings, noise_folder, cut)
+    checkpoints(cut)[-1].unlink()
+    train(settings, noise_folder, cut)
+    assert_same_outcome(cut, whole)
+
+
 def test_parts_of_a_batch_give_the_step_of_the_whole(tiny: Pretrain) -> None:
     """Without BatchNorm anywhere, so that different images in the parts change nothing: drop path goes by image."""
     head = {**tiny.head.model_dump(), "batch_norm": False}
