@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,20 @@ from PIL import Image
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Pretrain
 from scfs.losses import PRESETS, Preset
-from scfs.training.loop import Training
+from scfs.training.loop import Labels, Training
 from scfs.views import colour, loader
 from scfs.views.loader import Batch, ViewBatches
 from scfs.views.table import augmentation_table
 
 FILE = Path(__file__).parent / "fingerprint.json"
-METHODS = ("scfs", "dino")
+METHODS: dict[str, dict[str, Any]] = {
+    "scfs": {"method": "scfs"},
+    "dino": {"method": "dino"},
+    "dino_ml": {"method": "dino_ml"},
+    "roi_crop": {"method": "roi_crop"},
+    "supervised": {"method": "supervised"},
+    "vit": {"method": "scfs", "backbone": "narrow_vit_8", "drop_path": 0.3},
+}
 SETTINGS = {
     "dataset": "noise",
     "backbone": "narrow_resnet18",
@@ -48,12 +56,19 @@ def noise(step: int, crops: int, size: int) -> torch.Tensor:
     return torch.from_numpy(pixels)
 
 
+PLACEMENT = [(0, 0, 60, 60, 0), (20, 30, 50, 60, 1), (10, 20, 30, 30, 0), (40, 50, 30, 40, 1)]
+"""Boxes of the crops of every image."""
+
+
 def steps(method: str) -> dict[str, list[float]]:
     """All terms of three steps, and the teacher's parameters summed at the end."""
-    training = Training(Pretrain.model_validate(SETTINGS | {"method": method}), 1, torch.device("cpu"), "fp64", "")
+    labels = Labels(torch.tensor([0, 1, 2, 1]), 3) if method == "supervised" else None
+    settings = Pretrain.model_validate(SETTINGS | METHODS[method])
+    training = Training(settings, 1, torch.device("cpu"), "fp64", "", labels)
+    placement = torch.tensor(PLACEMENT, dtype=torch.int32)[:, None].expand(-1, 4, -1)
     seen: dict[str, list[float]] = {}
     for step in range(3):
-        batch = Batch(step, torch.arange(4), noise(step, 2, 64), noise(step, 2, 32))
+        batch = Batch(step, torch.arange(4), noise(step, 2, 64), noise(step, 2, 32), placement)
         for name, value in training.train_step(batch).items():
             seen.setdefault(name, []).append(value.item())
     seen["teacher"] = [parameter.abs().sum().item() for parameter in training.model.teacher.parameters()]

@@ -55,7 +55,7 @@ class Vote(Protocol):
 
 
 class Knn(Vote):
-    """k-NN on the encoder's pooled feature."""
+    """k-NN on the image's feature: a ResNet's pooled layer4, a ViT's last [CLS]."""
 
     kind: Literal["knn"]
 

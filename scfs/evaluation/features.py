@@ -1,20 +1,30 @@
 """Features of a frozen encoder, streamed: only a batch of images and a block of features are held at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scfs.config.evaluation import Protocol
+from scfs.config.pretrain import PATCH
 from scfs.data.manifest import ImageSet
-from scfs.model.resnet import Backbone, pooled
+from scfs.errors import ScfsError
+from scfs.model.backbones import image_feature
+from scfs.model.resnet import pooled
 from scfs.progress import track
 from scfs.views.images import normalize, resize_crop
 from scfs.views.reading import read_ahead, read_image
 
+if TYPE_CHECKING:
+    from scfs.model.resnet import Backbone
+    from scfs.model.vit import ViT
+
+FEATURE = "feature"
+"""Stands among the names of layers for the image's own feature: pooled layer4 of a ResNet, [CLS] of a ViT."""
 FORWARD_BATCH = 64
 """Images per forward pass; fixed, since the last bits of a feature can depend on it."""
 BLOCK = 1024
@@ -28,20 +38,46 @@ Show = Callable[[np.ndarray, int], np.ndarray]
 class FrozenEncoder:
     """A backbone in eval mode on its device, and how many processes decode images for it (0: this one)."""
 
-    backbone: Backbone
+    backbone: "Backbone | ViT"
     device: torch.device
     workers: int = 0
+    classifier: nn.Linear | None = None
+    """On the image's feature, on the same device; None unless the backbone was trained with labels."""
+    classes: tuple[str, ...] = ()
+    """Names of its classes."""
+    cls_blocks: int = 1
+    """Last blocks of a ViT whose [CLS] are joined to the image's feature."""
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether the image's feature is a ViT's [CLS], not a pooled map."""
+        return self.backbone.name in PATCH
+
+    def joining(self, cls_blocks: int) -> "FrozenEncoder":
+        """The same with another number of [CLS] in the image's feature.
+
+        Raises:
+            ScfsError: more than one, of a ResNet.
+        """
+        if cls_blocks > 1 and not self.has_cls:
+            raise ScfsError(f"cls_blocks = {cls_blocks}: backbone {self.backbone.name} has no [CLS]; allowed: 1")
+        return replace(self, cls_blocks=cls_blocks)
+
+    def width(self, layer: str) -> int:
+        """Length of a layer's pooled feature, or of the image's own."""
+        return self.backbone.channels["layer4"] * self.cls_blocks if layer == FEATURE else self.backbone.channels[layer]
 
     @torch.no_grad()
     def maps(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map images (B, S, S, 3) uint8 to the float32 maps of all layers, each (B, C_i, H_i, W_i)."""
-        maps: dict[str, Tensor] = self.backbone(normalize(pixels.to(self.device)))
+        joined = {"cls_blocks": self.cls_blocks} if self.cls_blocks > 1 else {}
+        maps: dict[str, Tensor] = self.backbone(normalize(pixels.to(self.device)), **joined)
         return maps
 
     def features(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Map images (B, S, S, 3) uint8 to the pooled maps of `layers`, each (B, C_i) float32."""
+        """Map images (B, S, S, 3) uint8 to the pooled maps of `layers` (or `FEATURE`), each (B, C_i) float32."""
         maps = self.maps(pixels)
-        return {layer: pooled(maps[layer]) for layer in layers}
+        return {layer: image_feature(maps) if layer == FEATURE else pooled(maps[layer]) for layer in layers}
 
 
 @dataclass(frozen=True)
@@ -107,7 +143,7 @@ def stream(
 
 def extract(encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], show: Show) -> dict[str, Tensor]:
     """Pooled features of a whole split: layer -> (n, C_i) float32 on the CPU, in the manifest's order."""
-    features = {layer: torch.empty(len(images), encoder.backbone.channels[layer]) for layer in layers}
+    features = {layer: torch.empty(len(images), encoder.width(layer)) for layer in layers}
     done = 0
     for block in stream(encoder, images, layers, show):
         for layer, part in block.items():

@@ -12,7 +12,7 @@ from torch import Tensor
 from scfs.config.evaluation import Knn, Vote
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
-from scfs.evaluation.features import FrozenEncoder, clean_view, extract, stream
+from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract, stream
 from scfs.evaluation.measurement import Measurement, open_labelled
 
 QUERIES = 1024
@@ -134,9 +134,9 @@ def vote_on_layers(
 
 
 def measure(protocol: Knn, encoder: FrozenEncoder) -> Measurement:
-    """k-NN accuracy of the encoder's pooled feature: `top1` and `top5` at `report_k`, `top1_k10`, ... at each k."""
-    accuracies, splits = vote_on_layers(protocol, encoder, ["layer4"])
-    by_k = accuracies["layer4"]
+    """k-NN accuracy of the image's feature: `top1` and `top5` at `report_k`, `top1_k10`, ... at each k."""
+    accuracies, splits = vote_on_layers(protocol, encoder, [FEATURE])
+    by_k = accuracies[FEATURE]
     top1, top5 = by_k[protocol.report_k]
     each = {f"{name}_k{k}": value for k in protocol.k for name, value in zip(("top1", "top5"), by_k[k], strict=True)}
     return Measurement(values={"top1": top1, "top5": top5, **each}, splits=splits)

@@ -14,7 +14,7 @@ import torch
 from scfs.config.evaluation import Linear
 from scfs.config.pretrain import Views
 from scfs.data.manifest import ImageSet
-from scfs.evaluation.features import BLOCK, FrozenEncoder, clean_view, extract, split_rows, stream
+from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, clean_view, extract, split_rows, stream
 from scfs.evaluation.measurement import Measurement, open_labelled
 from scfs.evaluation.probe import Classifiers, summary
 from scfs.views.images import Pixels, crop_resize
@@ -42,9 +42,10 @@ def measure(protocol: Linear, encoder: FrozenEncoder) -> Measurement:
 
     Values: `top1` (last epoch, mean over seeds), `top1_sd`, `best_top1`; see `probe.summary`.
     """
+    encoder = encoder.joining(protocol.cls_blocks)
     train, test = open_labelled(protocol)
     labels, test_labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
-    test_features = extract(encoder, test, ["layer4"], clean_view(protocol))["layer4"]
+    test_features = extract(encoder, test, [FEATURE], clean_view(protocol))[FEATURE]
     steps = protocol.epochs * math.ceil(len(train) / protocol.batch)
     classifiers = Classifiers(test_features.shape[1], len(train.classes), protocol, steps, encoder.device)
     seed = protocol.seeds[0]
@@ -53,9 +54,9 @@ def measure(protocol: Linear, encoder: FrozenEncoder) -> Measurement:
         show = partial(_crop_and_flip, crops=_crops(seed, epoch, train, protocol.scale), size=protocol.crop)
         order = permutation(seed, epoch, len(train))
         what = f"linear probe, epoch {epoch + 1}/{protocol.epochs},"
-        blocks = stream(encoder, train, ["layer4"], show, rows=order, block=protocol.batch, what=what)
+        blocks = stream(encoder, train, [FEATURE], show, rows=order, block=protocol.batch, what=what)
         for rows, block in zip(split_rows(order, protocol.batch), blocks, strict=True):
-            classifiers.step(block["layer4"], labels[rows].to(encoder.device))
+            classifiers.step(block[FEATURE], labels[rows].to(encoder.device))
         top1.append(classifiers.accuracy(test_features, test_labels))
     values, seeds = summary(top1, protocol.seeds)
     return Measurement(values=values, splits=(train, test), details={"seeds": seeds})

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scfs.config.evaluation import LinearCached
-from scfs.evaluation.features import FrozenEncoder, clean_view, extract
+from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
 from scfs.evaluation.measurement import Measurement, open_labelled
 from scfs.evaluation.probe import Classifiers, summary
 from scfs.progress import track
@@ -18,9 +18,10 @@ def measure(protocol: LinearCached, encoder: FrozenEncoder) -> Measurement:
 
     Values: `top1` (last epoch, mean over seeds), `top1_sd`, `best_top1`; see `probe.summary`.
     """
+    encoder = encoder.joining(protocol.cls_blocks)
     train, test = open_labelled(protocol)
     features, test_features = (
-        extract(encoder, split, ["layer4"], clean_view(protocol))["layer4"] for split in (train, test)
+        extract(encoder, split, [FEATURE], clean_view(protocol))[FEATURE] for split in (train, test)
     )
     labels, test_labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
     steps = protocol.epochs * math.ceil(len(train) / protocol.batch)

@@ -11,11 +11,11 @@ from scfs.atomic import write_with
 from scfs.config.evaluation import Evaluation
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.device import resolve_device
-from scfs.evaluation import attention, knn, layers, linear, linear_cached
+from scfs.evaluation import attention, class_probabilities, knn, layers, linear, linear_cached
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.measurement import Measurement
 from scfs.results import sha256_of, write_result
-from scfs.weights.store import Weights, load_backbone
+from scfs.weights.store import Weights, load_backbone, load_classifier
 
 KINDS: dict[str, Callable[[Any, FrozenEncoder], Measurement]] = {
     "knn": knn.measure,
@@ -23,6 +23,7 @@ KINDS: dict[str, Callable[[Any, FrozenEncoder], Measurement]] = {
     "linear_cached": linear_cached.measure,
     "linear": linear.measure,
     "attention": attention.measure,
+    "class_probabilities": class_probabilities.measure,
 }
 """What measures each kind of protocol (scfs.config.evaluation)."""
 
@@ -47,7 +48,10 @@ def evaluate(
     torch.set_num_threads(threads)
     where = resolve_device(device)
     backbone, source = load_backbone(weights, protocol.weights)
-    encoder = FrozenEncoder(backbone.to(where), where, workers)
+    classifier = load_classifier(weights, protocol.weights)
+    encoder = FrozenEncoder(
+        backbone.to(where), where, workers, classifier and classifier.to(where), tuple(source.classes)
+    )
     # On CUDA: fixed algorithms and full float32, so that a repetition gives the same bytes.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         measurement = KINDS[protocol.kind](protocol, encoder)

@@ -1,15 +1,23 @@
 """Where local crops lie in a global crop, and the features there: Table 7's row "ROI Crop".
 
 The output size 5 x 5 and the scales of layer2 and layer3 are left over in the authors' code; layer4's is its stride.
+Of a ViT, all layers have the patch's (unsourced: the authors' code has no ViT search).
 """
 
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from scfs.config.pretrain import PATCH
+
 OUTPUT_SIZE = 5
 SPATIAL_SCALE = {"layer2": 1 / 8, "layer3": 1 / 16, "layer4": 1 / 32}
 TOP, LEFT, HEIGHT, WIDTH, FLIP = range(5)
+
+
+def spatial_scale(backbone: str, layer: str) -> float:
+    """Positions of a layer's map per pixel of the crop."""
+    return 1 / PATCH[backbone] if backbone in PATCH else SPATIAL_SCALE[layer]
 
 
 def local_boxes(placement: Tensor, views: int, size: int) -> tuple[Tensor, Tensor]:
@@ -38,13 +46,13 @@ def local_boxes(placement: Tensor, views: int, size: int) -> tuple[Tensor, Tenso
     return boxes, overlaps
 
 
-def region_features(feature_maps: Tensor, boxes: Tensor, layer: str) -> Tensor:
+def region_features(feature_maps: Tensor, boxes: Tensor, scale: float) -> Tensor:
     """Features of each local crop's place, without a search (RoIAlign, not aligned by half a pixel).
 
     Args:
         feature_maps: the teacher's maps of G global crops, (G*B, C, H, W), crop-major.
         boxes: see `local_boxes`, (N, G, B, 4).
-        layer: layer of the maps.
+        scale: see `spatial_scale`.
 
     Returns:
         (N*G*B, C, 5, 5), local crop by local crop, within each view by view.
@@ -54,5 +62,5 @@ def region_features(feature_maps: Tensor, boxes: Tensor, layer: str) -> Tensor:
         torch.promote_types(feature_maps.dtype, torch.float32)
     )
     precise = feature_maps.to(regions.dtype)
-    found: Tensor = roi_align(precise, regions, OUTPUT_SIZE, SPATIAL_SCALE[layer], sampling_ratio=-1, aligned=False)
+    found: Tensor = roi_align(precise, regions, OUTPUT_SIZE, scale, sampling_ratio=-1, aligned=False)
     return found.to(feature_maps.dtype)

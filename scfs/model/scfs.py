@@ -19,12 +19,11 @@ from scfs.losses import (
     teacher_probabilities,
     updated_center,
 )
+from scfs.model.backbones import Maps, build_backbone, image_feature, student_maps
 from scfs.model.heads import ProjectionHead, SearchHead
-from scfs.model.regions import local_boxes, region_features
-from scfs.model.resnet import Backbone, pooled
+from scfs.model.regions import local_boxes, region_features, spatial_scale
 from scfs.model.search import search, search_query
 
-Maps = dict[str, Tensor]
 Boxes = tuple[Tensor, Tensor]
 """From `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
 
@@ -36,7 +35,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = ProjectionHead(channels["layer4"], settings.head)
-        self.layers = () if settings.method == "dino" else settings.layers
+        self.layers = settings.layers if settings.searches else ()
         for layer in self.layers:
             setattr(self, f"{layer}_head", SearchHead(channels[layer], settings.search_head))
 
@@ -56,6 +55,7 @@ class SCFS(nn.Module):
         self.layers = student.layers
         self.share = 1.0
         """Of a batch's images, those of this process: terms are its own means, and weighted with this they add up."""
+        self.scales: dict[str, float] = {layer: spatial_scale(settings.backbone, layer) for layer in self.layers}
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
         for layer in self.layers:
@@ -67,7 +67,7 @@ class SCFS(nn.Module):
         devices: list[int] = []
         with torch.random.fork_rng(devices):
             torch.manual_seed(settings.seed)
-            backbone = Backbone(settings.backbone)
+            backbone = build_backbone(settings.backbone)
             return cls(Encoder(backbone, backbone.channels, settings), settings)
 
     def forward(
@@ -76,6 +76,7 @@ class SCFS(nn.Module):
         local_crops: Tensor | None,
         teacher_temperature: float,
         placement: Tensor | None = None,
+        drop_path: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses of a batch.
 
@@ -84,13 +85,12 @@ class SCFS(nn.Module):
             local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
             teacher_temperature: tau' of this epoch.
             placement: where the crops lie in their images, (2 + N, B, 5); the method roi_crop needs it.
+            drop_path: see `scfs.model.drop_path`, ((2 + N)*B, blocks, 2); the student's alone, as in DINO.
 
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
         """
-        # Two calls, so that BatchNorm sees global and local crops apart (authors' code).
-        student_global = self.student.backbone(global_crops)
-        student_local = None if local_crops is None else self.student.backbone(local_crops)
+        student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
         with torch.no_grad():
             teacher_global = self.teacher.backbone(global_crops)
         boxes = None
@@ -132,10 +132,10 @@ class SCFS(nn.Module):
     ) -> dict[str, Tensor]:
         maps = [student_global] if student_local is None else [student_global, student_local]
         # One call of the head for all crops, as DINO does: it matters where the head has BatchNorm.
-        logits = self.student.head(torch.cat([pooled(m["layer4"]) for m in maps]))
+        logits = self.student.head(torch.cat([image_feature(m) for m in maps]))
         center = self.get_buffer("center")
         with torch.no_grad():
-            teacher_logits = self.teacher.head(pooled(teacher_global["layer4"]))
+            teacher_logits = self.teacher.head(image_feature(teacher_global))
             targets = teacher_probabilities(teacher_logits, center, teacher_temperature)
         of_global, of_local = logits[: len(targets)], None if student_local is None else logits[len(targets) :]
         loss = data_loss(of_global, of_local, targets, self.settings.student_temperature, self.preset.reduction)
@@ -198,7 +198,7 @@ class SCFS(nn.Module):
         if self.method == "roi_crop":
             if boxes is None:
                 raise ValueError("the method roi_crop needs to know where the crops lie")
-            return region_features(searched, boxes[0], layer), boxes[1]
+            return region_features(searched, boxes[0], self.scales[layer]), boxes[1]
         return search(search_query(student_local).unflatten(0, (-1, B)), searched), None
 
     def _keep_mean(self, name: str, teacher_outputs: Tensor) -> None:

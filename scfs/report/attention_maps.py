@@ -62,7 +62,7 @@ def draw_attention(study: Study, settings: FigureSettings) -> bytes:
         for row, cells in enumerate(grid):
             _draw_sources(list(cells[: len(columns)]), first, row)
             for axes, (_, maps) in zip(cells[len(columns) :], shown):
-                _draw_overlay(axes, first.views[row], maps.mean_map[row])
+                draw_overlay(axes, first.views[row], maps.mean_map[row])
         return canvas.png(figure, dpi=130)
 
 
@@ -110,7 +110,7 @@ def _draw_jigsaw(axes: Axes, pieces: np.ndarray) -> None:
     axes.set_ylim(1, 0)
 
 
-def _draw_overlay(axes: Axes, view: np.ndarray, attention: np.ndarray) -> None:
+def draw_overlay(axes: Axes, view: np.ndarray, attention: np.ndarray) -> None:
     """Lay a map over the grey view, stretched from its own least to its greatest value; both stand below it."""
     height, width = view.shape[:2]
     grey = view @ np.array([0.299, 0.587, 0.114]) / 255

@@ -6,6 +6,7 @@ from pathlib import Path
 from scfs.atomic import write_with
 from scfs.config.study import Figure, Study
 from scfs.report.attention_maps import draw_attention
+from scfs.report.class_probabilities import draw_class_probabilities
 from scfs.report.curves import draw_curves
 from scfs.report.layer_bars import draw_layers
 from scfs.report.sweep import draw_sweep
@@ -15,6 +16,7 @@ DRAWINGS: dict[str, Callable[[Study, Figure], bytes]] = {
     "layers": draw_layers,
     "attention": draw_attention,
     "sweep": draw_sweep,
+    "class_probabilities": draw_class_probabilities,
 }
 """What draws a kind of figure: SVG, or PNG where it is made of images (scfs.paths.figure)."""
 

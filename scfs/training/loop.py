@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,9 @@ from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.model.batch_norm import synchronized
+from scfs.model.drop_path import drop_path_factors
 from scfs.model.scfs import SCFS
+from scfs.model.supervised import Supervised
 from scfs.progress import log, track
 from scfs.training.checkpoint import Checkpoints
 from scfs.training.monitor import Monitor, Rates
@@ -29,20 +31,38 @@ EXPLODED = 1e8  # norm of a parameter that no training comes back from
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+class Labels(NamedTuple):
+    """What the images show."""
+
+    of_rows: Tensor
+    """Class of each image of the set, (n,) int64."""
+    classes: int
+    """How many there are."""
+
+
 class Training:
-    """Model, optimiser and position of one run."""
+    """Model, optimiser and position of one run; the method supervised needs `labels`."""
 
     def __init__(
-        self, settings: Pretrain, steps_per_epoch: int, device: torch.device, precision: str, identity: str
+        self,
+        settings: Pretrain,
+        steps_per_epoch: int,
+        device: torch.device,
+        precision: str,
+        identity: str,
+        labels: Labels | None = None,
     ) -> None:
         self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
         self.schedules = Schedules(settings, steps_per_epoch)
         self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
-        model = synchronized(SCFS.build(settings), device)
-        self.model = model.to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        model = SCFS.build(settings) if labels is None else Supervised.build(settings, labels.classes)
+        self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.monitor = Monitor(steps_per_epoch, settings.head.prototypes, self.schedules.lr)
+        self.monitor = Monitor(
+            steps_per_epoch, labels.classes if labels else settings.head.prototypes, self.schedules.lr
+        )
         self.step = 0
         self._started, self._seconds_before = time.monotonic(), 0.0
 
@@ -65,7 +85,7 @@ class Training:
         self.scaler.unscale_(self.optimizer)
         if self.settings.optimizer.clip:
             clip_each(self.model.student.parameters(), self.settings.optimizer.clip)
-        if schedules.epoch(step) < self.settings.optimizer.freeze_last_layer:
+        if isinstance(self.model, SCFS) and schedules.epoch(step) < self.settings.optimizer.freeze_last_layer:
             for parameter in self.model.student.head.last_layer.parameters():
                 parameter.grad = None
         self.scaler.step(self.optimizer)
@@ -74,7 +94,9 @@ class Training:
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
         means = distributed.weighted_totals(means, share)
-        return means | {"center_norm": torch.linalg.vector_norm(self.model.get_buffer("center"))}
+        if isinstance(self.model, SCFS):
+            means["center_norm"] = torch.linalg.vector_norm(self.model.get_buffer("center"))
+        return means
 
     def _set_rates(self) -> None:
         decayed = self.optimizer.param_groups[0]
@@ -85,14 +107,27 @@ class Training:
     def _accumulate(self, batch: Batch, weight: float) -> dict[str, Tensor]:
         """Add the gradients of a part of the batch; returns its terms."""
         with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
-            terms = self.model(
+            crops = (
                 self._images(batch.global_crops),
                 None if batch.local_crops is None else self._images(batch.local_crops),
-                self.schedules.teacher_temperature(self.step),
-                None if batch.placement is None else batch.placement.to(self.device, non_blocking=True),
             )
+            if self.labels is not None:
+                terms = self.model(*crops, self.labels[batch.rows.to(self.device)], self._drop_path(batch))
+            else:
+                temperature = self.schedules.teacher_temperature(self.step)
+                placement = None if batch.placement is None else batch.placement.to(self.device, non_blocking=True)
+                terms = self.model(*crops, temperature, placement, self._drop_path(batch))
         self.scaler.scale(terms["loss"] * weight).backward()
         return {name: term.detach() for name, term in terms.items()}
+
+    def _drop_path(self, batch: Batch) -> Tensor | None:
+        """Factors of the student's residual branches for the batch's crops; None where nothing is left out."""
+        largest = self.settings.drop_path
+        if not largest:
+            return None
+        views = 2 + self.settings.views.local_number
+        blocks = len(list(self.model.student.backbone.get_submodule("blocks").children()))
+        return drop_path_factors(self.settings.seed, self.step, batch.rows, views, blocks, largest, self.device)
 
     def _images(self, crops: Tensor) -> Tensor:
         return normalize(crops.to(self.device, non_blocking=True), self.dtype)

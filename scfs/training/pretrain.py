@@ -1,7 +1,6 @@
 """The stage `pretrain`: from images to exported weights and a record of how they came about."""
 
 import fcntl
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from scfs.errors import ScfsError
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
-from scfs.training.loop import Training, train
+from scfs.training.loop import Labels, Training, train
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
 from scfs.world import World
@@ -45,7 +44,7 @@ def pretrain(
     Args:
         run: name of the run.
         settings: everything that defines it.
-        images: the split to train on; labels are not used.
+        images: the split to train on; only the method supervised uses its labels.
         weights: the safetensors file to write.
         result: the JSON file to write (curves, last losses, identity).
         folder: resumable state; default: runs/<run>-<identity>.
@@ -55,7 +54,8 @@ def pretrain(
         save_every: seconds between checkpoints.
 
     Raises:
-        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run.
+        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
+            or the method is supervised and the split has no labels or a single class.
     """
     torch.set_num_threads(threads)
     chosen = distributed.own_device(resolve_device(device))
@@ -65,23 +65,25 @@ def pretrain(
     parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
+    labels = labels_of(images) if settings.method == "supervised" else None
     with distributed.joined(chosen) as world:
         distributed.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
         data = view_batches(images, settings, world) if settings.epochs else None
         with sole_holder(folder) if distributed.is_first() else nullcontext():
-            training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity)
+            training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity, labels)
             announce(run, training, images, folder)
             training.resume(folder)
             rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
             if not distributed.is_first():
                 return
             tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
-            about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision)
+            classes = list(images.classes) if labels else []
+            about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
             save_weights(weights, tensors, about)
     curve = training.monitor.curve
     last = {name: values[-1] for name, values in curve.items() if name not in ("epoch", "step", "lr")}
     if last:
-        last["loss_data_over_ln_k"] = last["loss_data"] / math.log(settings.head.prototypes)
+        last["loss_data_over_ln_k"] = last["loss_data"] / training.monitor.ln_k
     record = {
         "run": run,
         "values": last,
@@ -113,6 +115,21 @@ def view_batches(images: ImageSet, settings: Pretrain, world: World) -> ViewBatc
     """This process's share of every batch of the run."""
     order = {"batch": settings.batch, "epochs": settings.epochs, "seed": settings.seed}
     return ViewBatches(images, settings.views, **order, parts=settings.accumulate, world=world)
+
+
+def labels_of(images: ImageSet) -> Labels:
+    """Labels to learn from.
+
+    Raises:
+        ScfsError: there are none, or all images are of one class.
+    """
+    labels = images.require_labels()
+    if len(images.classes) < 2:
+        raise ScfsError(
+            f"data set {images.name}, split {images.split}: classes = {list(images.classes)}: supervised training"
+            " needs two or more"
+        )
+    return Labels(torch.from_numpy(labels), len(images.classes))
 
 
 def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:

@@ -1,18 +1,22 @@
 """Exported weights: one safetensors file per run with both encoders, their heads, and where they come from."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from scfs.atomic import write_with
 from scfs.errors import ScfsError
-from scfs.model.resnet import ARCHITECTURES, Backbone
+from scfs.model.backbones import NAMES, build_backbone
+
+if TYPE_CHECKING:
+    from scfs.model.resnet import Backbone
+    from scfs.model.vit import ViT
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Weights:
     """Hash of the images trained on."""
     precision: str
     """Arithmetic of the forward pass after "auto" was resolved."""
+    classes: list[str] = field(default_factory=list)
+    """Names of the classes in the order of the classifier's outputs; empty where there is no classifier."""
 
 
 def save_weights(path: Path, tensors: dict[str, Tensor], weights: Weights) -> None:
@@ -63,7 +69,7 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
         raise ScfsError(f"{path}: its metadata is not that of this version of scfs") from None
 
 
-def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Backbone, Weights]:
+def load_backbone(path: Path, encoder: str = "teacher") -> "tuple[Backbone | ViT, Weights]":
     """Build the backbone of `encoder` ("teacher" or "student") in eval mode from a file of weights.
 
     Raises:
@@ -71,11 +77,28 @@ def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Backbone, Weigh
     """
     tensors, weights = load_weights(path, f"{encoder}.backbone.")
     name = weights.settings.get("backbone")
-    if name not in ARCHITECTURES:
-        raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(ARCHITECTURES)}")
-    backbone = Backbone(name)
+    if name not in NAMES:
+        raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(NAMES)}")
+    backbone = build_backbone(name)
     try:
         backbone.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ScfsError(f"{path}: does not fit {name}: {error}") from None
     return backbone.eval().requires_grad_(False).to(memory_format=torch.channels_last), weights
+
+
+def load_classifier(path: Path, encoder: str = "teacher") -> nn.Linear | None:
+    """Build the classifier that `encoder` was trained with; None where there is none.
+
+    Raises:
+        ScfsError: the file is unreadable, or has classes but not their classifier.
+    """
+    tensors, weights = load_weights(path, f"{encoder}.")
+    if not weights.classes:
+        return None
+    weight, bias = tensors.get("classifier.weight"), tensors.get("classifier.bias")
+    if weight is None or bias is None or not len(weight) == len(bias) == len(weights.classes):
+        raise ScfsError(f"{path}: {encoder}.classifier does not fit its {len(weights.classes)} classes")
+    classifier = nn.Linear(weight.shape[1], len(weight))
+    classifier.load_state_dict({"weight": weight, "bias": bias})
+    return classifier.eval().requires_grad_(False)

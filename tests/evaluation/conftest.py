@@ -31,8 +31,9 @@ def write_colours(folder: Path, per_class: int, seed: int) -> None:
 def write_weights(path: Path, seed: int) -> None:
     torch.manual_seed(seed)
     tensors = {f"teacher.backbone.{name}": value for name, value in Backbone("narrow_resnet18").state_dict().items()}
+    tensors["teacher.classifier.weight"], tensors["teacher.classifier.bias"] = torch.randn(3, 256), torch.randn(3)
     settings = {"backbone": "narrow_resnet18", "seed": seed}
-    save_weights(path, tensors, Weights("toy", "0123456789abcdef", settings, "no images", "fp32"))
+    save_weights(path, tensors, Weights("toy", "0123456789abcdef", settings, "no images", "fp32", sorted(COLOURS)))
 
 
 @pytest.fixture(scope="session")
@@ -70,4 +71,7 @@ def workplace(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def encoder() -> FrozenEncoder:
     torch.manual_seed(0)
     backbone = Backbone("narrow_resnet18").eval().requires_grad_(False)
-    return FrozenEncoder(backbone.to(memory_format=torch.channels_last), torch.device("cpu"))
+    classifier = torch.nn.Linear(256, 3).requires_grad_(False)
+    return FrozenEncoder(
+        backbone.to(memory_format=torch.channels_last), torch.device("cpu"), 0, classifier, tuple(sorted(COLOURS))
+    )

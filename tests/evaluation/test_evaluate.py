@@ -25,6 +25,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "linear_cached": {**FAST_PROBE, "epochs": 20},
     "linear": {**FAST_PROBE, "epochs": 6},
     "attention": {**SMALL, "dataset": "scenes", "local_crop": 32, "figure_images": 2},
+    "class_probabilities": {**SMALL, "local_size": 32, "crops": 2, "figure_images": 2},
 }
 VALUES = {
     "knn": {"top1", "top5", "top1_k3", "top5_k3", "top1_k5", "top5_k5"},
@@ -32,6 +33,11 @@ VALUES = {
     "linear_cached": {"top1", "top1_sd", "best_top1"},
     "linear": {"top1", "top1_sd", "best_top1"},
     "attention": {"images", "score", "score_sd", "pointing"},
+    "class_probabilities": {
+        f"{measure}_{sample}"
+        for measure in ("probability", "top1")
+        for sample in ("original", "over_augmented", "searched")
+    },
 }
 
 
@@ -67,8 +73,8 @@ def test_repetition_gives_the_same_bytes(kind: str, workplace: Path, tmp_path: P
     for name, workers in (("a", 0), ("b", 1)):
         run(kind, tmp_path / f"{name}.json", workers=workers)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert (tmp_path / "a.npz").exists() == (kind == "attention")
-    if kind == "attention":
+    assert (tmp_path / "a.npz").exists() == (kind in ("attention", "class_probabilities"))
+    if (tmp_path / "a.npz").exists():
         assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
@@ -103,6 +109,10 @@ def test_seeds_are_listed_and_averaged(workplace: Path, tmp_path: Path) -> None:
         ("linear", {"train": "unlabelled"}, ["unlabelled", "label"]),
         ("linear_cached", {"train": "unlabelled"}, ["unlabelled", "label"]),
         ("attention", {"dataset": "absent"}, ["absent"]),
+        ("linear_cached", {"cls_blocks": 4}, ["cls_blocks = 4", "narrow_resnet18 has no [CLS]", "allowed: 1"]),
+        ("linear", {"cls_blocks": 2}, ["cls_blocks = 2", "narrow_resnet18 has no [CLS]", "allowed: 1"]),
+        ("class_probabilities", {"test": "unlabelled"}, ["unlabelled", "label"]),
+        ("class_probabilities", {"dataset": "scenes"}, ["data set scenes, split val", "must have the classes"]),
         ("knn", {"weights": "student"}, ["toy.safetensors", "student.backbone"]),
     ],
 )

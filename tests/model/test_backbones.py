@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from scfs.config.pretrain import ProjectionHead as Settings
+from scfs.model.backbones import build_backbone, image_feature
 from scfs.model.heads import ProjectionHead
 from scfs.model.resnet import LAYERS, Backbone, pooled
 
@@ -13,12 +14,16 @@ from scfs.model.resnet import LAYERS, Backbone, pooled
 def test_equals_torchvision(name: str) -> None:
     theirs = torchvision.models.get_model(name).eval()
     theirs.fc = torch.nn.Identity()
-    ours = Backbone(name).eval()
+    ours = build_backbone(name).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         maps = ours(images)
-        assert torch.equal(pooled(maps["layer4"]), theirs(images))
+        assert torch.equal(image_feature(maps), theirs(images))
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+        for layer in LAYERS:
+            x = getattr(theirs, layer)(x)
+            assert torch.equal(maps[layer], x), layer
     for index, layer in enumerate(LAYERS):  # strides 4, 8, 16, 32
         assert maps[layer].shape == (2, ours.channels[layer], 16 >> index, 16 >> index)
 

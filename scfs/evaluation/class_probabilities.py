@@ -1,0 +1,145 @@
+"""What a supervised model takes an image for, an over-augmented crop of it, and what the crop finds there (Fig. 1).
+
+The crop's pooled layer4 searches the image's layer4 (Eq. 6); the searched map (Eq. 7) is pooled and classified.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scfs import paths
+from scfs.config.evaluation import ClassProbabilities
+from scfs.config.pretrain import Views
+from scfs.data.manifest import ImageSet, open_split
+from scfs.errors import ScfsError
+from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
+from scfs.evaluation.measurement import Measurement
+from scfs.model.resnet import pooled
+from scfs.model.search import attention_map, searched_features
+from scfs.views.colour import augment
+from scfs.views.images import Pixels, crop_resize
+from scfs.views.table import GLOBAL_NUMBER, augmentation_table
+
+SAMPLES = ("original", "over_augmented", "searched")
+TOP = 5
+"""Classes that the figure shows of each sample."""
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Some images, their over-augmented crops, and what they are taken for."""
+
+    views: np.ndarray
+    """(B, S, S, 3) uint8."""
+    crops: np.ndarray
+    """The over-augmented one of each image's crops, (B, s, s, 3) uint8."""
+    attention: np.ndarray
+    """A of the crop's feature on the image's map, (B, H, W) float32."""
+    probabilities: np.ndarray
+    """Of the classes, for each of `SAMPLES`, (B, 3, K) float32."""
+
+
+def drawn_crops(image: Pixels, row: int, seed: int, views: Views) -> Pixels:
+    """The local crops of an image as pre-training draws and colours them, (N, s, s, 3)."""
+    table = augmentation_table(seed, 0, [row], [image.shape[:2]], views)[0, GLOBAL_NUMBER:]
+    crops = np.empty((len(table), views.local_size, views.local_size, 3), np.uint8)
+    for crop, drawn in zip(crops, table, strict=True):
+        box = int(drawn["top"]), int(drawn["left"]), int(drawn["height"]), int(drawn["width"])
+        crop_resize(image, box, views.local_size, crop)
+        augment(crop, drawn)
+    return crops
+
+
+def classify(encoder: FrozenEncoder, classifier: nn.Linear, views: Tensor, crops: Tensor, labels: Tensor) -> Classified:
+    """Classify images (B, S, S, 3), the worst of their crops (B, N, s, s, 3) by the labels (B,), and what it finds."""
+    each = torch.arange(len(views))
+
+    def probabilities(features: Tensor) -> Tensor:
+        return classifier(features).softmax(-1)
+
+    with torch.no_grad():
+        layer4 = encoder.maps(views)["layer4"]
+        of_crops = encoder.features(crops.flatten(0, 1), ["layer4"])["layer4"].unflatten(0, crops.shape[:2])  # B, N, C
+        # The first of equal ones. On the CPU, as the indices are.
+        worst = probabilities(of_crops).cpu()[each, :, labels].argmin(1)
+        over_augmented = of_crops[each.to(of_crops.device), worst.to(of_crops.device)]
+        A = attention_map(over_augmented[:, None], layer4)
+        searched = pooled(searched_features(A, layer4))
+        samples = [probabilities(features).cpu() for features in (pooled(layer4), over_augmented, searched)]
+    return Classified(views.numpy(), crops[each, worst].numpy(), A[:, 0].cpu().numpy(), torch.stack(samples, 1).numpy())
+
+
+def classify_rows(
+    protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, rows: np.ndarray
+) -> Iterator[Classified]:
+    """Classify a batch of rows at a time.
+
+    Raises:
+        ScfsError: the run has no classifier, a backbone whose classifier reads no pooled map, or other classes.
+    """
+    classifier = encoder.classifier
+    if classifier is None:
+        raise ScfsError("class_probabilities: the run has no classifier; allowed: runs of the method supervised")
+    if encoder.has_cls:
+        raise ScfsError(
+            f"class_probabilities: backbone {encoder.backbone.name} classifies [CLS], and a search gives a map; "
+            "allowed: ResNets"
+        )
+    if images.classes != encoder.classes:
+        different = sorted(set(images.classes) ^ set(encoder.classes))
+        raise ScfsError(
+            f"data set {images.name}, split {images.split}: must have the classes that the run was trained with, in "
+            f"their order: only one of the two has {different[:5]}"
+        )
+    labels = torch.from_numpy(images.require_labels())
+    views = Views(local_number=protocol.crops, local_size=protocol.local_size, local_scale=protocol.local_scale)
+    draw = partial(drawn_crops, seed=protocol.seed, views=views)
+    batches = split_rows(rows, FORWARD_BATCH)
+    shown = shown_batches(images, batches, clean_view(protocol), encoder.workers, "class probabilities on")
+    drawn = shown_batches(images, batches, draw, encoder.workers, "their crops on")
+    for batch, of_images, of_crops in zip(batches, shown, drawn, strict=True):
+        yield classify(encoder, classifier, of_images, of_crops, labels[batch])
+
+
+def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement:
+    """Classify every image of the test split.
+
+    Values, in percent, for each of `SAMPLES`: `probability_...`, the mean probability of the image's class, and
+    `top1_...`, how often it is the likeliest.
+    """
+    test = open_split(paths.manifest(protocol.dataset), protocol.test)
+    labels = test.require_labels()
+    parts = classify_rows(protocol, encoder, test, np.arange(len(test)))
+    of_all = np.concatenate([part.probabilities for part in parts]).astype(np.float64)  # n, 3, K
+    true = of_all[np.arange(len(labels)), :, labels].mean(0)
+    right = (of_all.argmax(2) == labels[:, None]).mean(0)
+    values = {
+        f"{name}_{sample}": float(100 * share)
+        for name, shares in (("probability", true), ("top1", right))
+        for sample, share in zip(SAMPLES, shares, strict=True)
+    }
+    return Measurement(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, labels))
+
+
+def _figure(
+    protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Arrays of the figure for images at even distances, so that a split sorted by class shows many classes."""
+    number = min(protocol.figure_images, len(images))
+    rows = np.arange(number) * len(images) // number
+    found = list(classify_rows(protocol, encoder, images, rows))
+    probabilities = np.concatenate([part.probabilities for part in found])
+    top = np.argsort(-probabilities, axis=2, kind="stable")[:, :, :TOP]
+    return {
+        "rows": rows,
+        "views": np.concatenate([part.views for part in found]),
+        "crops": np.concatenate([part.crops for part in found]),
+        "attention": np.concatenate([part.attention for part in found]),
+        "top_classes": np.array(images.classes)[top],
+        "top_probabilities": np.take_along_axis(probabilities, top, axis=2),
+        "true_classes": np.array(images.classes)[labels[rows]],
+    }
