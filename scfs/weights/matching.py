@@ -9,8 +9,8 @@ from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.errors import ScfsError
+from scfs.model.backbones import NAMES, build_backbone
 from scfs.model.heads import SearchHead
-from scfs.model.resnet import ARCHITECTURES, Backbone
 from scfs.weights.keys import DISTRIBUTED, OPTIONAL, WEIGHT_NORM, Layout, Names, names_in, renamed
 
 Tensors = dict[str, Tensor]
@@ -20,7 +20,7 @@ Shapes = dict[str, tuple[int, ...]]
 def backbone_shapes(backbone: str) -> Shapes:
     """Names and shapes of one of our backbones."""
     with torch.device("meta"):
-        return _shapes(Backbone(backbone).state_dict())
+        return _shapes(build_backbone(backbone).state_dict())
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> Shapes:
@@ -69,7 +69,7 @@ def match_backbone(found: Mapping[str, Any], backbone: str, names: Names, source
     try:
         return _backbone(found, backbone, names, source)
     except ScfsError as error:
-        for other in ARCHITECTURES:
+        for other in NAMES:
             if other != backbone and _fits(found, other, names):
                 raise ScfsError(f"{error}; its keys are those of {other}") from None
         raise
