@@ -51,7 +51,7 @@ rule all:
         paths.report(study.study),
 
 
-# A target for each table; the figures' rules are targets as they are (figure_curves, ...).
+# A target for each table and figure.
 for table in study.tables:
 
     rule:
@@ -59,4 +59,14 @@ for table in study.tables:
             f"table_{table}"
         input:
             paths.table(study.study, table),
+        localrule: True
+
+
+for figure, settings in study.figures.items():
+
+    rule:
+        name:
+            f"figure_{figure}"
+        input:
+            paths.figure(study.study, figure, settings.kind),
         localrule: True

@@ -24,7 +24,7 @@ EVERY_EVALUATION = [
     *(f"data/{name}" for name in ("manifest", "images", "annotations")),
     *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
     *(f"views/{name}" for name in ("images", "reading")),
-    "model/resnet",
+    *(f"model/{name}" for name in ("backbones", "resnet", "vit")),
 ]
 EVALUATION_KINDS = {
     "knn": ["evaluation/knn"],
@@ -32,7 +32,9 @@ EVALUATION_KINDS = {
     "linear_cached": ["evaluation/linear_cached", "evaluation/probe", "views/philox"],
     "linear": ["evaluation/linear", "evaluation/probe", "views/philox", "views/table"],
     "attention": ["evaluation/attention", "model/search"],
-    "class_probabilities": ["evaluation/class_probabilities", "model/search"],
+    "class_probabilities": [
+        *("evaluation/class_probabilities", "model/search", "views/colour", "views/philox", "views/table"),
+    ],
 }
 
 

@@ -48,8 +48,8 @@ def stage_name(rule: str, wildcards: dict[str, str]) -> str:
         return f"evaluate-{wildcards['evaluation']}@{wildcards['run']}"
     if rule == "convert":
         return f"convert-{wildcards['library']}@{wildcards['run']}"
-    if rule.startswith("figure_"):
-        return "figure-" + rule.removeprefix("figure_")
+    if rule.startswith("draw_"):
+        return f"figure-{wildcards['figure']}"
     if rule == "table":
         return f"table-{wildcards['table']}"
     return "@".join([rule, *wildcards.values()])

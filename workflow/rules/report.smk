@@ -22,28 +22,31 @@ rule table:
         command("table {wildcards.table:q}")
 
 
-# A rule for each figure, as each kind has a caption of its own.
-for figure, settings in study.figures.items():
+# A rule for each kind of figure, as each has a caption of its own. Its shell command must not name the loop's
+# variable: Snakemake reads it when the job runs, and finds the last one.
+for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
 
     rule:
         name:
-            f"figure_{figure}"
+            f"draw_{kind}"
         input:
-            results=stages.figure_results(study, figure),
+            results=lambda wildcards: stages.figure_results(study, wildcards.figure),
             code=stages.report_modules(),
         output:
             report(
-                paths.figure(study.study, figure, settings.kind),
-                caption=f"../report/{settings.kind}.rst",
+                paths.figure(study.study, "{figure}", kind),
+                caption=f"../report/{kind}.rst",
                 category="Figures",
-                labels={"figure": settings.title or figure},
+                labels={"figure": "{figure}"},
             ),
         log:
-            f"logs/report/{study.study}-figure-{figure}.log",
+            f"logs/report/{study.study}-figure-{{figure}}.log",
+        wildcard_constraints:
+            figure=any_of(name for name, figure in study.figures.items() if figure.kind == kind),
         params:
             identity=stages.identity(study, "figure"),
         shell:
-            command(f"figure {shlex.quote(figure)}")
+            command("figure {wildcards.figure:q}")
 
 
 rule report:
