@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast lint schema fingerprint locks clean
+.PHONY: demo test test-fast lint schema dvc fingerprint locks clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -35,6 +35,10 @@ lint: .venv/.dev
 # JSON schema of params.yaml, after a change of the configuration classes.
 schema: .venv/.scfs
 	scfs schema > .schema.tmp && mv .schema.tmp workflow/schemas/params.schema.json
+
+# dvc.yaml of every study, after a change of a study or of the stages.
+dvc: .venv/.scfs
+	for study in params.yaml config/*/params.yaml; do scfs --params $$study dvc-file; done
 
 # What the training's float64 steps compute, after a change of behaviour and of STAGE_VERSIONS["pretrain"].
 fingerprint: .venv/.dev

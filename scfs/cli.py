@@ -340,6 +340,14 @@ def dvc_file(context: typer.Context) -> None:
 
 
 @app.command()
+def sync(context: typer.Context) -> None:
+    """After snakemake, dvc repro or dvc pull: tell the other tool, if nothing is left to do."""
+    from scfs.sync import sync as tell
+
+    typer.echo(tell(_study(context)))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of params.yaml."""
     import json

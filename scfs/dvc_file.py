@@ -6,7 +6,6 @@ what the studies that it includes define.
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +69,19 @@ class _Indented(yaml.SafeDumper):
 
 def _stage(jobs: list[Job], wdir: str) -> dict[str, Any]:
     """One entry of `stages`: a plain one, or one for many keys."""
+    entries = [_entry(job, wdir) for job in jobs]
     if not jobs[0].key:
-        return _entry(jobs[0], wdir)
-    templates = [_template(job, wdir) for job in jobs]
-    if any(template != templates[0] for template in templates):
-        raise ScfsError(f"{jobs[0].file}: stage {jobs[0].stage}: its jobs differ by more than their key and variables")
-    if jobs[0].variables:
-        return {"foreach": {job.key: job.variables for job in jobs}, "do": templates[0]}
-    return {"foreach": [job.key for job in jobs], "do": templates[0]}
+        return entries[0]
+    named = bool(jobs[0].variables)
+    places = {"${key}" if named else "${item}": [job.key for job in jobs]}
+    places |= {f"${{item.{name}}}": [job.variables[name] for job in jobs] for name in jobs[0].variables}
+    try:
+        template = _template(entries, places)
+    except ValueError:
+        raise ScfsError(
+            f"{jobs[0].file}: stage {jobs[0].stage}: its jobs differ by more than their key and variables"
+        ) from None
+    return {"foreach": {job.key: job.variables for job in jobs} if named else [job.key for job in jobs], "do": template}
 
 
 def _entry(job: Job, wdir: str) -> dict[str, Any]:
@@ -93,17 +97,34 @@ def _entry(job: Job, wdir: str) -> dict[str, Any]:
     return entry
 
 
-def _template(job: Job, wdir: str) -> Any:
-    """The entry with the key's and the variables' places in DVC's notation."""
-    places = {job.key: "${key}" if job.variables else "${item}"}
-    places |= {value: f"${{item.{name}}}" for name, value in job.variables.items()}
-    word = re.compile("|".join(rf"(?<![\w-]){re.escape(text)}(?![\w-])" for text in places))
-    return _mapped(_entry(job, wdir), lambda text: word.sub(lambda found: places[found[0]], text))
+def _template(values: list[Any], places: dict[str, list[str]]) -> Any:
+    """What the entries of a stage's jobs have in common, with DVC's notation where each has its own key or variable.
+
+    Word by word, as a key may also be a word that all of them have: a run can be called scfs.
+
+    Args:
+        values: one value for each job: mappings, lists or texts of one shape.
+        places: DVC's notation, and what stands there in each job.
+
+    Raises:
+        ValueError: they differ in something else.
+    """
+    first = values[0]
+    if isinstance(first, dict):
+        parts = zip(*(value.items() for value in values), strict=True)
+        pairs = [(_same([key for key, _ in part]), _template([item for _, item in part], places)) for part in parts]
+        return dict(pairs)
+    if isinstance(first, list):
+        return [_template(list(part), places) for part in zip(*values, strict=True)]
+    words = zip(*(re.findall(r"[\w-]+|[^\w-]+", value) for value in values), strict=True)
+    return "".join(_word(list(word), places) for word in words)
 
 
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
-    return change(value)
+def _word(words: list[str], places: dict[str, list[str]]) -> str:
+    return next((notation for notation, own in places.items() if own == words), None) or _same(words)
+
+
+def _same(words: list[str]) -> str:
+    if any(word != words[0] for word in words):
+        raise ValueError(words)
+    return words[0]
