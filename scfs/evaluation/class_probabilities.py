@@ -89,7 +89,14 @@ def classify_rows(
             f"class_probabilities: backbone {encoder.backbone.name} classifies [CLS], and a search gives a map; "
             "allowed: ResNets"
         )
-    if images.classes != encoder.classes:
+    if not encoder.classes and len(images.classes) != classifier.out_features:
+        raise ScfsError(
+            f"data set {images.name}, split {images.split}: has {len(images.classes)} classes, but the weights "
+            f"classify {classifier.out_features}"
+        )
+    # Others' classifiers have no names: as many outputs as classes are taken to be in the order of the sorted names,
+    # which is ImageNet's custom.
+    if encoder.classes and images.classes != encoder.classes:
         different = sorted(set(images.classes) ^ set(encoder.classes))
         raise ScfsError(
             f"data set {images.name}, split {images.split}: must have the classes that the run was trained with, in "

@@ -90,14 +90,17 @@ def load_backbone(path: Path, encoder: str = "teacher") -> "tuple[Backbone | ViT
 def load_classifier(path: Path, encoder: str = "teacher") -> nn.Linear | None:
     """Build the classifier that `encoder` was trained with; None where there is none.
 
+    That of others' weights comes without the names of its classes.
+
     Raises:
         ScfsError: the file is unreadable, or has classes but not their classifier.
     """
     tensors, weights = load_weights(path, f"{encoder}.")
-    if not weights.classes:
-        return None
     weight, bias = tensors.get("classifier.weight"), tensors.get("classifier.bias")
-    if weight is None or bias is None or not len(weight) == len(bias) == len(weights.classes):
+    if weight is None and bias is None and not weights.classes:
+        return None
+    expected = len(weights.classes) or (0 if weight is None else len(weight))
+    if weight is None or bias is None or not len(weight) == len(bias) == expected:
         raise ScfsError(f"{path}: {encoder}.classifier does not fit its {len(weights.classes)} classes")
     classifier = nn.Linear(weight.shape[1], len(weight))
     classifier.load_state_dict({"weight": weight, "bias": bias})

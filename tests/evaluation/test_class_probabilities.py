@@ -132,3 +132,12 @@ def test_a_run_without_a_classifier_is_one_line(fake: FrozenEncoder, workplace: 
     without = FrozenEncoder(fake.backbone, fake.device)
     with pytest.raises(ScfsError, match="the run has no classifier; allowed: runs of the method supervised"):
         measure(PROTOCOL, without)
+
+
+def test_a_classifier_of_others_has_no_names_and_is_taken_by_its_number(fake: FrozenEncoder, workplace: Path) -> None:
+    assert fake.classifier is not None
+    nameless = FrozenEncoder(fake.backbone, fake.device, 0, fake.classifier)
+    assert measure(PROTOCOL, nameless).values == measure(PROTOCOL, fake).values
+    larger = FrozenEncoder(fake.backbone, fake.device, 0, nn.Linear(3, 5))
+    with pytest.raises(ScfsError, match="has 3 classes, but the weights classify 5"):
+        measure(PROTOCOL, larger)
