@@ -165,6 +165,11 @@ class ClassProbabilities(Protocol):
             raise ValueError("local_scale must be [low, high] with low <= high")
         return self
 
+    @property
+    def leaves_arrays(self) -> bool:
+        """Images, maps and probabilities for the figure."""
+        return True
+
     def values(self) -> list[str]:
         """Names of what is measured."""
         kinds = ("original", "over_augmented", "searched")
