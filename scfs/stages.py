@@ -104,7 +104,8 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     if stage == "import_weights":
         imported = study.imported(name)
         assert imported is not None
-        found[CATALOGUE] = (imported.weights,)
+        if not imported.is_file:
+            found[CATALOGUE] = (f"entries.{imported.weights}",)
     return found
 
 
@@ -174,10 +175,12 @@ def pretrain(study: Study, run: str) -> Job:
     result = paths.result(run, "pretrain")
     outputs = (paths.weights(run), result, result.with_suffix(".run.json"))
     file = study.file_of("runs", run)
-    if study.imported(run) is not None:
+    imported = study.imported(run)
+    if imported is not None:
         keys = parameters(study, "import_weights", run)
         command, log = f"import-weights --run {run}", f"logs/pretrain/{run}.log"
-        return Job("import_weights", run, command, log, outputs=outputs, parameters=keys, file=file)
+        entry = {} if imported.is_file else {"entry": imported.weights}
+        return Job("import_weights", run, command, log, outputs=outputs, parameters=keys, file=file, variables=entry)
     dataset = study.run(run).dataset
     return Job(
         "pretrain",

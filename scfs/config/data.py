@@ -50,14 +50,36 @@ class GarmentScenes(Config):
     """Splits by name."""
 
 
+class ClassList(Config):
+    """A list of classes that somebody publishes: a text file of names, separated by spaces or line ends."""
+
+    file: str
+    """Where you put it; nothing fetches it."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Hash of its content."""
+    url: str
+    """Where it is published."""
+
+
 class ImageFolders(Config):
     """A data set of one's own: folders of JPEG or PNG images."""
 
     source: Literal["folder"]
     splits: dict[SplitName, str] = Field(min_length=1)
     """Folder of each split: flat (no labels) or one sub-folder per class."""
+    class_list: ClassList | None = None
+    """Take only the sub-folders that this list names; none: all. All splits then need sub-folders."""
+    images: dict[SplitName, Positive] = {}
+    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
     unreadable: Literal["error", "skip"] = "error"
     """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""
+
+    @model_validator(mode="after")
+    def _counted_splits_exist(self) -> Self:
+        for split in self.images:
+            if split not in self.splits:
+                raise ValueError(f"images.{split}: not among the splits {sorted(self.splits)}")
+        return self
 
 
 DataSet = Annotated[GarmentScenes | ImageFolders, Field(discriminator="source")]

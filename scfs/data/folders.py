@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +42,12 @@ class Probe(NamedTuple):
     """Why it cannot be decoded."""
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path, only: Collection[str] | None = None) -> Listing:
     """Find the images of a folder; hidden files and folders, and files with other endings, are ignored.
+
+    Args:
+        folder: where they are.
+        only: sub-folders to look into, all of which must be there with images, and nothing else; None: everywhere.
 
     Raises:
         ScfsError: no such folder, no images in it, or images both beside and inside sub-folders.
@@ -51,6 +55,8 @@ def list_images(folder: Path) -> Listing:
     if not folder.is_dir():
         raise ScfsError(f"{folder}: no such folder")
     folder = folder.resolve()
+    if only is not None:
+        return _list_classes(folder, sorted(only))
     paths = sorted(track(_walk(folder), f"listing {folder}", "images"))
     if not paths:
         raise ScfsError(f"{folder}: no images in it (looked for {', '.join(ENDINGS)})")
@@ -64,9 +70,23 @@ def list_images(folder: Path) -> Listing:
     return Listing(folder, tuple(paths), tuple(classes))
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Paths of all images below, relative, with forward slashes; links are followed."""
-    for place, folders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
+def _list_classes(folder: Path, classes: list[str]) -> Listing:
+    """Images of certain sub-folders."""
+    missing = [name for name in classes if not (folder / name).is_dir()]
+    if missing:
+        number = f"{len(missing)} of the {len(classes)}"
+        raise ScfsError(f"{folder}: no sub-folder {missing[0]!r}: {number} of the class list are missing")
+    found = (path for name in classes for path in _walk(folder, name))
+    paths = sorted(track(found, f"listing {folder}", "images"))
+    empty = sorted(set(classes) - {path.partition("/")[0] for path in paths})
+    if empty:
+        raise ScfsError(f"{folder / empty[0]}: no images in it (looked for {', '.join(ENDINGS)})")
+    return Listing(folder, tuple(paths), tuple(classes))
+
+
+def _walk(folder: Path, below: str = "") -> Iterator[str]:
+    """Paths of all images (of those below a sub-folder), relative, with forward slashes; links are followed."""
+    for place, folders, files in os.walk(folder / below, onerror=_cannot_list, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if name.lower().endswith(ENDINGS) and not name.startswith("."):

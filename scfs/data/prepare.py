@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from scfs.config.data import DataSet, GarmentScenes, ImageFolders
+from scfs.data.class_list import read_class_list
 from scfs.data.folders import list_images, read_rows
 from scfs.data.garments import class_names
 from scfs.data.manifest import ListedSplit, write_manifest
 from scfs.data.scene_images import locked, write_scenes
+from scfs.progress import log
 
 MANIFEST = "manifest.parquet"
 
@@ -17,7 +19,7 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
     Repeating it gives the same files.
 
     Raises:
-        ScfsError: bad folders or images (see scfs.data.folders), or the disk is full.
+        ScfsError: bad folders, images or class list (see scfs.data.folders, class_list), or the disk is full.
     """
     if isinstance(config, GarmentScenes):
         _prepare_scenes(name, config, folder)
@@ -36,10 +38,14 @@ def _prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
 
 
 def _prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
-    listings = {split: list_images(Path(place)) for split, place in config.splits.items()}
+    only = read_class_list(config.class_list) if config.class_list else None
+    listings = {split: list_images(Path(place), only) for split, place in config.splits.items()}
     classes = next((listing.classes for listing in listings.values() if listing.classes), ())
     listed = []
     for split, listing in listings.items():
         rows, unreadable = read_rows(listing, classes, config.unreadable)
+        expected = config.images.get(split, len(rows.paths))
+        if len(rows.paths) != expected:
+            log(f"warning: {listing.folder}: {len(rows.paths)} images of split {split}, {expected} were expected")
         listed.append(ListedSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
     write_manifest(folder / MANIFEST, name, config, listed)
