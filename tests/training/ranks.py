@@ -23,7 +23,7 @@ from scfs.data.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.batch_norm import synchronized
 from scfs.training import pretrain as stage
-from scfs.training.loop import Training
+from scfs.training.loop import Labels, Training
 from scfs.views.loader import ViewBatches
 
 CPU = torch.device("cpu")
@@ -36,6 +36,8 @@ CASES: dict[str, dict[str, Any]] = {
     "both views": {"preset": "paper", "method": "roi_crop"},
     "parts": {"accumulate": 2},
     "without local crops": {"views": {"global_size": 32, "local_number": 0}},
+    "vit": {"backbone": "narrow_vit_8", "drop_path": 0.3},
+    "supervised": {"method": "supervised"},
 }
 NORMS = {"2d": (nn.BatchNorm2d, (5, 3, 4, 4)), "1d": (nn.BatchNorm1d, (7, 3))}
 
@@ -46,11 +48,18 @@ def settings(case: str) -> Pretrain:
     return Pretrain.model_validate(values | {"views": {**values["views"], **small}})
 
 
+def untrained(case: str, steps_per_epoch: int) -> Training:
+    """A case before its first step; for the supervised one the images' rows give labels of three classes."""
+    chosen = settings(case)
+    labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
+    return Training(chosen, steps_per_epoch, CPU, "fp64", "", labels)
+
+
 def trained(case: str, images: Path) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Terms of each step, and the whole state at the end, in float64."""
     chosen = settings(case)
     data = stage.view_batches(image_folder(images), chosen, distributed.world())
-    training = Training(chosen, data.steps_per_epoch, CPU, "fp64", "")
+    training = untrained(case, data.steps_per_epoch)
     terms = [training.train_step(data[step]) for step in range(STEPS)]
     return [{name: term.item() for name, term in step.items()} for step in terms], training.model.state_dict()
 

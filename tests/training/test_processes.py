@@ -15,7 +15,6 @@ import torch
 
 from scfs.data.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.training.loop import Training
 from scfs.training.pretrain import view_batches
 from scfs.weights.store import load_weights
 from scfs.world import World
@@ -62,8 +61,12 @@ def test_losses_centres_buffers_and_weights_are_those_of_one_process(meeting: Pa
 
 def test_what_is_compared_has_learned_and_left_crops_out(alone: dict, noise_folder: Path) -> None:
     for case, (terms, state) in alone.items():
-        initial = Training(ranks.settings(case), 3, ranks.CPU, "fp64", "").model.state_dict()
-        for name in ("student.backbone.layer3.0.conv1.weight", "teacher.head.mlp.0.weight", "center"):
+        initial = ranks.untrained(case, 3).model.state_dict()
+        backbone = {"vit": "student.backbone.blocks.3.attn.qkv.weight"}.get(
+            case, "student.backbone.layer3.0.conv1.weight"
+        )
+        heads = ["teacher.classifier.weight"] if case == "supervised" else ["teacher.head.mlp.0.weight", "center"]
+        for name in (backbone, *heads):
             assert (state[name] - initial[name]).abs().max() > 1e-6, f"{case}: {name}"
         assert terms[0] != terms[1]
     from scfs.model.regions import local_boxes
