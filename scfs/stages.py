@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,14 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     if stage == "convert":  # its weights are an input, so that only the code can make it stale
         return versions
     if stage not in section:
-        return {study.path: tuple(read_yaml(study.path)), **versions}
+        return {study.path: tuple(_content(study.path)), **versions}
     file = study.file_of(section[stage], name)
     keys = [f"{section[stage]}.{study.key_of(name) if section[stage] == 'runs' else name}"]
     if stage == "pretrain":
         keys = ["pretrain", *keys]
     if stage in ("pretrain", "evaluate"):
         keys = ["torch_threads", *keys]
-    found = {file: tuple(key for key in keys if key.split(".")[0] in read_yaml(file)), **versions}
+    found = {file: tuple(key for key in keys if key.split(".")[0] in _content(file)), **versions}
     if stage == "import_weights":
         imported = study.imported(name)
         assert imported is not None
@@ -117,13 +118,23 @@ def identity(study: Study, stage: str, name: str = "") -> str:
     is done.
     """
     values = [
-        {"STAGE_VERSIONS": STAGE_VERSIONS} if file == VERSIONS else read_yaml(file)
+        {"STAGE_VERSIONS": STAGE_VERSIONS} if file == VERSIONS else _content(file)
         for file in parameters(study, stage, name)
     ]
     keys = parameters(study, stage, name).values()
     chosen = [{key: _value(content, key) for key in of_file} for content, of_file in zip(values, keys, strict=True)]
     text = json.dumps(_plain_numbers(chosen), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content(path: Path) -> Any:
+    """Plain values of a study's file, which every job asks for; parsed again when it has changed."""
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, modified: int) -> Any:
+    return read_yaml(path)
 
 
 def _value(content: Any, key: str) -> Any:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,12 +71,18 @@ with Repo(".") as repo:
 """
 
 
-def dvc_graph(folder: Path, study: str) -> Graph:
-    """The stages of a study's dvc.yaml and of those of the studies that it includes, as DVC itself resolves them."""
+@cache
+def dvc_stages(folder: Path) -> list[dict[str, Any]]:
     command = [sys.executable, "-c", DVC_STAGES]
     run = subprocess.run(command, cwd=folder, env=command_environment(folder), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    stages = json.loads(run.stdout)
+    found: list[dict[str, Any]] = json.loads(run.stdout)
+    return found
+
+
+def dvc_graph(folder: Path, study: str) -> Graph:
+    """The stages of a study's dvc.yaml and of those of the studies that it includes, as DVC itself resolves them."""
+    stages = dvc_stages(folder) if folder == ROOT else dvc_stages.__wrapped__(folder)
     included = yaml.safe_load((folder / study).read_text()).get("include", [])
     graph = {}
     for file in [study, *included]:
