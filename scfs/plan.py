@@ -222,9 +222,10 @@ def _assumptions(gpus: int, flops_per_second: float | None) -> list[str]:
         f"speed: {given or f'{SHARE * PEAK:.3g} operations per second, {stated}'}; reading images keeps up with it",
         f"work on {gpus} GPUs splits without loss" if gpus > 1 else "one job after the other",
         "operations: convolutions and matrix products of the real modules by torch.utils.flop_counter, a multiplication"
-        " and an addition being two; student forward and backward, teacher forward, heads; augmentation on the CPU is free",
+        " and an addition being two; student forward and backward, teacher forward, heads",
+        "augmentation: on the CPU, free",
         "evaluations: passes of the encoder alone, at the same speed",
         f"disk of a training: exported weights, and the newest {KEPT} of its whole state; float32",
-        f"disk of the rest: {RESULT_BYTES / 1e3:.0f} kB per result, table or figure, {ARRAY_BYTES / 1e6:.0f} MB for the arrays"
-        f" of a figure, {ROW_BYTES} bytes per image in a manifest; the images themselves are not counted",
+        f"disk of the rest: {RESULT_BYTES / 1e3:.0f} kB per result, table or figure, {ARRAY_BYTES / 1e6:.0f} MB for the"
+        f" arrays of a figure, {ROW_BYTES} bytes per image in a manifest; the images themselves are not counted",
     ]
