@@ -227,9 +227,10 @@ def set_up(study: Path, rows: int | None = None) -> Path:
     if any(path.is_absolute() or ".." in path.parts for path in files):
         raise ScfsError(f"{study}: smoke wants a study's file below the working folder")
     folder = Path("smoke") / str(files[relative]["study"]).removesuffix("-smoke")
-    if folder.exists() and not (folder / MARK).is_file():
-        raise ScfsError(f"{folder}: exists and was not made by smoke: remove it first")
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        if not (folder / MARK).is_file():
+            raise ScfsError(f"{folder}: exists and was not made by smoke: remove it first")
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / MARK).write_text(f"{SCALE}\n")
     for name in CODE:
