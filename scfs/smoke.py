@@ -77,9 +77,8 @@ def smoke_files(files: Files, rows: int | None = None) -> Files:
     main, *_ = files
     if rows is not None:
         files = _shortened(files, main, rows)
-    labelled = _labelled(files)
     renamed = {name: _new_values(protocol) for values in files.values() for name, protocol in _part(values, "evaluate")}
-    return {path: _small(values, labelled, renamed) for path, values in files.items()}
+    return {path: _small(values, renamed) for path, values in files.items()}
 
 
 def _part(values: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -87,15 +86,16 @@ def _part(values: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[s
 
 
 def _labelled(files: Files) -> set[str]:
-    """Data sets whose labels somebody needs; the others are flat folders."""
+    """Data sets whose labels somebody needs, or that have a class list; the others are flat folders."""
     found = {protocol["dataset"] for values in files.values() for _, protocol in _part(values, "evaluate")}
     for values in files.values():
+        found |= {name for name, data in _part(values, "data") if "class_list" in data}
         runs = (merged(values.get("pretrain", {}), run) for _, run in _part(values, "runs") if "weights" not in run)
         found |= {run["dataset"] for run in runs if run.get("method") == "supervised"}
     return found
 
 
-def _small(values: dict[str, Any], labelled: set[str], renamed: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[str, Any]:
     """One file, with everything that costs time replaced."""
     shared = merged(values.get("pretrain", {}), PRETRAIN)
     return {
@@ -103,7 +103,7 @@ def _small(values: dict[str, Any], labelled: set[str], renamed: dict[str, dict[s
         "study": f"{values['study']}-smoke",
         "scale": SCALE,
         "torch_threads": 1,
-        "data": {name: _small_data(name, data, name in labelled) for name, data in _part(values, "data")},
+        "data": {name: _small_data(name, data) for name, data in _part(values, "data")},
         "pretrain": _resized(shared, values.get("pretrain", {})),
         "runs": {name: _small_run(name, run) for name, run in _part(values, "runs")},
         "evaluate": {name: _small_evaluation(protocol) for name, protocol in _part(values, "evaluate")},
@@ -112,14 +112,14 @@ def _small(values: dict[str, Any], labelled: set[str], renamed: dict[str, dict[s
     }
 
 
-def _small_data(name: str, data: dict[str, Any], labelled: bool) -> dict[str, Any]:
+def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
     splits = data["splits"]
     if data["source"] == "garment-scenes":
         return {**data, "splits": {split: {**settings, "scenes": IMAGES} for split, settings in splits.items()}}
     small = {**data, "splits": {split: f"datasets/{name}/{split}" for split in splits}}
     if "images" in data:
         small["images"] = dict.fromkeys(data["images"], IMAGES)
-    if "class_list" in data and labelled:
+    if "class_list" in data:
         small["class_list"] = {**data["class_list"], **class_list(name)}
     return small
 
