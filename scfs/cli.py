@@ -348,6 +348,34 @@ def sync(context: typer.Context) -> None:
 
 
 @app.command()
+def plan(
+    context: typer.Context,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs to share the work.")] = 1,
+    flops_per_second: Annotated[
+        float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
+    ] = None,
+) -> None:
+    """Print what the study will cost: jobs, GPU hours, disk, and what the numbers rest on."""
+    study = _study(context)
+    from scfs import plan as costs
+
+    typer.echo(costs.describe(costs.plan(study), gpus, flops_per_second))
+
+
+@app.command()
+def smoke(
+    context: typer.Context,
+    study: Annotated[Path | None, typer.Argument(help="The study's file.  [default: that of --params]")] = None,
+    cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 1,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows of each table to keep.  [default: all]")] = None,
+) -> None:
+    """Rehearse a study: its whole graph with two steps per training on noise, in smoke/<study>/."""
+    from scfs.smoke import smoke as rehearse
+
+    rehearse(study or context.obj, cores, rows)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of params.yaml."""
     import json
