@@ -46,7 +46,7 @@ fingerprint: .venv/.dev
 
 # What the demo makes: data, state, results. Not .venv.
 clean:
-	rm -rf data runs checkpoints logs .snakemake results/runs results/studies
+	rm -rf data runs checkpoints weights/demo-* logs .snakemake results/runs results/studies
 
 # --- the environment ---------------------------------------------------------------------------------------------------
 # Hashes are checked for all that is installed. Without build isolation, since pip would fetch the builders unhashed.

@@ -75,9 +75,11 @@ def _study(context: typer.Context) -> "Study":
     """Load the study and fix the threads while torch is not yet imported: OpenMP reads its setting only then."""
     from scfs.config.study import load_study
     from scfs.report import paper
+    from scfs.weights import catalogue
 
     study = load_study(context.obj)
     paper.check(study, str(context.obj))
+    catalogue.check(study)
     os.environ["OMP_NUM_THREADS"] = str(study.torch_threads)
     return study
 

@@ -4,6 +4,7 @@ Each collective is an identity in a single process, which needs no process group
 a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GPU is waited for.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -45,6 +46,8 @@ def own_device(device: torch.device) -> torch.device:
     found = find_world()
     if device.type != "cuda" or found.size == 1:
         return device
+    if torch.cuda.device_count() == 1 and "SLURM_LOCALID" in os.environ:  # --gpus-per-task: it sees its own alone
+        return torch.device("cuda", 0)
     if found.local_rank >= torch.cuda.device_count():
         raise ScfsError(
             f"process {found.local_rank} of this machine has no GPU: start at most {torch.cuda.device_count()} here"

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scfs import stages
+from scfs import paths, stages
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.stages import Job
@@ -48,13 +48,21 @@ def render(study: Study) -> str:
         if study.run(job.key).epochs
         for plot in job.plots
     ]
+    # Labels take the teacher's place in supervised runs.
+    supervised = {Path(wdir, paths.curve(run)).as_posix() for run in _supervised(study)}
+    with_teacher = [curve for curve in curves if curve not in supervised]
     if curves:
         content["plots"] = [
-            {title: {"x": "epoch", "y": dict.fromkeys(curves, column), "title": title}}
-            for title, column in PLOTS.items()
+            {title: {"x": "epoch", "y": dict.fromkeys(files, PLOTS[title]), "title": title}}
+            for title, files in {"data loss": curves, "teacher entropy": with_teacher}.items()
         ]
     text = yaml.dump(content, Dumper=_Indented, sort_keys=False, width=120)
     return HEADER.format(study=study.path) + text
+
+
+def _supervised(study: Study) -> list[str]:
+    trained = [run for run in study.runs if study.imported(run) is None]
+    return [run for run in trained if study.run(run).method == "supervised"]
 
 
 class _Indented(yaml.SafeDumper):

@@ -188,17 +188,24 @@ def pretrain(study: Study, run: str) -> Job:
     file = study.file_of("runs", run)
     imported = study.imported(run)
     if imported is not None:
-        keys = parameters(study, "import_weights", run)
-        command, log = f"import-weights --run {run}", f"logs/pretrain/{run}.log"
-        entry = {} if imported.is_file else {"entry": imported.weights}
-        return Job("import_weights", run, command, log, outputs=outputs, parameters=keys, file=file, variables=entry)
+        return Job(
+            "import_file" if imported.is_file else "import_weights",
+            run,
+            f"import-weights --run {run}",
+            f"logs/pretrain/{run}.log",
+            variables={"file" if imported.is_file else "entry": imported.weights},
+            inputs=(Path(imported.weights),) if imported.is_file else (),
+            outputs=outputs,
+            parameters=parameters(study, "import_weights", run),
+            file=file,
+        )
     dataset = study.run(run).dataset
     return Job(
         "pretrain",
         run,
         f"pretrain --run {run}",
         f"logs/pretrain/{run}.log",
-        variables={"dataset": dataset, **({} if study.key_of(run) == run else {"settings": study.key_of(run)})},
+        variables={"dataset": dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})},
         inputs=(paths.manifest(dataset),),
         outputs=outputs,
         plots=(paths.curve(run),),

@@ -70,7 +70,7 @@ def write_weights(path: Path, format: str, backbone: str) -> None:
 
     torch.manual_seed(0)
     layout = LAYOUTS[format]
-    content = _backbone(format, backbone) if layout.flat else {key: _encoder(backbone) for key in layout.encoders}
+    content: Any = _backbone(format, backbone) if layout.flat else {key: _encoder(backbone) for key in layout.encoders}
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "safetensors":
         save_file(content, path)

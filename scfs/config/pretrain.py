@@ -139,7 +139,8 @@ class Pretrain(Config):
     """Row of Table 7. dino: the data loss alone (Eq. 4). scfs: and feature search on every layer of `layers`; without
     local crops each global crop searches the other one. dino_ml: and the layers contrasted directly, without a search.
     roi_crop: as scfs, with the features at the local crop's place instead of the searched ones. supervised: none of
-    these, but cross-entropy of a linear classifier with the labels of the split, mean over all crops, for the paper's
+    these, but cross-entropy of a linear classifier with the labels of the split, mean over all crops (the two global
+    ones among them), for the paper's
     supervised rows and Fig. 1 (# unsourced: which recipe the paper's supervised weights were trained by)."""
     preset: Literal["official", "paper"] = "official"
     """Where paper and authors' code differ: the code, or Eq. 2, 3 and 9-11 read literally."""

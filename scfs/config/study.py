@@ -12,7 +12,7 @@ from scfs.config.base import NAME, Config, Seed, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
 from scfs.config.imported import Imported
-from scfs.config.pretrain import Pretrain
+from scfs.config.pretrain import PATCH, Pretrain
 from scfs.config.seeds import with_seeds
 from scfs.errors import ScfsError
 from scfs.weights.keys import export_formats
@@ -211,6 +211,11 @@ class Study(Config):
         """The run's key in its file, without the seed of `seeds`."""
         return self._bases.get(run, run)
 
+    @property
+    def has_seeds(self) -> bool:
+        """Whether some run was made of another one's key, see `key_of`."""
+        return bool(self._bases)
+
     @cached_property
     def converted(self) -> list[tuple[str, str]]:
         """(run, library) of the trained runs of this study itself, as `convert` asks."""
@@ -266,14 +271,14 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def parse_study(values: Any, source: str = "params.yaml") -> Study:
-    """Check a study given as plain values, every run included.
+def parse_study(values: Any, source: str = "params.yaml", chain: tuple[Path, ...] = ()) -> Study:
+    """Check a study given as plain values, every run included; `chain`: the files that include it.
 
     Raises:
         ScfsError: one line with the file, the key, the value and what is allowed.
     """
-    included = [load_study(Path(file)) for file in _included(values, source)]
-    values, seeded = with_seeds(values)
+    included = [load_study(Path(file), (*chain, Path(source))) for file in _included(values, source, chain)]
+    values, seeded = with_seeds(values, source)
     study: Study = parse(Study, _joined(values, included, source), source)
     study._bases = {run: base for base, runs in seeded.items() for run in runs}
     for other in included:
@@ -285,19 +290,40 @@ def parse_study(values: Any, source: str = "params.yaml") -> Study:
             study._files[f"{section}.{name}"] = owner.file_of(section, name) if owner else Path(source)
     for name in study.runs:
         study.settings(name)
+    for run, evaluation in study.pairs:
+        _check_pair(study, run, evaluation)
     return study
+
+
+def _check_pair(study: Study, run: str, evaluation: str) -> None:
+    """Refuse before the training what would fail after it.
+
+    Raises:
+        ScfsError: the evaluation needs a classifier or several [CLS] that the run does not have.
+    """
+    settings, protocol = study.settings(run), study.evaluate[evaluation]
+    where = f"{study.path}: evaluate.{evaluation} of run {run}"
+    is_vit = settings.backbone in PATCH
+    if getattr(protocol, "cls_blocks", 1) > 1 and not is_vit:
+        raise ScfsError(f"{where}: cls_blocks = {protocol.cls_blocks}: backbone {settings.backbone} has no [CLS]")  # type: ignore[union-attr]
+    if protocol.kind == "class_probabilities":
+        if isinstance(settings, Pretrain) and settings.method != "supervised":
+            raise ScfsError(f"{where}: method = {settings.method!r}: only supervised runs have a classifier")
+        if is_vit:
+            raise ScfsError(f"{where}: backbone = {settings.backbone!r}: allowed are ResNets")
 
 
 SHARED = ("data", "runs", "evaluate")
 """What a study takes over from those that it includes."""
 
 
-def _included(values: Any, source: str) -> list[str]:
+def _included(values: Any, source: str, chain: tuple[Path, ...]) -> list[str]:
     files = values.get("include", []) if isinstance(values, dict) else []
     if not (isinstance(files, list | tuple) and all(isinstance(file, str) for file in files)):
         raise ScfsError(f"{source}: include = {files!r}: a list of files is expected")
-    if source in files:
-        raise ScfsError(f"{source}: include = {files!r}: the file includes itself")
+    before = {path.resolve() for path in (*chain, Path(source))}
+    for file in (file for file in files if Path(file).resolve() in before):
+        raise ScfsError(f"{source}: include = {files!r}: {file} includes this file, or is it")
     return list(files)
 
 
@@ -310,6 +336,7 @@ def _joined(values: Any, included: list[Study], source: str) -> Any:
     if not included or not isinstance(values, dict):
         return values
     result = dict(values)
+    origins: set[tuple[str, str, Path]] = set()
     for other in included:
         threads = values.get("torch_threads", 1)
         if other.torch_threads != threads:
@@ -321,9 +348,12 @@ def _joined(values: Any, included: list[Study], source: str) -> Any:
             if not isinstance(own, dict):
                 continue  # the schema will say it
             for name in sorted(taken.keys() & own.keys()):
+                if (section, name, other.file_of(section, name)) in origins:
+                    continue  # two studies include the same third one
                 raise ScfsError(f"{source}: {section}.{name}: defined by the included study {other.study} already")
             plain = {name: other.settings(name) if section == "runs" else taken[name] for name in taken}
             result[section] = {n: item.model_dump(mode="json") for n, item in plain.items()} | own
+            origins |= {(section, name, other.file_of(section, name)) for name in taken}
     return result
 
 
@@ -343,10 +373,10 @@ def read_yaml(path: Path) -> Any:
         raise ScfsError(f"{path}: not valid YAML: {error}") from None
 
 
-def load_study(path: Path) -> Study:
-    """Read and check a study's params.yaml.
+def load_study(path: Path, chain: tuple[Path, ...] = ()) -> Study:
+    """Read and check a study's params.yaml; `chain`: the files that include it.
 
     Raises:
         ScfsError: the file cannot be read (see `read_yaml`) or breaks the schema.
     """
-    return parse_study(read_yaml(path), str(path))
+    return parse_study(read_yaml(path), str(path), chain)

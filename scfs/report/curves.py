@@ -26,6 +26,8 @@ TITLES = {
     "lr": "Learning rate",
     "center_norm": "Norm of the centre",
 }
+SHARES = {"loss_data": "data_over_ln_k", "teacher_entropy": "entropy_over_ln_k"}
+"""Terms that are drawn as shares of ln K: of the prototypes, or of the classes of a supervised run."""
 COLUMNS = 4
 MARKED_EPOCHS = 24
 """Epochs up to which every point has a marker; a single epoch would otherwise be invisible."""
@@ -59,9 +61,9 @@ def _curve(result: dict[str, Any]) -> Curve:
     curve: Curve = dict(result["curve"])
     if not curve.get("epoch"):
         return {}
-    ln_k = math.log(result["settings"]["head"]["prototypes"])
-    curve["data_over_ln_k"] = [value / ln_k for value in curve.pop("loss_data")]
-    curve["entropy_over_ln_k"] = [value / ln_k for value in curve.pop("teacher_entropy")]
+    for term, share in SHARES.items():
+        if term in curve:
+            curve[share] = [value / result["ln_k"] for value in curve.pop(term)]
     return curve
 
 

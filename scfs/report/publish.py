@@ -1,14 +1,14 @@
 """A chosen snapshot of a study's results, for git: tables, figures, and what every number came from."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scfs import paths
-from scfs.atomic import write_json, write_text
+from scfs.atomic import write_json, write_text, write_with
 from scfs.config.study import Study
 from scfs.errors import ScfsError
+from scfs.report.figures import DRAWINGS
 from scfs.report.reading import PRETRAIN, read_occasion, read_result
 from scfs.report.tables import Table, build_table, render_markdown
 
@@ -17,7 +17,7 @@ OCCASION = ("git", "lock_sha256", "image_digest", "device", "precision", "torch"
 
 
 def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
-    """Write tables and copy figures to `out`.
+    """Write tables and figures to `out`, both anew from the results.
 
     Each table comes as Markdown, and as JSON with the identities of every number and the occasions of every stage.
 
@@ -38,19 +38,26 @@ def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
             raise ScfsError(f"{study.path}: table or figure {name!r}: not among {known}")
     chosen = names or known
     tables = {name: _published(study, name) for name in chosen if name in study.tables}
-    figures = [paths.figure(study.study, name, study.figures[name].kind) for name in chosen if name in study.figures]
-    for figure in figures:
-        if not figure.is_file():
-            raise ScfsError(f"{figure}: missing: `scfs figure {figure.stem}` draws it")
+    figures = {name: _drawn(study, name) for name in chosen if name in study.figures}
     written = []
     for name, table in tables.items():
         write_text(out / f"{name}.md", render_markdown(table) + "\n" + _origin(table))
         write_json(out / f"{name}.json", table)
         written += [out / f"{name}.md", out / f"{name}.json"]
-    for figure in figures:
-        out.mkdir(parents=True, exist_ok=True)
-        written.append(Path(shutil.copyfile(figure, out / figure.name)))
+    for name, drawing in figures.items():
+        path = out / paths.figure(study.study, name, study.figures[name].kind).name
+        write_with(path, lambda file, drawing=drawing: file.write(drawing))  # type: ignore[misc]
+        written.append(path)
     return written
+
+
+def _drawn(study: Study, name: str) -> bytes:
+    """A figure of results that may be published."""
+    figure = study.figures[name]
+    for run in study.shown(figure):
+        for stage in (PRETRAIN, *([figure.evaluation] if figure.evaluation else [])):
+            _occasion(run, stage)
+    return DRAWINGS[figure.kind](study, figure)
 
 
 def _published(study: Study, name: str) -> Table:

@@ -88,6 +88,7 @@ def pretrain(
         "run": run,
         "values": last,
         "curve": curve,
+        "ln_k": training.monitor.ln_k,
         "warnings": training.monitor.warnings,
         "settings": about.settings,
         "dataset": {"name": images.name, "split": images.split, "images": len(images), "digest": images.digest},

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from scfs.config.base import NAME, Config, parse
 from scfs.config.imported import Format
+from scfs.config.study import Study
 from scfs.errors import ScfsError
 
 SOURCE = "scfs/weights/catalogue.yaml"
@@ -71,6 +72,26 @@ def catalogue() -> dict[str, Entry]:
     text = files("scfs.weights").joinpath("catalogue.yaml").read_text(encoding="utf-8")
     whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
     return whole.entries
+
+
+def check(study: Study) -> None:
+    """Hold a study's imported runs to the catalogue, before anything is computed.
+
+    Raises:
+        ScfsError: an entry does not exist, or has another backbone; the line names the file and the run.
+    """
+    for run in study.runs:
+        imported = study.imported(run)
+        if imported is None or imported.is_file:
+            continue
+        try:
+            entry = entry_named(imported.weights)
+        except ScfsError as error:
+            raise ScfsError(f"{study.path}: runs.{run}: {error}") from None
+        if entry.backbone != imported.backbone:
+            raise ScfsError(
+                f"{study.path}: runs.{run}: backbone = {imported.backbone!r}: {imported.weights} is a {entry.backbone}"
+            )
 
 
 def entry_named(name: str) -> Entry:

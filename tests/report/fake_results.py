@@ -98,6 +98,7 @@ class FakeResults:
             "run": run,
             "values": {},
             "curve": curve_of(settings.epochs, settings.method, len(run)),
+            "ln_k": math.log(7 if settings.method == "supervised" else PROTOTYPES),
             "warnings": list(warnings),
             "settings": settings.model_dump(mode="json"),
             "dataset": {"name": "scenes", "split": "pretrain", "images": 500, "digest": "d1" * 32},
@@ -153,6 +154,8 @@ def curve_of(epochs: int, method: str, seed: int) -> dict[str, list[float]]:
         "loss": falling,
         "loss_data": falling,
     }
+    if method == "supervised":
+        return {**curve, "accuracy": [10.0 * e for e in epoch], "lr": [0.1] * epochs}
     curve["teacher_entropy"] = [0.9 * value for value in falling]
     curve["center_norm"] = [math.sqrt(e) for e in epoch]
     if method == "scfs":

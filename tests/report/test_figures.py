@@ -41,6 +41,16 @@ def test_curves_show_every_term_of_every_trained_run(study: Study) -> None:
     assert LIGHT[1] in svg
 
 
+def test_a_supervised_run_has_curves_of_its_own_terms(fake: FakeResults, study: Study) -> None:
+    more = {**STUDY["runs"], "labels": {"method": "supervised", "views": {"local_number": 0}}}
+    with_labels = parse_study({**STUDY, "runs": more})
+    fake.study = with_labels
+    fake.pretrain("labels")
+    write_figure(with_labels, "curves", Path("curves.svg"))
+    text = drawn_text(Path("curves.svg"))
+    assert {"accuracy", "labels", "Teacher entropy / ln K"} <= set(text)
+
+
 def test_data_loss_is_drawn_as_a_share_of_ln_k(fake: FakeResults, study: Study) -> None:
     from scfs.report.curves import _curve
     from scfs.report.reading import read_result

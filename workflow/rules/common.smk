@@ -12,12 +12,14 @@ from scfs import paths, stages
 from scfs.config.study import load_study
 from scfs.errors import ScfsError
 from scfs.report import paper
+from scfs.weights import catalogue
 
 PARAMS = Path(os.path.relpath([*workflow.configfiles, "params.yaml"][0]))
 
 try:
     study = load_study(PARAMS)
     paper.check(study, str(PARAMS))
+    catalogue.check(study)
     if config != yaml.safe_load(PARAMS.read_text()):
         raise ScfsError(f"{PARAMS}: the commands read this file alone, not --config and not a second --configfile")
 except ScfsError as error:
@@ -66,5 +68,7 @@ def figures() -> list[Path]:
 
 
 TRAINED = [run for run in study.runs if study.imported(run) is None]
-IMPORTED = [run for run in study.runs if study.imported(run) is not None]
+IMPORTED = {run: study.imported(run) for run in study.runs if study.imported(run)}
+IMPORTED_FILES = [run for run, imported in IMPORTED.items() if imported.is_file]
+IMPORTED_ENTRIES = [run for run in IMPORTED if run not in IMPORTED_FILES]
 WITH_ARRAYS = [name for name, protocol in study.evaluate.items() if protocol.leaves_arrays]

@@ -35,11 +35,19 @@ rule import_weights:
     log:
         "logs/pretrain/{run}.log",
     wildcard_constraints:
-        run=any_of(IMPORTED),
+        run=any_of(IMPORTED_ENTRIES),
     params:
         identity=lambda wildcards: stages.identity(study, "import_weights", wildcards.run),
     shell:
         command("import-weights --run {wildcards.run:q}")
+
+
+# From a file of one's own, which makes it stale.
+use rule import_weights as import_file with:
+    input:
+        lambda wildcards: study.imported(wildcards.run).weights,
+    wildcard_constraints:
+        run=any_of(IMPORTED_FILES),
 
 
 # The teacher's backbone in another library's names.
