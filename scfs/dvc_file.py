@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scfs import stages
+from scfs import paths, stages
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.stages import Job
@@ -43,10 +43,9 @@ def render(study: Study) -> str:
         groups.setdefault(job.stage, []).append(job)
     content: dict[str, Any] = {"stages": {stage: _stage(jobs, wdir) for stage, jobs in groups.items()}}
     curves = [
-        Path(wdir, plot).as_posix()
+        Path(wdir, paths.curve(job.key)).as_posix()
         for job in groups.get("pretrain", [])
-        if study.run(job.key).epochs
-        for plot in job.plots
+        if study.run(job.key).epochs  # the curve of an untrained one is a header alone
     ]
     if curves:
         content["plots"] = [

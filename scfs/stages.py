@@ -184,8 +184,7 @@ def pretrain(study: Study, run: str) -> Job:
         f"logs/pretrain/{run}.log",
         variables={"dataset": dataset, **({} if study.key_of(run) == run else {"settings": study.key_of(run)})},
         inputs=(paths.manifest(dataset),),
-        outputs=outputs,
-        plots=(paths.curve(run),),
+        outputs=(*outputs, paths.curve(run)),
         parameters=parameters(study, "pretrain", run),
         file=file,
     )
