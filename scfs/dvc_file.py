@@ -43,10 +43,9 @@ def render(study: Study) -> str:
         groups.setdefault(job.stage, []).append(job)
     content: dict[str, Any] = {"stages": {stage: _stage(jobs, wdir) for stage, jobs in groups.items()}}
     curves = [
-        Path(wdir, plot).as_posix()
+        Path(wdir, paths.curve(job.key)).as_posix()
         for job in groups.get("pretrain", [])
-        if study.run(job.key).epochs
-        for plot in job.plots
+        if study.run(job.key).epochs  # the curve of an untrained one is a header alone
     ]
     # Labels take the teacher's place in supervised runs.
     supervised = {Path(wdir, paths.curve(run)).as_posix() for run in _supervised(study)}

@@ -207,8 +207,7 @@ def pretrain(study: Study, run: str) -> Job:
         f"logs/pretrain/{run}.log",
         variables={"dataset": dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})},
         inputs=(paths.manifest(dataset),),
-        outputs=outputs,
-        plots=(paths.curve(run),),
+        outputs=(*outputs, paths.curve(run)),
         parameters=parameters(study, "pretrain", run),
         file=file,
     )

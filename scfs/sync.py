@@ -45,7 +45,8 @@ def sync(study: Study) -> str:
     for_dvc, for_snakemake = stale_for_dvc(study, jobs), stale_for_snakemake(study, jobs)
     if for_dvc and for_snakemake:
         raise ScfsError(
-            f"{study.path}: not finished: snakemake would run {_listed(for_snakemake)}; dvc repro: {_listed(for_dvc)}"
+            f"{study.path}: not finished: snakemake would run {_listed(for_snakemake)};"
+            f" dvc repro would run {_listed(for_dvc)} and what follows from them"
         )
     if for_dvc:
         _tell_dvc(study, jobs, for_dvc)
