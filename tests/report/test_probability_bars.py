@@ -31,7 +31,7 @@ def arrays(true: str = "shirt", number: int = 2) -> dict[str, np.ndarray]:
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
     runs = {"scfs": {}, "labels": {"method": "supervised"}}
-    shown = {"fig1": {"kind": "class_probabilities", "evaluation": "fig1"}}
+    shown = {"fig1": {"kind": "class_probabilities", "evaluation": "fig1", "runs": ["labels"]}}
     evaluate = {"fig1": {"kind": "class_probabilities", "dataset": "scenes"}}
     made = parse_study({**STUDY, "runs": runs, "evaluate": evaluate, "tables": {}, "figures": shown})
     fake = FakeResults(made)
@@ -72,5 +72,5 @@ def test_no_arrays_or_those_of_other_weights_are_errors(study: Study) -> None:
     with pytest.raises(ScfsError, match=r"labels/fig1\.json: measured on weights .*: run the stage class_prob"):
         draw_class_probabilities(study, study.figures["fig1"])
     path.with_suffix(".npz").unlink()
-    with pytest.raises(ScfsError, match=r"scfs/fig1\.npz: missing.*the stage class_probabilities writes it"):
+    with pytest.raises(ScfsError, match=r"labels/fig1\.npz: missing.*the stage class_probabilities writes it"):
         draw_class_probabilities(study, study.figures["fig1"])
