@@ -226,6 +226,7 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
     """
     first, total = training.step, training.schedules.total
     if first == total:
+        log(f"already at its last step, {total}: nothing is left to train")
         return {}
     if first:
         log(f"resuming at step {first} of {total}")
