@@ -141,3 +141,17 @@ def test_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert not (folder / "checkpoints" / "t-scfs-s4.safetensors").exists()
     imported = yaml.safe_load((folder / "results" / "runs" / "t-torchvision" / "pretrain.json").read_text())
     assert imported["source"]["file"] == "t-torchvision.pth"
+
+
+def test_a_row_of_each_table_of_the_mini_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables and figures are the paper's, so that this goes through every rule, kind of figure and evaluation."""
+    study = Path("config/mini/params.yaml")
+    (tmp_path / study).parent.mkdir(parents=True)
+    (tmp_path / study).write_text((ROOT / study).read_text())
+    monkeypatch.chdir(tmp_path)
+    smoke(study, cores=2, rows=1)
+    shown = tmp_path / "smoke" / "mini" / "results" / "studies" / "mini-smoke"
+    made = {path.name for path in [*(shown / "tables").iterdir(), *(shown / "figures").iterdir()]}
+    assert {f"{table}.md" for table in ("main", "table1", "table7", "table8", "table9", "table10")} <= made
+    assert {"curves.svg", "attention.png", "layers.svg", "fig1.png", "fig5.svg"} <= made
+    assert "mini-smoke" in (shown / "report.html").read_text()
