@@ -63,7 +63,12 @@ class Scalars:
 
 
 def _drop_points(folder: Path, first_step: int) -> None:
+    """Drop points from `first_step` on, and what a killed process left half written: a last line, or a whole file."""
     for file in (folder / "plots" / "metrics").rglob("*.tsv"):
-        header, *points = file.read_text().splitlines(keepends=True)
+        lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if not lines:
+            file.unlink()
+            continue
+        header, *points = lines
         column = header.rstrip("\n").split("\t").index("step")
         file.write_text(header + "".join(p for p in points if int(p.rstrip("\n").split("\t")[column]) < first_step))
