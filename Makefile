@@ -63,7 +63,19 @@ SHOW := awk '/\([0-9][0-9]+[.0-9]* MB\)/ {print "  " $$1, $$2} /^(Building|Insta
 	@$(INSTALL) --require-hashes -r envs/runtime.txt | $(SHOW)
 	@touch $@
 
-.venv/.scfs: .venv/.runtime pyproject.toml
+# Detectron2 0.6 as PyPI has it, without its C++ operators; or another build: make DETECTRON2=git+https://... (any
+# source that pip takes; the compiler is then yours to have).
+DETECTRON2 ?=
+.venv/.detectron2: .venv/.runtime envs/detectron2.txt $(wildcard envs/detectron2_build/torch/*.py)
+ifeq ($(DETECTRON2),)
+	@PYTHONPATH=$(CURDIR)/envs/detectron2_build $(INSTALL) --quiet --no-binary pb1-detectron2 --require-hashes -r envs/detectron2.txt
+else
+	@python -m pip uninstall --quiet --yes pb1-detectron2
+	@$(INSTALL) "$(DETECTRON2)"
+endif
+	@touch $@
+
+.venv/.scfs: .venv/.detectron2 pyproject.toml
 	@$(INSTALL) --quiet --editable .
 	@touch $@
 

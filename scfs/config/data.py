@@ -82,4 +82,36 @@ class ImageFolders(Config):
         return self
 
 
-DataSet = Annotated[GarmentScenes | ImageFolders, Field(discriminator="source")]
+class CocoSplit(Config):
+    """One split of a data set in COCO's format."""
+
+    images: str
+    """Folder of the images that the annotations name."""
+    annotations: str
+    """JSON with boxes, and masks if there are any (cocodataset.org, "Data format": object detection)."""
+
+
+class Coco(Config):
+    """Images with boxes and masks in COCO's format: COCO itself, or a data set of one's own."""
+
+    source: Literal["coco"]
+    splits: dict[SplitName, CocoSplit] = Field(min_length=1)
+    """Splits by name."""
+    images: dict[SplitName, Positive] = {}
+    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+
+class Voc(Config):
+    """Images with boxes in a VOC devkit: PASCAL VOC itself, or a data set of one's own."""
+
+    source: Literal["voc"]
+    splits: dict[SplitName, tuple[str, ...]] = Field(min_length=1)
+    """Lists of images of each split, such as VOCdevkit/VOC2007/ImageSets/Main/trainval.txt; Annotations and JPEGImages
+    are looked for in the same devkit."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in order; by default all that the annotations name, sorted (which is VOC's own order)."""
+    images: dict[SplitName, Positive] = {}
+    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+
+DataSet = Annotated[GarmentScenes | ImageFolders | Coco | Voc, Field(discriminator="source")]

@@ -4,38 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config, Seed
-
-Positive = Annotated[int, Field(ge=1)]
-
-
-class Protocol(Config):
-    """What every evaluation has: the images and how they are shown."""
-
-    dataset: str
-    """Data set, a key of the study's `data`."""
-    test: str = "val"
-    """Split that the number is measured on."""
-    resize: Positive = 256
-    """Shorter side after bicubic resizing, in pixels."""
-    crop: Positive = 224
-    """Side of the centre crop, in pixels."""
-    weights: Literal["teacher", "student"] = "teacher"
-    """Which of the two encoders is evaluated."""
-
-    @property
-    def leaves_arrays(self) -> bool:
-        """Whether the stage also writes the arrays of a figure (.npz)."""
-        return False
-
-    @model_validator(mode="after")
-    def _crop_fits(self) -> Self:
-        if self.crop > self.resize:
-            raise ValueError(f"crop must not exceed resize ({self.resize})")
-        return self
+from scfs.config.base import Seed
+from scfs.config.detection import Detection
+from scfs.config.finetune import FineTune
+from scfs.config.protocol import Positive, ViewProtocol
 
 
-class Vote(Protocol):
+class Vote(ViewProtocol):
     """Weighted k-nearest-neighbour vote (Wu et al., CVPR 2018)."""
 
     train: str = "train"
@@ -46,6 +21,11 @@ class Vote(Protocol):
     """The k whose accuracy goes into tables."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """A neighbour of cosine similarity s has the weight exp(s / temperature)."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the neighbours and of the test."""
+        return (self.train, self.test)
 
     @model_validator(mode="after")
     def _reported_is_computed(self) -> Self:
@@ -78,7 +58,7 @@ class Layers(Vote):
         return list(self.layers)
 
 
-class Probe(Protocol):
+class Probe(ViewProtocol):
     """A linear classifier on the frozen encoder: SGD, momentum 0.9, no weight decay, cosine to 0."""
 
     train: str = "train"
@@ -93,6 +73,11 @@ class Probe(Protocol):
     """Seeds of initial weights and order; mean and standard deviation are reported."""
     cls_blocks: Positive = 1
     """Last blocks of a ViT whose [CLS] are joined to the feature [DINO: 4 for ViT-S, 1 for ViT-B]; 1 for a ResNet."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the classifier and of the test."""
+        return (self.train, self.test)
 
     def values(self) -> list[str]:
         """Names of what is measured."""
@@ -121,7 +106,7 @@ class Linear(Probe):
         return self
 
 
-class Attention(Protocol):
+class Attention(ViewProtocol):
     """Search attention maps (Eq. 6, the paper's Fig. 3), scored against object masks where the data has them."""
 
     kind: Literal["attention"]
@@ -142,7 +127,7 @@ class Attention(Protocol):
         return ["images", "score", "score_sd", "pointing"]
 
 
-class ClassProbabilities(Protocol):
+class ClassProbabilities(ViewProtocol):
     """Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop's feature
     finds in the image (Eq. 6 and 7), as in the paper's Fig. 1. Needs a run of the method supervised."""
 
@@ -177,5 +162,6 @@ class ClassProbabilities(Protocol):
 
 
 Evaluation = Annotated[
-    Knn | Layers | LinearCached | Linear | Attention | ClassProbabilities, Field(discriminator="kind")
+    Knn | Layers | LinearCached | Linear | Attention | ClassProbabilities | FineTune | Detection,
+    Field(discriminator="kind"),
 ]

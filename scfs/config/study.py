@@ -150,7 +150,7 @@ class Study(Config):
             raise ValueError("evaluate.pretrain: the name is taken by the record of the pre-training")
         for name, evaluation in self.evaluate.items():
             _known(f"evaluate.{name}.dataset", evaluation.dataset, self.data)
-            for split in {evaluation.test, getattr(evaluation, "train", evaluation.test)}:
+            for split in evaluation.splits:
                 _known(f"evaluate.{name}: split", split, self.data[evaluation.dataset].splits)
         for name, table in self.tables.items():
             for column in table.columns:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scfs.config.evaluation import Protocol
 from scfs.config.pretrain import PATCH
+from scfs.config.protocol import ViewProtocol
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
 from scfs.model.backbones import image_feature
@@ -91,7 +91,7 @@ class _ShownImages:
         return torch.from_numpy(np.stack(shown))
 
 
-def clean_view(protocol: Protocol) -> Show:
+def clean_view(protocol: ViewProtocol) -> Show:
     """View without augmentation: shorter side to `resize`, then the centre crop of side `crop`."""
     return partial(_clean, resize=protocol.resize, crop=protocol.crop)
 

@@ -1,0 +1,108 @@
+"""Protocol of fine-tuning the whole encoder: semi-supervised learning and transfer. Defaults are SimCLR's for transfer.
+
+Source: Chen et al., ICML 2020, appendices B.5 and B.8, which the paper and BYOL follow.
+"""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scfs.config.base import Config, Seed
+from scfs.config.protocol import Positive, ViewProtocol
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rates = tuple[Annotated[float, Field(gt=0)], ...]
+
+
+class LabelledFiles(Config):
+    """A list of the images whose labels may be used that somebody publishes: file names, one per line."""
+
+    file: str
+    """Where you put it; nothing fetches it."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Hash of its content."""
+    url: str
+    """Where it is published."""
+
+
+class LabelledShare(Config):
+    """A share of the images of each class, one at least, drawn from a seed: for data without a published list."""
+
+    share: Share
+    """Share of each class."""
+    seed: Seed = 0
+    """Seed of the draw."""
+
+
+class FineTune(ViewProtocol):
+    """All weights trained with a new classifier: SGD with Nesterov's momentum, cosine to 0, crops and flips alone.
+
+    With several rates or weight decays, each pair trains on the train split without its validation part, the best on
+    that is trained again on both, and only then is the test split looked at.
+    """
+
+    stage: ClassVar[Literal["finetune"]] = "finetune"
+
+    kind: Literal["finetune"]
+    train: str = "train"
+    """Split to train on."""
+    labels: LabelledFiles | LabelledShare | None = None
+    """Which images of it have labels (semi-supervised learning); none: all."""
+    validation: Share | str = 0.1
+    """What chooses among rates and weight decays: a share of each class of the labelled images, or a split's name."""
+    metric: Literal["top1", "mean_per_class"] = "top1"
+    """What is compared to choose, and what the data set's users report."""
+    steps: Positive | None = None
+    """Training steps [SimCLR B.8: 20000]; or `epochs`."""
+    epochs: Positive | None = None
+    """Passes over the labelled images; batches run on from one into the next."""
+    batch: Positive = 256
+    """Images per step."""
+    accumulate: Positive = 1
+    """Parts that a batch is computed in; BatchNorm sees one part at a time."""
+    lr: Rates = Field(default=(0.0001, 0.00032, 0.001, 0.0032, 0.01, 0.032, 0.1), min_length=1)
+    """Learning rates per 256 images of a batch [SimCLR B.8: 7, logarithmically spaced]."""
+    weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.0, 1e-6, 3.2e-6, 1e-5, 3.2e-5, 1e-4, 3.2e-4, 1e-3), min_length=1
+    )
+    """Weight decays, each divided by the learning rate before it is used [SimCLR B.8: 0 and 7 of 1e-6 to 1e-3]."""
+    scale: tuple[Share, Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
+    """Share of the area that the random crop covers (torchvision's default)."""
+    seed: Seed = 0
+    """Seed of the classifier's weights, the validation part, the order and the crops."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; auto: bf16 where the machine computes in it."""
+
+    @model_validator(mode="after")
+    def _length_is_given_once(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate}: does not divide batch = {self.batch}")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale must be [low, high] with low <= high")
+        return self
+
+    @property
+    def grid(self) -> dict[str, tuple[float, float]]:
+        """Learning rate and weight decay of every cell, by the cell's name."""
+        return {
+            f"lr{i}-wd{j}": (lr, weight_decay)
+            for i, lr in enumerate(self.lr)
+            for j, weight_decay in enumerate(self.weight_decay)
+        }
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Cells of the grid; none if there is no choice."""
+        return tuple(self.grid) if len(self.grid) > 1 else ()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of training, choice and test."""
+        own = (self.validation,) if isinstance(self.validation, str) else ()
+        return (self.train, *own, self.test)
+
+    def values(self) -> list[str]:
+        """Names of what is measured, in percent."""
+        return ["top1", "top5", "mean_per_class"]
