@@ -26,7 +26,6 @@ wildcard_constraints:
     run=any_of(study.runs),
     evaluation=any_of(study.evaluate),
     table=any_of(study.tables),
-    library=any_of(study.convert),
 
 
 include: "workflow/rules/data.smk"

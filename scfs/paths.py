@@ -48,6 +48,11 @@ def result(run: str, evaluation: str) -> Path:
     return Path("results") / "runs" / run / f"{evaluation}.json"
 
 
+def part(run: str, evaluation: str, name: str) -> Path:
+    """Result of one of the trainings that an evaluation is made of: a trial, a cell of a grid."""
+    return Path("results") / "runs" / run / evaluation / f"{name}.json"
+
+
 def study_folder(study: str) -> Path:
     """Tables, figures and the report of a study."""
     return Path("results") / "studies" / study

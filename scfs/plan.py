@@ -3,20 +3,24 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scfs import paths, stages
 from scfs.config.data import GarmentScenes
+from scfs.config.detection import Detection
 from scfs.config.evaluation import (
     Attention,
     ClassProbabilities,
     Evaluation,
     Linear,
 )
+from scfs.config.finetune import FineTune, LabelledShare
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 from scfs.data.manifest import open_split
@@ -36,6 +40,13 @@ CLASSES = 1000
 """unsourced: classes of a supervised run; what they add is far below a thousandth."""
 KEPT = 2
 """Newest states that a training keeps."""
+PASSES = 3
+"""Forward and backward through a network that is trained, in forward passes."""
+VALIDATED = 0.1
+"""Share of the labelled images that a cell of a grid is validated on."""
+RECIPES = Path(__file__).parent / "detection" / "recipes"
+COUNTED_SIDE = 224
+"""Pixels of the square image that a detector's encoder is counted on."""
 RESULT_BYTES, ARRAY_BYTES, ROW_BYTES = 100_000, 10_000_000, 100
 """unsourced: orders of magnitude of a result, of a figure's arrays, and of an image's row in a manifest."""
 
@@ -143,6 +154,7 @@ class Images:
 
 def evaluation_flops(protocol: Evaluation, backbone: str, images: Images) -> float:
     """Operations of the encoder in an evaluation; classifiers and votes are small beside it."""
+    assert not isinstance(protocol, FineTune | Detection)
     test = images.number(protocol.dataset, protocol.test)
     whole = forward_flops(backbone, protocol.crop)
     if isinstance(protocol, Attention):
@@ -151,6 +163,31 @@ def evaluation_flops(protocol: Evaluation, backbone: str, images: Images) -> flo
         return test * (whole + protocol.crops * forward_flops(backbone, protocol.local_size))
     passes = protocol.epochs if isinstance(protocol, Linear) else 1
     return (passes * images.number(protocol.dataset, protocol.train) + test) * whole
+
+
+def finetuning_flops(protocol: FineTune, backbone: str, images: Images, final: bool) -> float:
+    """Operations of the encoder in one training on labelled images and its test (the final one) or its validation."""
+    labelled = images.number(protocol.dataset, protocol.train)
+    if isinstance(protocol.labels, LabelledShare):
+        labelled = round(labelled * protocol.labels.share)
+    elif protocol.labels is not None:
+        images.notes[f"{protocol.labels.file}: its number of images is not known: counted as all"] = None
+    trained = protocol.steps * protocol.batch if protocol.steps else (protocol.epochs or 0) * labelled
+    tested = images.number(protocol.dataset, protocol.test) if final else VALIDATED * labelled
+    return (PASSES * trained + tested) * forward_flops(backbone, protocol.crop)
+
+
+def detection_flops(protocol: Detection, backbone: str, images: Images) -> float:
+    """Operations of the encoder, heads not counted, in training and testing a detector on images of 4 : 3."""
+    recipe = yaml.safe_load((RECIPES / f"{protocol.recipe}.yaml").read_text())
+    small = protocol.small_machine
+    trained = recipe["SOLVER"]["MAX_ITER"] * recipe["SOLVER"]["IMS_PER_BATCH"]  # the same with fewer images per batch
+    if small:
+        trained = small.iterations * (protocol.images_per_batch or recipe["SOLVER"]["IMS_PER_BATCH"])
+    side = small.short_side if small else recipe["INPUT"]["MIN_SIZE_TEST"]
+    per_pixel = forward_flops(backbone, COUNTED_SIDE) / COUNTED_SIDE**2
+    images.notes["detection: the encoder's operations alone, on images of 4 : 3"] = None
+    return (PASSES * trained + images.number(protocol.dataset, protocol.test)) * per_pixel * side**2 * 4 / 3
 
 
 def plan(study: Study) -> Plan:
@@ -166,15 +203,28 @@ def plan(study: Study) -> Plan:
             costs.append(_training(study, job.key, images))
         elif rule in ("import_weights", "convert"):
             costs.append(Cost(rule, job.key, disk=_backbone_bytes(study.settings(job.key).backbone)))
-        elif rule == "evaluate":
-            name = job.stage.removeprefix("evaluate-")
-            protocol = study.evaluate[name]
-            flops = evaluation_flops(protocol, study.settings(job.key).backbone, images)
-            disk = RESULT_BYTES + (ARRAY_BYTES if protocol.leaves_arrays else 0)
-            costs.append(Cost(rule, f"{name} {job.key}", flops, disk))
+        elif rule in stages.EVALUATING:
+            costs.append(_evaluation(study, rule, job, images))
         else:
             costs.append(Cost(rule, job.stage, disk=RESULT_BYTES))
     return Plan(study.study, costs, list(images.notes))
+
+
+def _evaluation(study: Study, rule: str, job: stages.Job, images: Images) -> Cost:
+    name = job.stage.removeprefix(f"{rule}-")
+    protocol, backbone = study.evaluate[name], study.settings(job.variables.get("run", job.key)).backbone
+    disk = float(RESULT_BYTES + (ARRAY_BYTES if protocol.leaves_arrays else 0))
+    flops = 0.0
+    if isinstance(protocol, FineTune):
+        flops = finetuning_flops(protocol, backbone, images, final=rule == "finetune")
+        disk += KEPT * 2 * _backbone_bytes(backbone)  # weights and their momentum
+    elif isinstance(protocol, Detection):
+        if rule == "detect":
+            flops = detection_flops(protocol, backbone, images)
+            disk += KEPT * 2 * _backbone_bytes(backbone)
+    else:
+        flops = evaluation_flops(protocol, backbone, images)
+    return Cost(rule, f"{name} {job.key}", flops, disk)
 
 
 @cache

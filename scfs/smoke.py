@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from scfs.config.evaluation import Knn
+from scfs.config.finetune import FineTune
 from scfs.config.study import load_study, merged, read_yaml
 from scfs.errors import ScfsError
 from scfs.progress import log
-from scfs.stand_ins import IMAGES, class_list, stand_in_format, write_stand_ins
+from scfs.stand_ins import IMAGES, class_list, labelled_files, stand_in_format, write_stand_ins
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("scfs", "workflow", "Snakefile", "profiles")
@@ -28,6 +29,8 @@ MARK = "SMOKE"
 SCALE = "SMOKE TEST: two optimiser steps per training on images of noise. The numbers mean nothing."
 
 BATCH = 4
+TRIALS, CELLS = 2, 2
+"""Of a detector, and along each side of a grid, at most."""
 GLOBAL_SIZE, LOCAL_SIZE = 64, 32
 """Pixels; multiples of all patches."""
 PRETRAIN: dict[str, Any] = {
@@ -47,6 +50,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "linear_cached": {"epochs": 1, "batch": BATCH},
     "attention": {"local_crop": LOCAL_SIZE, "figure_images": 2},
     "class_probabilities": {"local_size": LOCAL_SIZE, "crops": 2, "figure_images": 2},
+    "finetune": {"batch": BATCH, "accumulate": 1, "steps": 2, "epochs": None},
+    "detection": {
+        "images_per_batch": 2,
+        "figure_images": 2,
+        "small_machine": {
+            **{"iterations": 2, "short_side": GLOBAL_SIZE, "rpn_batch": 16, "roi_batch": 8},
+            **{"proposals": 16, "precise_bn": 2},
+        },
+    },
 }
 """The same by kind of evaluation."""
 
@@ -106,7 +118,7 @@ def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[s
         "data": {name: _small_data(name, data) for name, data in _part(values, "data")},
         "pretrain": _resized(shared, values.get("pretrain", {})),
         "runs": {name: _small_run(name, run) for name, run in _part(values, "runs")},
-        "evaluate": {name: _small_evaluation(protocol) for name, protocol in _part(values, "evaluate")},
+        "evaluate": {name: _small_evaluation(name, protocol) for name, protocol in _part(values, "evaluate")},
         "tables": {name: _renamed_table(table, renamed) for name, table in _part(values, "tables")},
         "figures": {name: _renamed_value(figure, renamed) for name, figure in _part(values, "figures")},
     }
@@ -149,8 +161,16 @@ def _resized(
     return result
 
 
-def _small_evaluation(protocol: dict[str, Any]) -> dict[str, Any]:
-    small = {**protocol, **KINDS[protocol["kind"]], "crop": GLOBAL_SIZE}
+def _small_evaluation(name: str, protocol: dict[str, Any]) -> dict[str, Any]:
+    small = {**protocol, **KINDS[protocol["kind"]]}
+    if protocol["kind"] == "detection":
+        return {**small, "trials": min(protocol.get("trials", 1), TRIALS)}
+    if protocol["kind"] == "finetune":
+        for key in ("lr", "weight_decay"):
+            small[key] = list(protocol.get(key, FineTune.model_fields[key].default))[:CELLS]
+        if "file" in (protocol.get("labels") or {}):
+            small["labels"] = {**protocol["labels"], **labelled_files(name)}
+    small["crop"] = GLOBAL_SIZE
     whole = "crop" in protocol and protocol.get("resize") == protocol["crop"]
     small["resize"] = GLOBAL_SIZE if whole else GLOBAL_SIZE + 8
     if protocol["kind"] in ("knn", "layers"):

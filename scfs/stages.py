@@ -20,6 +20,16 @@ from scfs.config.study import Study, read_yaml
 VERSIONS = Path("scfs/config/identity.py")
 CATALOGUE = Path("scfs/weights/catalogue.yaml")
 
+EVALUATING = ("evaluate", "tune", "finetune", "detect", "average")
+VERSION_OF = {
+    "import_weights": "pretrain",
+    "tune": "finetune",
+    "average": "detect",
+    "table": "report",
+    "figure": "report",
+}
+"""Entry of STAGE_VERSIONS of the stages that share one."""
+
 EVERY_EVALUATION = [
     *(f"evaluation/{name}" for name in ("run", "features", "measurement")),
     *(f"data/{name}" for name in ("manifest", "images", "annotations")),
@@ -87,9 +97,9 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
         "prepare": "data",
         "pretrain": "runs",
         "import_weights": "runs",
-        "evaluate": "evaluate",
+        **dict.fromkeys(EVALUATING, "evaluate"),
     }
-    version = {"import_weights": "pretrain", "table": "report", "figure": "report"}.get(stage, stage)
+    version = VERSION_OF.get(stage, stage)
     versions: dict[Path, tuple[str, ...]] = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
     if stage == "convert":  # its weights are an input, so that only the code can make it stale
         return versions
@@ -99,7 +109,7 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     keys = [f"{section[stage]}.{study.key_of(name) if section[stage] == 'runs' else name}"]
     if stage == "pretrain":
         keys = ["pretrain", *keys]
-    if stage in ("pretrain", "evaluate"):
+    if stage in ("pretrain", *EVALUATING):
         keys = ["torch_threads", *keys]
     found = {file: tuple(key for key in keys if key.split(".")[0] in _content(file)), **versions}
     if stage == "import_weights":
@@ -160,7 +170,10 @@ def jobs(study: Study) -> Iterator[Job]:
     for run, library in study.converted:
         yield convert(study, run, library)
     for run, evaluation in study.pairs:
-        yield evaluate(study, run, evaluation)
+        yield from parts(study, run, evaluation)
+        yield {"evaluate": evaluate, "finetune": finetune, "detect": average}[study.evaluate[evaluation].stage](
+            study, run, evaluation
+        )
     for table in study.tables:
         yield table_job(study, table)
     for figure in study.figures:
@@ -239,6 +252,70 @@ def evaluate(study: Study, run: str, evaluation: str) -> Job:
         inputs=(paths.weights(run), paths.manifest(protocol.dataset), *modules_of(protocol.kind)),
         outputs=(result, result.with_suffix(".run.json"), *arrays),
         parameters=parameters(study, "evaluate", evaluation),
+        file=study.path,
+    )
+
+
+def parts(study: Study, run: str, evaluation: str) -> Iterator[Job]:
+    """Trainings whose results make up one evaluation's: cells of a grid, trials of a detector."""
+    protocol = study.evaluate[evaluation]
+    stage = {"finetune": "tune", "detect": "detect"}.get(protocol.stage, "")
+    for part in protocol.parts:
+        result = paths.part(run, evaluation, part)
+        arrays = (result.with_suffix(".npz"),) if protocol.leaves_arrays else ()
+        yield Job(
+            f"{stage}-{evaluation}",
+            f"{run}-{part}",
+            f"{stage} {evaluation} {part} --run {run}",
+            f"logs/{stage}/{evaluation}/{run}-{part}.log",
+            variables={"run": run, "part": part},
+            inputs=training_inputs(study, run, evaluation),
+            outputs=(result, result.with_suffix(".run.json"), *arrays),
+            parameters=parameters(study, stage, evaluation),
+            file=study.path,
+        )
+
+
+def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
+    """What a training of an evaluation reads. Of the code, only a detector's recipe: see `Protocol.stage`."""
+    protocol = study.evaluate[evaluation]
+    if protocol.kind == "detection":
+        recipe = Path(f"scfs/detection/recipes/{protocol.recipe}.yaml")
+        return (paths.converted(run, "detectron2"), paths.manifest(protocol.dataset), recipe)
+    return (paths.weights(run), paths.manifest(protocol.dataset))
+
+
+def part_results(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
+    """Results of the parts of an evaluation."""
+    return tuple(paths.part(run, evaluation, part) for part in study.evaluate[evaluation].parts)
+
+
+def finetune(study: Study, run: str, evaluation: str) -> Job:
+    """Fine-tuning with what the cells of the grid are best with."""
+    result = paths.result(run, evaluation)
+    return Job(
+        f"finetune-{evaluation}",
+        run,
+        f"finetune {evaluation} --run {run}",
+        f"logs/finetune/{evaluation}/{run}.log",
+        inputs=(*training_inputs(study, run, evaluation), *part_results(study, run, evaluation)),
+        outputs=(result, result.with_suffix(".run.json")),
+        parameters=parameters(study, "finetune", evaluation),
+        file=study.path,
+    )
+
+
+def average(study: Study, run: str, evaluation: str) -> Job:
+    """Mean over the trials of a detector."""
+    result = paths.result(run, evaluation)
+    return Job(
+        f"average-{evaluation}",
+        run,
+        f"average {evaluation} --run {run}",
+        f"logs/average/{evaluation}/{run}.log",
+        inputs=part_results(study, run, evaluation),
+        outputs=(result, result.with_suffix(".run.json"), result.with_suffix(".npz")),
+        parameters=parameters(study, "average", evaluation),
         file=study.path,
     )
 

@@ -11,6 +11,7 @@ from PIL import Image
 IMAGES = 8
 """Images per split."""
 CLASSES = ("class-0", "class-1", "class-2", "class-3")
+LABELLED = "".join(f"{number}.jpg\n" for number in range(IMAGES))
 UNLISTED = "class-unlisted"
 """A sub-folder that a class list leaves out."""
 LIST = " ".join(CLASSES) + "\n"
@@ -21,6 +22,11 @@ HEIGHT, WIDTH = 72, 96
 def class_list(dataset: str) -> dict[str, str]:
     """Where a stand-in for a class list is, and its hash."""
     return {"file": f"datasets/{dataset}.txt", "sha256": hashlib.sha256(LIST.encode()).hexdigest()}
+
+
+def labelled_files(evaluation: str) -> dict[str, str]:
+    """Where a stand-in for a list of labelled images is, and its hash: the names that `write_images` gives."""
+    return {"file": f"datasets/{evaluation}.txt", "sha256": hashlib.sha256(LABELLED.encode()).hexdigest()}
 
 
 def stand_in_format(run: Mapping[str, Any]) -> str:
@@ -45,6 +51,9 @@ def write_stand_ins(folder: Path, values: Mapping[str, Any], labelled: set[str])
             write_images(folder / place, f"{name}/{split}", name in labelled, "class_list" in data)
         if "class_list" in data:
             (folder / data["class_list"]["file"]).write_text(LIST)
+    for protocol in values.get("evaluate", {}).values():
+        if "file" in (protocol.get("labels") or {}):
+            (folder / protocol["labels"]["file"]).write_text(LABELLED)
     for run in values.get("runs", {}).values():
         if "weights" in run:
             write_weights(folder / run["weights"], run["format"], run["backbone"])

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from scfs import __version__, progress
-from scfs.cli import _cores, main
+from scfs.cli.app import main, usable_cores
 from scfs.config.overrides import parse_overrides
 from scfs.errors import ScfsError
 
@@ -261,7 +261,7 @@ def test_cores_honour_a_containers_quota(
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
     if quota is not None:
         (tmp_path / "cpu.max").write_text(quota)
-    assert _cores(tmp_path / "cpu.max") == cores
+    assert usable_cores(tmp_path / "cpu.max") == cores
 
 
 def test_an_interruption_shows_no_traceback(

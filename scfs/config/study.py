@@ -218,10 +218,12 @@ class Study(Config):
 
     @cached_property
     def converted(self) -> list[tuple[str, str]]:
-        """(run, library) of the trained runs of this study itself, as `convert` asks."""
+        """(run, library): the trained runs of this study itself, as `convert` asks, and all that detection needs."""
         own = [run for run in self.runs if self.file_of("runs", run) == self.path and self.imported(run) is None]
         formats = {run: export_formats(self.run(run).backbone) for run in own if self.run(run).epochs}
-        return [(run, library) for run, known in formats.items() for library in self.convert if library in known]
+        asked = [(run, library) for run, known in formats.items() for library in self.convert if library in known]
+        detected = [run for run, evaluation in self.pairs if self.evaluate[evaluation].stage == "detect"]
+        return list(dict.fromkeys([*asked, *((run, "detectron2") for run in detected)]))
 
     def evaluations_of(self, run: str) -> list[str]:
         """Evaluations that a run gets."""
@@ -304,6 +306,11 @@ def _check_pair(study: Study, run: str, evaluation: str) -> None:
     settings, protocol = study.settings(run), study.evaluate[evaluation]
     where = f"{study.path}: evaluate.{evaluation} of run {run}"
     is_vit = settings.backbone in PATCH
+    if protocol.stage == "detect":
+        if is_vit:
+            raise ScfsError(f"{where}: backbone = {settings.backbone!r}: allowed are ResNets")
+        if study.data[protocol.dataset].source == "folder":
+            raise ScfsError(f"{where}: dataset = {protocol.dataset!r}: its images have no boxes (source: folder)")
     if getattr(protocol, "cls_blocks", 1) > 1 and not is_vit:
         raise ScfsError(f"{where}: cls_blocks = {protocol.cls_blocks}: backbone {settings.backbone} has no [CLS]")  # type: ignore[union-attr]
     if protocol.kind == "class_probabilities":

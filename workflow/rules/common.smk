@@ -62,6 +62,11 @@ def every_result() -> list[Path]:
     return results(lambda run: ["pretrain", *study.evaluations_of(run)])
 
 
+def evaluations_with(stage: str) -> list[str]:
+    """Evaluations of the study whose work is done by the stage: evaluate, finetune or detect."""
+    return [name for name, protocol in study.evaluate.items() if protocol.stage == stage]
+
+
 def figures() -> list[Path]:
     """Figures of the study."""
     return [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
@@ -71,4 +76,4 @@ TRAINED = [run for run in study.runs if study.imported(run) is None]
 IMPORTED = {run: study.imported(run) for run in study.runs if study.imported(run)}
 IMPORTED_FILES = [run for run, imported in IMPORTED.items() if imported.is_file]
 IMPORTED_ENTRIES = [run for run in IMPORTED if run not in IMPORTED_FILES]
-WITH_ARRAYS = [name for name, protocol in study.evaluate.items() if protocol.leaves_arrays]
+WITH_ARRAYS = [name for name in evaluations_with("evaluate") if study.evaluate[name].leaves_arrays]

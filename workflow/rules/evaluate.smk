@@ -1,4 +1,4 @@
-# Evaluations: every protocol of the study on every run. Cheap, so their own modules are inputs.
+# Evaluations: every protocol of the study on every run. The cheap ones first: their own modules are inputs.
 
 
 rule evaluate:
@@ -13,6 +13,8 @@ rule evaluate:
         "logs/evaluate/{evaluation}/{run}.log",
     benchmark:
         "logs/evaluate/{evaluation}/{run}.tsv"
+    wildcard_constraints:
+        evaluation=any_of(evaluations_with("evaluate")),
     threads: study.torch_threads
     resources:
         mem_mb=2000,
@@ -33,3 +35,100 @@ use rule evaluate as evaluate_arrays with:
 
 
 ruleorder: evaluate_arrays > evaluate
+
+
+# Those that train: as for pre-training, the identity carries the stage's version instead of the code, and the resumable
+# state is no output. Cells of a grid and trials are jobs of their own.
+
+
+def training_inputs(wildcards):
+    return list(stages.training_inputs(study, wildcards.run, wildcards.evaluation))
+
+
+def part_results(wildcards):
+    return list(stages.part_results(study, wildcards.run, wildcards.evaluation))
+
+
+rule tune:
+    input:
+        training_inputs,
+    output:
+        result=paths.part("{run}", "{evaluation}", "{part}"),
+        occasion=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".run.json"),
+    log:
+        "logs/tune/{evaluation}/{run}-{part}.log",
+    benchmark:
+        "logs/tune/{evaluation}/{run}-{part}.tsv"
+    wildcard_constraints:
+        evaluation=any_of(evaluations_with("finetune")),
+        part=r"lr\d+-wd\d+",
+    threads: study.torch_threads
+    resources:
+        mem_mb=2000,
+    params:
+        identity=lambda wildcards: stages.identity(study, "tune", wildcards.evaluation),
+    shell:
+        command("tune {wildcards.evaluation:q} {wildcards.part:q} --run {wildcards.run:q}")
+
+
+rule finetune:
+    input:
+        training_inputs,
+        part_results,
+    output:
+        result=paths.result("{run}", "{evaluation}"),
+        occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
+    log:
+        "logs/finetune/{evaluation}/{run}.log",
+    benchmark:
+        "logs/finetune/{evaluation}/{run}.tsv"
+    wildcard_constraints:
+        evaluation=any_of(evaluations_with("finetune")),
+    threads: study.torch_threads
+    resources:
+        mem_mb=2000,
+    params:
+        identity=lambda wildcards: stages.identity(study, "finetune", wildcards.evaluation),
+    shell:
+        command("finetune {wildcards.evaluation:q} --run {wildcards.run:q}")
+
+
+rule detect:
+    input:
+        training_inputs,
+    output:
+        result=paths.part("{run}", "{evaluation}", "{part}"),
+        occasion=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".run.json"),
+        arrays=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".npz"),
+    log:
+        "logs/detect/{evaluation}/{run}-{part}.log",
+    benchmark:
+        "logs/detect/{evaluation}/{run}-{part}.tsv"
+    wildcard_constraints:
+        evaluation=any_of(evaluations_with("detect")),
+        part=r"trial-\d+",
+    priority: 5  # the longest after pre-training
+    threads: study.torch_threads
+    resources:
+        mem_mb=3000,
+    params:
+        identity=lambda wildcards: stages.identity(study, "detect", wildcards.evaluation),
+    shell:
+        command("detect {wildcards.evaluation:q} {wildcards.part:q} --run {wildcards.run:q}")
+
+
+rule average:
+    input:
+        part_results,
+    output:
+        result=paths.result("{run}", "{evaluation}"),
+        occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
+        arrays=paths.result("{run}", "{evaluation}").with_suffix(".npz"),
+    log:
+        "logs/average/{evaluation}/{run}.log",
+    wildcard_constraints:
+        evaluation=any_of(evaluations_with("detect")),
+    params:
+        identity=lambda wildcards: stages.identity(study, "average", wildcards.evaluation),
+    shell:
+        command("average {wildcards.evaluation:q} --run {wildcards.run:q}")

@@ -58,7 +58,17 @@ rule convert:
         paths.converted("{run}", "{library}"),
     log:
         "logs/convert/{library}/{run}.log",
+    wildcard_constraints:
+        library="torchvision|timm|safetensors",
     params:
         identity=stages.identity(study, "convert"),
     shell:
         command("convert --run {wildcards.run:q} --to {wildcards.library:q}")
+
+
+# Detectron2's users expect a pickle.
+use rule convert as convert_detectron2 with:
+    output:
+        paths.converted("{run}", "{library}").with_suffix(".pkl"),
+    wildcard_constraints:
+        library="detectron2",

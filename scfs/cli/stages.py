@@ -1,101 +1,26 @@
-"""The command line: one thin command per stage. Everything heavy is imported inside the commands."""
+"""One thin command per stage of the pipeline."""
 
-import math
 import os
-import shlex
-import sys
-import traceback
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scfs import __version__, paths
+from scfs import paths
+from scfs.cli.app import Device, Run, SaveEvery, Workers, app, load, member, usable_cores, worker_count
 from scfs.errors import ScfsError
-from scfs.progress import copy_log, log, silence
+from scfs.progress import log
 from scfs.world import find_world
 
 if TYPE_CHECKING:
     from scfs.config.study import Study
 
-PARAMS = Path("params.yaml")
-HELP = "Semantics-Consistent Feature Search (ICCV 2023): pre-training and its evaluations, one command per stage."
-
-app = typer.Typer(
-    help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True
-)
-
-Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Name of a run in the study.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: a GPU if there is one.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Image readers.  [default: half of the spare cores]")]
-
-
-def main() -> None:
-    """Run the command line: exit code 1 and one line on stderr for a known problem, 130 for Ctrl-C."""
-    try:
-        app()
-    except ScfsError as error:
-        log(f"scfs: {error}")
-        sys.exit(1)
-    except OSError as error:  # a full disk, a missing permission: nothing that a traceback would explain
-        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
-        log(f"scfs: {name}{error.strerror or error or type(error).__name__}")
-        sys.exit(1)
-    except Exception:  # as without this clause, but in the log file too
-        log(traceback.format_exc().rstrip())
-        sys.exit(1)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"scfs {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    context: typer.Context,
-    params: Annotated[Path, typer.Option(metavar="FILE", help="The study.")] = PARAMS,
-    log_file: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Copy log lines to FILE.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
-) -> None:
-    """Take the options that stand before the command."""
-    context.obj = params
-    silence(find_world().local_rank > 0)  # of the processes on one machine, which say the same until they have met
-    # DVC's libraries report their use to their maker unless told not to.
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    os.environ.setdefault("ITERATIVE_DO_NOT_TRACK", "1")
-    if log_file is not None:
-        copy_log(log_file)
-        log(f"{datetime.now():%Y-%m-%d %H:%M:%S} scfs {shlex.join(sys.argv[1:])}")
-
-
-def _study(context: typer.Context) -> "Study":
-    """Load the study and fix the threads while torch is not yet imported: OpenMP reads its setting only then."""
-    from scfs.config.study import load_study
-    from scfs.report import paper
-    from scfs.weights import catalogue
-
-    study = load_study(context.obj)
-    paper.check(study, str(context.obj))
-    catalogue.check(study)
-    os.environ["OMP_NUM_THREADS"] = str(study.torch_threads)
-    return study
-
-
-def _member(context: typer.Context, what: str, name: str, known: dict[str, Any]) -> Any:
-    """Look up what a user named on the command line."""
-    if name not in known:
-        raise ScfsError(f"{context.obj}: {what} {name!r}: not among {sorted(known)}")
-    return known[name]
-
 
 @app.command()
 def prepare(context: typer.Context, dataset: str) -> None:
     """Make a data set of the study: its images and the manifest that describes them."""
-    study = _study(context)
-    config = _member(context, "data set", dataset, study.data)
+    study = load(context)
+    config = member(context, "data set", dataset, study.data)
     from scfs.data import prepare as data
 
     data.prepare(dataset, config, paths.data_folder(dataset))
@@ -122,9 +47,7 @@ def pretrain(
     threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
     device: Device = "auto",
     workers: Workers = None,
-    save_every: Annotated[
-        float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")
-    ] = 120,
+    save_every: SaveEvery = 120,
 ) -> None:
     """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
 
@@ -139,31 +62,15 @@ def pretrain(
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     options: dict[str, Any] = {"device": device, "save_every": save_every}
     if run is not None:
-        study = _study(context)
-        options |= {"threads": study.torch_threads, "workers": _workers(workers, study.torch_threads)}
+        study = load(context)
+        options |= {"threads": study.torch_threads, "workers": worker_count(workers, study.torch_threads)}
         _pretrain_run(context, study, run, options)
     elif folder is not None:
-        threads = threads or max(1, _cores() // find_world().sharing)
+        threads = threads or max(1, usable_cores() // find_world().sharing)
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        options |= {"threads": threads, "workers": _workers(workers, threads)}
+        options |= {"threads": threads, "workers": worker_count(workers, threads)}
         out = out or Path("runs") / folder.resolve().name
         _pretrain_folder(folder, unreadable or "error", out, overrides or [], shortcuts, options)
-
-
-def _cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it is bound to, and no more than a container's quota (cgroup v2) pays."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        microseconds, period = quota.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if microseconds == "max" else min(cores, math.ceil(int(microseconds) / int(period)))
-
-
-def _workers(wanted: int | None, threads: int) -> int:
-    """Processes that read images: half of the cores that torch's threads leave, since other jobs may run beside."""
-    cores = _cores() // find_world().sharing
-    return min(8, max(0, cores - threads) // 2) if wanted is None else wanted
 
 
 def _pretrain_run(context: typer.Context, study: "Study", run: str, options: dict[str, Any]) -> None:
@@ -206,14 +113,103 @@ def evaluate(
     context: typer.Context, evaluation: str, run: Run, device: Device = "auto", workers: Workers = None
 ) -> None:
     """Apply one evaluation of the study to a run's weights."""
-    study = _study(context)
-    protocol = _member(context, "evaluation", evaluation, study.evaluate)
-    _member(context, "run", run, study.runs)
+    study = load(context)
+    cheap = {name: protocol for name, protocol in study.evaluate.items() if protocol.stage == "evaluate"}
+    protocol = member(context, "evaluation", evaluation, cheap)
+    member(context, "run", run, study.runs)
     from scfs.evaluation import run as stage
 
     options: dict[str, Any] = {"threads": study.torch_threads, "device": device}
-    options["workers"] = _workers(workers, study.torch_threads)
+    options["workers"] = worker_count(workers, study.torch_threads)
     stage.evaluate(protocol, paths.weights(run), run, paths.result(run, evaluation), **options)
+
+
+@app.command()
+def tune(
+    context: typer.Context,
+    evaluation: str,
+    cell: str,
+    run: Run,
+    device: Device = "auto",
+    workers: Workers = None,
+    save_every: SaveEvery = 120,
+) -> None:
+    """Fine-tune a run's weights with one rate and weight decay of the grid. Called again, it resumes."""
+    study, protocol = _trained_evaluation(context, "finetune", evaluation, run)
+    member(context, f"cell of {evaluation}", cell, dict.fromkeys(protocol.parts))
+    from scfs.evaluation.finetune import stage
+
+    options = _training_options(study, device, workers, save_every)
+    files = paths.weights(run), paths.manifest(protocol.dataset)
+    stage.tune(protocol, evaluation, cell, run, *files, paths.part(run, evaluation, cell), **options)
+
+
+@app.command()
+def finetune(
+    context: typer.Context,
+    evaluation: str,
+    run: Run,
+    device: Device = "auto",
+    workers: Workers = None,
+    save_every: SaveEvery = 120,
+) -> None:
+    """Fine-tune a run's weights with what the cells of the grid are best with, and test. Called again, it resumes."""
+    study, protocol = _trained_evaluation(context, "finetune", evaluation, run)
+    from scfs.evaluation.finetune import stage
+
+    options = _training_options(study, device, workers, save_every)
+    files = paths.weights(run), paths.manifest(protocol.dataset)
+    cells = [paths.part(run, evaluation, cell) for cell in protocol.parts]
+    stage.finish(protocol, evaluation, run, *files, cells, paths.result(run, evaluation), **options)
+
+
+@app.command()
+def detect(
+    context: typer.Context,
+    evaluation: str,
+    trial: str,
+    run: Run,
+    device: Device = "auto",
+    workers: Workers = None,
+    save_every: SaveEvery = 120,
+) -> None:
+    """Train and test a detector from a run's weights (Detectron2). Called again, it resumes."""
+    study, protocol = _trained_evaluation(context, "detect", evaluation, run)
+    member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
+    from scfs.detection import stage
+
+    options = _training_options(study, device, workers, save_every)
+    files = paths.converted(run, "detectron2"), paths.manifest(protocol.dataset)
+    stage.detect(protocol, evaluation, trial, run, *files, paths.part(run, evaluation, trial), **options)
+
+
+@app.command()
+def average(context: typer.Context, evaluation: str, run: Run) -> None:
+    """Put the trials of a detector together: mean and standard deviation."""
+    _, protocol = _trained_evaluation(context, "detect", evaluation, run)
+    from scfs.detection.results import gather
+
+    trials = [paths.part(run, evaluation, trial) for trial in protocol.parts]
+    gather(protocol, evaluation, run, trials, paths.result(run, evaluation))
+
+
+def _trained_evaluation(context: typer.Context, stage: str, evaluation: str, run: str) -> tuple["Study", Any]:
+    """The study, and an evaluation of it that trains."""
+    study = load(context)
+    known = {name: protocol for name, protocol in study.evaluate.items() if protocol.stage == stage}
+    protocol = member(context, f"evaluation that {stage} does", evaluation, known)
+    member(context, "run", run, study.runs)
+    return study, protocol
+
+
+def _training_options(study: "Study", device: str, workers: int | None, save_every: float) -> dict[str, Any]:
+    threads = study.torch_threads
+    return {
+        "threads": threads,
+        "device": device,
+        "workers": worker_count(workers, threads),
+        "save_every": save_every,
+    }
 
 
 @app.command("import-weights")
@@ -232,8 +228,8 @@ def import_weights(
     if (run is None) == (file is None):
         raise ScfsError("import-weights: give either a FILE or --run RUN")
     if run is not None:
-        study = _study(context)
-        _member(context, "run", run, study.runs)
+        study = load(context)
+        member(context, "run", run, study.runs)
         settings = study.imported(run)
         if settings is None:
             raise ScfsError(f"{context.obj}: runs.{run}: has no weights of others: it is trained by scfs pretrain")
@@ -261,7 +257,7 @@ def convert(
     to: Annotated[Literal["torchvision", "timm", "safetensors"], typer.Option(help="safetensors: our own names.")],
 ) -> None:
     """Write a run's teacher backbone in another library's names: weights/RUN/<library>.safetensors."""
-    _member(context, "run", run, _study(context).runs)
+    member(context, "run", run, load(context).runs)
     from scfs.weights.convert import export as write
 
     write(paths.weights(run), to, "teacher", paths.converted(run, to))
@@ -283,8 +279,8 @@ def export(
 @app.command()
 def table(context: typer.Context, name: str) -> None:
     """Make a table of the study from the results."""
-    study = _study(context)
-    _member(context, "table", name, study.tables)
+    study = load(context)
+    member(context, "table", name, study.tables)
     from scfs.report.tables import write_table
 
     write_table(study, name, paths.table(study.study, name))
@@ -293,8 +289,8 @@ def table(context: typer.Context, name: str) -> None:
 @app.command()
 def figure(context: typer.Context, name: str) -> None:
     """Draw a figure of the study from the results."""
-    study = _study(context)
-    kind = _member(context, "figure", name, study.figures).kind
+    study = load(context)
+    kind = member(context, "figure", name, study.figures).kind
     from scfs.report.figures import write_figure
 
     write_figure(study, name, paths.figure(study.study, name, kind))
@@ -303,89 +299,7 @@ def figure(context: typer.Context, name: str) -> None:
 @app.command()
 def report(context: typer.Context) -> None:
     """Write the study's report: one HTML file that needs no other."""
-    study = _study(context)
+    study = load(context)
     from scfs.report.page import write_report
 
     write_report(study, paths.report(study.study))
-
-
-@app.command()
-def summary(context: typer.Context) -> None:
-    """Print the study's tables and where its report is."""
-    study = _study(context)
-    from scfs.report.page import print_summary
-
-    typer.echo(print_summary(study))
-
-
-@app.command()
-def publish(
-    context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(help="Tables and figures.  [default: all]")] = None,
-) -> None:
-    """Copy tables and figures to results/published, with all that their numbers came from, to be committed."""
-    study = _study(context)
-    from scfs.report.publish import publish as write
-
-    for path in write(study, names or [], paths.published(study.study)):
-        log(f"published: {path}")
-
-
-@app.command("dvc-file")
-def dvc_file(context: typer.Context) -> None:
-    """Write the study's dvc.yaml, beside its own file."""
-    from scfs.atomic import write_text
-    from scfs.dvc_file import dvc_path, render
-
-    study = _study(context)
-    write_text(dvc_path(study), render(study))
-
-
-@app.command()
-def sync(context: typer.Context) -> None:
-    """After snakemake, dvc repro or dvc pull: tell the other tool, if nothing is left to do."""
-    from scfs.sync import sync as tell
-
-    typer.echo(tell(_study(context)))
-
-
-@app.command()
-def plan(
-    context: typer.Context,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs to share the work.")] = 1,
-    flops_per_second: Annotated[
-        float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
-    ] = None,
-) -> None:
-    """Print what the study will cost: jobs, GPU hours, disk, and what the numbers rest on."""
-    study = _study(context)
-    from scfs import plan as costs
-
-    typer.echo(costs.describe(costs.plan(study), gpus, flops_per_second))
-
-
-@app.command()
-def smoke(
-    context: typer.Context,
-    study: Annotated[Path | None, typer.Argument(help="The study's file.  [default: that of --params]")] = None,
-    cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 1,
-    rows: Annotated[int | None, typer.Option(min=1, help="Rows of each table to keep.  [default: all]")] = None,
-) -> None:
-    """Rehearse a study: its whole graph with two steps per training on noise, in smoke/<study>/."""
-    from scfs.smoke import smoke as rehearse
-
-    rehearse(study or context.obj, cores, rows)
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of params.yaml."""
-    import json
-
-    from scfs.config.schema import params_schema
-
-    typer.echo(json.dumps(params_schema(), indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""`python -m scfs.cli`: what torchrun starts."""
+
+from scfs.cli import main
+
+main()
