@@ -115,7 +115,7 @@ def _shrink(cfg: CfgNode, small: SmallMachine) -> None:
 
 
 def _norm_alone(node: CfgNode) -> None:
-    """Replace SyncBN by BN: the same arithmetic in one process, where SyncBN refuses the CPU under torch.distributed."""
+    """Replace SyncBN by BN: the same arithmetic in one process; SyncBN refuses a CPU where there is a process group."""
     for key, value in node.items():
         if isinstance(value, CfgNode):
             _norm_alone(value)
