@@ -75,7 +75,7 @@ def metrics(study: str, name: str) -> Path:
 
 def figure(study: str, name: str, kind: str) -> Path:
     """A figure: PNG for the kinds that are made of images, SVG for the others."""
-    ending = "png" if kind in ("attention", "class_probabilities") else "svg"
+    ending = "png" if kind in ("attention", "class_probabilities", "detections") else "svg"
     return study_folder(study) / "figures" / f"{name}.{ending}"
 
 

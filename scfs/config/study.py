@@ -84,9 +84,10 @@ class Point(Config):
 class Figure(Config):
     """A figure of the report."""
 
-    kind: Literal["curves", "layers", "attention", "sweep", "class_probabilities"]
+    kind: Literal["curves", "layers", "attention", "sweep", "class_probabilities", "detections", "precision_recall"]
     """curves: of the training. layers: the paper's Fig. 4. attention: Fig. 3. class_probabilities: Fig. 1. sweep: a
-    value over a setting, as Fig. 5."""
+    value over a setting, as Fig. 5. detections: found boxes and masks beside the true ones. precision_recall: precision
+    over recall by class."""
     title: str = ""
     """Heading; by default that of the kind."""
     evaluation: str | None = None
@@ -108,6 +109,16 @@ class Figure(Config):
         if any(bool(part) != wanted for part in (self.value, self.axis, self.points)) or (wanted and self.runs):
             raise ValueError("value, axis and points must be given for the kind sweep, without runs, and for no other")
         return self
+
+
+SHOWN_EVALUATION = {
+    "layers": "layers",
+    "attention": "attention",
+    "class_probabilities": "class_probabilities",
+    "detections": "detection",
+    "precision_recall": "detection",
+}
+"""Kind of evaluation that each kind of figure shows; a sweep shows any."""
 
 
 class Study(Config):
@@ -161,8 +172,12 @@ class Study(Config):
             if figure.evaluation is not None:
                 self._measures(f"figures.{name}", figure.evaluation, figure.value)
                 kind = self.evaluate[figure.evaluation].kind
-                if figure.kind not in (kind, "sweep"):
-                    raise ValueError(f"figures.{name}: evaluation {figure.evaluation!r} is of the kind {kind}")
+                wanted = SHOWN_EVALUATION.get(figure.kind, kind)
+                if kind != wanted:
+                    raise ValueError(
+                        f"figures.{name}: evaluation {figure.evaluation!r} is of the kind {kind}: "
+                        f"a figure of the kind {figure.kind} shows {wanted}"
+                    )
             for run in self.shown(figure):
                 _known(f"figures.{name}: run", run, self.runs)
         return self

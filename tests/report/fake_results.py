@@ -75,6 +75,11 @@ VALUES: dict[str, dict[str, dict[str, float]]] = {
         "attention": {"score": 1.678, "score_sd": 0.5, "pointing": 47.5, "images": 200},
     },
 }
+TRAINED: dict[str, dict[str, Any]] = {
+    "finetune": {"chosen": {"lr": 0.0032, "weight_decay": 1e-5}, "cells": []},
+    "detection": {"recipe": {"iterations": 90000, "images_per_batch": 16, "lr": 0.02}},
+}
+"""What evaluations that train record of it."""
 WARNING = "epoch 3: the data loss sits at ln K = 6.24: nothing is learnt"
 
 
@@ -91,6 +96,8 @@ class FakeResults:
             self.evaluation(run, evaluation, measured)
             if self.study.evaluate[evaluation].kind == "attention":
                 self.maps(run, evaluation)
+            if self.study.evaluate[evaluation].kind == "detection":
+                self.detections(run, evaluation)
 
     def pretrain(self, run: str, warnings: tuple[str, ...] = ()) -> None:
         settings = self.study.run(run)
@@ -121,8 +128,17 @@ class FakeResults:
             "weights": {"sha256": run.encode().hex().ljust(64, "0"), "identity": f"{run:x<16}"[:16]},
             "settings": {},
             "stage_version": 1,
+            **TRAINED.get(protocol.kind, {}),
         }
         self._store(run, evaluation, result, {"seconds": 7.5})
+
+    def part(self, run: str, evaluation: str, part: str, seconds: float) -> None:
+        """What a training that is a job of its own leaves."""
+        self._store(run, f"{evaluation}/{part}", {"run": run, "part": part}, {"seconds": seconds})
+
+    def detections(self, run: str, evaluation: str, **options: Any) -> None:
+        path = paths.result(run, evaluation).with_suffix(".npz")
+        np.savez(path, **detection_arrays(len(run), **options))
 
     def maps(self, run: str, evaluation: str, masks: bool = True) -> None:
         path = paths.result(run, evaluation).with_suffix(".npz")
@@ -187,3 +203,45 @@ def attention_arrays(sharpness: int, masks: bool = True, number: int = 2, size: 
         "mean_map": np.stack(maps).astype(np.float32),
     }
     return {**arrays, **({"masks": inside} if masks else {})}
+
+
+GARMENTS = ("trouser", "pullover", "sandal", "ankle boot with a long name")
+
+
+def detection_arrays(
+    strength: int,
+    masks: bool = True,
+    classes: tuple[str, ...] = GARMENTS,
+    size: tuple[int, int] = (96, 96),
+    number: int = 3,
+    most: int = 3,
+) -> dict[str, np.ndarray]:
+    """Grey noise with bright ellipses; found are those of them that `strength` allows, somewhat beside their places."""
+    random = np.random.default_rng(0)
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    arrays: dict[str, np.ndarray] = {"classes": np.array(classes), "recall": np.linspace(0, 1, 101)}
+    for image in range(number):
+        pixels = random.integers(90, 150, (height, width, 1)).repeat(3, axis=2)
+        boxes, inside = [], []
+        for _ in range(1 + image % most):
+            half = np.array([width, height]) * random.uniform(0.1, 0.22, 2)
+            middle = half + (np.array([width, height]) - 2 * half) * random.random(2)
+            boxes.append([*(middle - half), *(middle + half)])
+            inside.append(((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 < 1)
+            pixels = np.where(inside[-1][..., None], pixels // 3 + 160, pixels)
+        places = random.integers(0, len(classes), len(boxes))
+        shift = np.random.default_rng(strength).normal(0, 0.02 * width, (len(boxes), 4))
+        arrays |= {
+            f"image_{image}": pixels.astype(np.uint8),
+            f"truth_boxes_{image}": np.array(boxes, np.float32),
+            f"truth_classes_{image}": places,
+            f"found_boxes_{image}": (np.array(boxes) + shift).clip(0, max(size)).astype(np.float32),
+            f"found_classes_{image}": places,
+            f"found_scores_{image}": np.linspace(0.97, 0.3, len(boxes) + 1)[1:].astype(np.float32),
+        }
+        if masks:
+            arrays |= {f"truth_masks_{image}": np.array(inside), f"found_masks_{image}": np.roll(inside, 2, axis=2)}
+    level = np.linspace(0.9, 0.3, len(classes))[:, None] + 0.01 * strength
+    falling = np.where(arrays["recall"] < level, 1 - 0.5 * arrays["recall"] ** 2, 0.0)
+    return {**arrays, "precision": falling, **({"mask_precision": 0.9 * falling} if masks else {})}
