@@ -244,6 +244,7 @@ def test_missing_damaged_and_stale_arrays_are_named(detection: Study, name: str)
         ({"found_scores_1": np.zeros(9)}, r"found_scores_1 has the shape \(9,\), not \(2,\)"),
         ({"truth_masks_1": np.zeros((2, 5, 5), bool)}, r"truth_masks_1 has the shape \(2, 5, 5\), not \(2, 96, 96\)"),
         ({"found_classes_1": np.array([0, 4])}, r"found_classes_1 = \[0, 4\]: allowed are 0 to 3"),
+        ({"truth_classes_1": np.array(["a", "b"])}, r"truth_classes_1 = \['a', 'b'\]: allowed are 0 to 3"),
         ({"image_0": np.zeros((96, 96, 3), np.uint8)}, "shows other images than the first run's"),
     ],
 )
