@@ -141,6 +141,7 @@ def _objects(arrays: NpzFile, side: str, index: int, size: tuple[int, ...], numb
     for what, (values, shape) in wanted.items():
         if values is not None and values.shape != shape:
             raise ValueError(f"{side}_{what}_{index} has the shape {values.shape}, not {shape}")
-    if any(not 0 <= one < number for one in classes):
+    whole = classes.dtype.kind in "iu" or not classes.size
+    if not whole or any(not 0 <= one < number for one in classes):
         raise ValueError(f"{side}_classes_{index} = {classes.tolist()}: allowed are 0 to {number - 1}")
     return Objects(boxes, classes.astype(int), scores, masks)

@@ -88,6 +88,7 @@ def print_summary(study: Study) -> str:
 def _context(study: Study) -> dict[str, Any]:
     settings, common_settings = provenance.differences(provenance.settings_of(study), always=("method", "seed"))
     identities, common_identities = provenance.differences(provenance.identities_of(study), always=("identity",))
+    trainings, common_trainings = provenance.differences(provenance.trainings_of(study))
     machines, common_machines = provenance.differences(provenance.machines_of(study))
     times = provenance.times(study)
     return {
@@ -99,8 +100,17 @@ def _context(study: Study) -> dict[str, Any]:
         "warnings": provenance.warnings(study),
         "figures": _figures(study),
         "runs": _runs(study),
-        "facts": {"Settings": settings, "Identity": identities, "Execution": machines},
-        "common": {"Images and machine": {**common_identities, **common_machines}, "Settings": common_settings},
+        "facts": {
+            "Settings": settings,
+            "Training in evaluations": trainings,
+            "Identity": identities,
+            "Execution": machines,
+        },
+        "common": {
+            "Images and machine": {**common_identities, **common_machines},
+            "Training in evaluations": common_trainings,
+            "Settings": common_settings,
+        },
         "times": times,
         "stages": list(dict.fromkeys(stage for row in times for stage, _ in row["stages"])),
         "longest": max((row["total"] for row in times), default=0) or 1,

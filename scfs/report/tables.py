@@ -13,14 +13,12 @@ from scfs.config.study import Table as TableConfig
 from scfs.errors import ScfsError
 from scfs.report import paper
 from scfs.report.column_notes import column_notes
-from scfs.report.reading import read_result, read_value
+from scfs.report.reading import read_result, read_training, read_value
 
 Cell = dict[str, Any]
 Table = dict[str, Any]
 
 ORIGINS = {"evaluated": "Evaluated from weights that others trained", "cited": "Only cited, nothing measured here"}
-TRAINED = ("chosen", "recipe")
-"""What evaluations that train record of it: the rates that fine-tuning chose, the recipe of a detection."""
 OTHER_SCALE = "another scale"
 NO_NUMBER = "–"
 
@@ -73,8 +71,9 @@ def render_text(study: Study, name: str) -> str:
 def build_table(study: Study, name: str) -> Table:
     """Everything a table shows, as plain values.
 
-    Keys: `columns` (ours), `column_notes` (texts), `paper_columns`, and `rows`, each with `cells` (mean, sd, n, values by run, the paper's
-    number, best) in the order of `columns` and `paper` (numbers) in the order of `paper_columns`; `identities` by run.
+    Keys: `columns` (ours), `column_notes` (texts), `paper_columns`, and `rows`, each with `cells` (mean, sd, n, values
+    by run, the paper's number, best) in the order of `columns` and `paper` (numbers) in the order of `paper_columns`;
+    `identities` by run.
 
     Raises:
         ScfsError: as write_table.
@@ -171,7 +170,7 @@ def _identities(study: Study, table: TableConfig) -> dict[str, Any]:
 
 
 def _evaluation_identity(study: Study, run: str, name: str) -> dict[str, Any]:
-    result = read_result(study, run, name)
+    result, training = read_result(study, run, name), read_training(study, run, name)
     return {
         "kind": study.evaluate[name].kind,
         "protocol": evaluate_identity(study, name),
@@ -179,7 +178,7 @@ def _evaluation_identity(study: Study, run: str, name: str) -> dict[str, Any]:
         "weights": result.get("weights"),
         "dataset": result.get("dataset"),
         "seeds": _seeds(result.get("protocol", {})),
-        **{key: result[key] for key in TRAINED if key in result},
+        **({"training": training} if training else {}),
     }
 
 

@@ -75,6 +75,59 @@ VALUES: dict[str, dict[str, dict[str, float]]] = {
         "attention": {"score": 1.678, "score_sd": 0.5, "pointing": 47.5, "images": 200},
     },
 }
+DETECTION: dict[str, Any] = {
+    **{key: STUDY[key] for key in ("study", "data", "pretrain")},
+    "runs": {"random": STUDY["runs"]["random"], "dino": {"method": "dino"}, "scfs": {}, "scfs-1": {"seed": 1}},
+    "evaluate": {
+        "coco": {"kind": "detection", "dataset": "scenes", "recipe": "coco_mask_rcnn_fpn_1x"},
+        "voc": {
+            "kind": "detection",
+            "dataset": "scenes",
+            "recipe": "voc_faster_rcnn_c4",
+            "trials": 3,
+            "small_machine": {"iterations": 1200, "short_side": 96},
+        },
+        "tune": {"kind": "finetune", "dataset": "scenes", "epochs": 3},
+    },
+    "tables": {
+        "voc": {
+            "title": "VOC",
+            "columns": [
+                {"label": "AP", "evaluation": "voc", "value": "ap", "paper": "ap"},
+                {"label": "AP50", "evaluation": "voc", "value": "ap50", "paper": "ap50"},
+                {"label": "sd of AP", "evaluation": "voc", "value": "ap_sd"},
+            ],
+            "rows": [
+                {"label": "Scratch", "runs": ["random"], "paper": {"table": "table3", "row": "Scratch"}},
+                {"label": "DINO", "runs": ["dino"], "paper": {"table": "table3", "row": "DINO"}},
+                {"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table3", "row": "SCFS"}},
+            ],
+        },
+        "coco": {
+            "title": "COCO",
+            "columns": [
+                {"label": "box AP", "evaluation": "coco", "value": "box_ap", "paper": "1x_apb"},
+                {"label": "mask AP50", "evaluation": "coco", "value": "mask_ap50", "paper": "1x_aps50"},
+            ],
+            "rows": [{"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table4", "row": "SCFS"}}],
+        },
+        "tune": {
+            "title": "Transfer",
+            "columns": [{"label": "CIFAR-10", "evaluation": "tune", "value": "top1", "paper": "cifar10"}],
+            "rows": [{"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table5", "row": "SCFS"}}],
+        },
+    },
+    "figures": {
+        "found": {"kind": "detections", "evaluation": "coco"},
+        "curves": {"kind": "precision_recall", "evaluation": "coco"},
+    },
+}
+"""A study of evaluations that train; two seeds of SCFS."""
+DETECTION_VALUES: dict[str, dict[str, float]] = {
+    "coco": {"box_ap": 40.46, "box_ap50": 61.8, "mask_ap": 36.7, "mask_ap50": 58.84},
+    "voc": {"ap": 57.44, "ap50": 83.04, "ap75": 63.6, "ap_sd": 0.217, "ap50_sd": 0.1, "ap75_sd": 0.2},
+    "tune": {"top1": 97.81, "top5": 99.9, "mean_per_class": 97.8},
+}
 TRAINED: dict[str, dict[str, Any]] = {
     "finetune": {"chosen": {"lr": 0.0032, "weight_decay": 1e-5}, "cells": []},
     "detection": {"recipe": {"iterations": 90000, "images_per_batch": 16, "lr": 0.02}},
