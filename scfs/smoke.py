@@ -19,6 +19,7 @@ from scfs.config.evaluation import Knn
 from scfs.config.study import load_study, merged, read_yaml
 from scfs.errors import ScfsError
 from scfs.progress import log
+from scfs.stand_in_boxes import small_splits, write_boxes
 from scfs.stand_ins import IMAGES, class_list, stand_in_format, write_stand_ins
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,7 +117,9 @@ def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
     splits = data["splits"]
     if data["source"] == "garment-scenes":
         return {**data, "splits": {split: {**settings, "scenes": IMAGES} for split, settings in splits.items()}}
-    small = {**data, "splits": {split: f"datasets/{name}/{split}" for split in splits}}
+    folders = data["source"] == "folder"
+    places = {split: f"datasets/{name}/{split}" for split in splits}
+    small = {**data, "splits": places if folders else small_splits(name, data["source"], splits)}
     if "images" in data:
         small["images"] = dict.fromkeys(data["images"], IMAGES)
     if "class_list" in data:
@@ -239,6 +242,7 @@ def set_up(study: Path, rows: int | None = None) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(f"# {SCALE}\n{yaml.safe_dump(values, sort_keys=False)}")
         write_stand_ins(folder, values, _labelled(files))
+        write_boxes(folder, values)
     return folder
 
 
