@@ -34,8 +34,8 @@ def curve(run: str) -> Path:
 
 
 def converted(run: str, library: str) -> Path:
-    """Weights of a run's backbone in another library's names."""
-    return Path("weights") / run / f"{library}.safetensors"
+    """Weights of a run's backbone in another library's names, and in the kind of file that it reads."""
+    return Path("weights") / run / f"{library}.{'pkl' if library == 'detectron2' else 'safetensors'}"
 
 
 def downloads() -> Path:

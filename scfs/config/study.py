@@ -130,7 +130,7 @@ class Study(Config):
     figure that names X shows them all."""
     runs: dict[Name, dict[str, Any]] = {}
     """Runs by name: what differs from `pretrain`; or `weights` of others, see the class Imported."""
-    convert: tuple[Literal["torchvision", "timm", "safetensors"], ...] = ()
+    convert: tuple[Literal["torchvision", "timm", "detectron2", "safetensors"], ...] = ()
     """Libraries in whose names every trained run's backbone is written too, where they know the architecture;
     safetensors: our own names, without heads."""
     evaluate: dict[Name, Evaluation] = {}
