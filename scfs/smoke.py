@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
+from scfs import stand_in_boxes
 from scfs.config.evaluation import Knn
 from scfs.config.study import load_study, merged, read_yaml
 from scfs.errors import ScfsError
 from scfs.progress import log
-from scfs.stand_in_boxes import small_splits, write_boxes
 from scfs.stand_ins import IMAGES, class_list, stand_in_format, write_stand_ins
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +119,7 @@ def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
         return {**data, "splits": {split: {**settings, "scenes": IMAGES} for split, settings in splits.items()}}
     folders = data["source"] == "folder"
     places = {split: f"datasets/{name}/{split}" for split in splits}
-    small = {**data, "splits": places if folders else small_splits(name, data["source"], splits)}
+    small = {**data, "splits": places if folders else stand_in_boxes.small_splits(name, data["source"], splits)}
     if "images" in data:
         small["images"] = dict.fromkeys(data["images"], IMAGES)
     if "class_list" in data:
@@ -242,7 +242,7 @@ def set_up(study: Path, rows: int | None = None) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(f"# {SCALE}\n{yaml.safe_dump(values, sort_keys=False)}")
         write_stand_ins(folder, values, _labelled(files))
-        write_boxes(folder, values)
+        stand_in_boxes.write_boxes(folder, values)
     return folder
 
 

@@ -119,12 +119,12 @@ def test_what_a_data_set_is_made_from(small: Study, tmp_path: Path) -> None:
     assert source_paths(load_study(Path("s.yaml")).data["coco"]) == [], "what is missing is the command's to say"
 
 
-def test_snakemake_watches_it_and_dvc_does_not(small: Study, tmp_path: Path) -> None:
+def test_snakemake_watches_it_and_dvc_does_not(small: Study) -> None:
     command = [sys.executable, str(ROOT / "tests" / "workflow" / "job_graph.py")]
     run = subprocess.run(command, env=command_environment(ROOT), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     inputs = {job["wildcards"]["dataset"]: job["input"] for job in json.loads(run.stdout) if job["rule"] == "prepare"}
-    assert inputs == {name: list(map(str, source_paths(small.data[name]))) for name in ("coco", "voc")}
+    assert inputs == {name: list(map(str, source_paths(config))) for name, config in small.data.items()}
     assert stages.prepare(small, "coco").inputs == stages.prepare(small, "voc").inputs == ()
 
 
