@@ -1,10 +1,11 @@
 """The source `coco`: images with boxes and masks in COCO's format, which stay where they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from scfs.config.data import CocoSplit
+from scfs.data.boxes import require_instances
 from scfs.data.coco_json import load_coco
 from scfs.data.listed import read_listed
 from scfs.data.manifest import BoxFile, ListedSplit
@@ -51,26 +52,6 @@ def _checked(split: str, settings: CocoSplit) -> _Checked:
         )
     sizes = {image.file_name: (image.width, image.height) for image in file.images}
     return _Checked(BoxFile(f"{file.path}", file.digest), sizes, file.categories)
-
-
-def require_instances(source: str, split: str, absent: Sequence[str], classes: int) -> None:
-    """Refuse a split without an instance of a class: its average precision is not defined.
-
-    Args:
-        source: where the annotations are from.
-        split: which one it is.
-        absent: classes without an instance that counts, neither crowd nor difficult.
-        classes: number of all.
-
-    Raises:
-        ScfsError: there is one.
-    """
-    if absent:
-        number = f"{len(absent)} of the {classes} classes"
-        raise ScfsError(
-            f"{source}: split {split} has no instance of {number}, the first is {absent[0]!r} "
-            "(crowds and difficult objects do not count): a class needs instances in every split"
-        )
 
 
 def _listed(split: str, folder: Path, file: _Checked) -> ListedSplit:

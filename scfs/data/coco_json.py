@@ -42,6 +42,7 @@ class CocoAnnotation(NamedTuple):
     """An entry of `annotations`: one object, or a region full of them (a crowd)."""
 
     id: int
+    """From 1: pycocotools takes 0 for "no match", and counts a detection of such an object as a false one."""
     image_id: int
     category_id: int
     bbox: list[float]
@@ -244,7 +245,7 @@ def _check_annotations(
     lines = []
     masked = any(annotation.mask for annotation in annotations)
     for one in track(_unique(annotations, "annotation"), f"{path}", "annotations", len(annotations)):
-        problem = _references(one, images, categories)
+        problem = "ids from 1 are expected" if one.id < 1 else _references(one, images, categories)
         problem = problem or _measures(one) or _geometry(one, images[one.image_id], masked)
         if problem:
             raise _UnsoundError(f"annotation {one.id}: {problem}")

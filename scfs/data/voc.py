@@ -11,7 +11,7 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from scfs.config.data import Voc
-from scfs.data.coco import require_instances
+from scfs.data.boxes import require_instances
 from scfs.data.listed import require_files
 from scfs.data.voc_xml import VocAnnotation, read_annotation
 from scfs.errors import ScfsError

@@ -260,6 +260,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "an image's id twice": (set_to("images", 0, "id", value=7), r"image id = 7: appears twice"),
     "an image's id as text": (set_to("images", 0, "id", value="7"), r"image id = '7': a whole number is expected"),
     "an annotation's id twice": (set_to(*FIRST, "id", value=9), r"annotation id = 9: appears twice"),
+    "an annotation's id from 0": (set_to(*FIRST, "id", value=0), r"annotation 0: ids from 1 are expected"),
     "a category's id twice": (set_to("categories", 0, "id", value=3), r"category id = 3: appears twice"),
     "a category's name twice": (set_to("categories", 0, "name", value="cat"), r"category name = 'cat': appears twice"),
     "a category's id as text": (set_to("categories", 0, "id", value="1"), r"categories\[0\]: id = '1': a whole number"),
