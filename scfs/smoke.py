@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from scfs import stand_in_boxes
 from scfs.config.evaluation import Knn
 from scfs.config.finetune import FineTune
 from scfs.config.study import load_study, merged, read_yaml
@@ -128,7 +129,9 @@ def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
     splits = data["splits"]
     if data["source"] == "garment-scenes":
         return {**data, "splits": {split: {**settings, "scenes": IMAGES} for split, settings in splits.items()}}
-    small = {**data, "splits": {split: f"datasets/{name}/{split}" for split in splits}}
+    folders = data["source"] == "folder"
+    places = {split: f"datasets/{name}/{split}" for split in splits}
+    small = {**data, "splits": places if folders else stand_in_boxes.small_splits(name, data["source"], splits)}
     if "images" in data:
         small["images"] = dict.fromkeys(data["images"], IMAGES)
     if "class_list" in data:
@@ -259,6 +262,7 @@ def set_up(study: Path, rows: int | None = None) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(f"# {SCALE}\n{yaml.safe_dump(values, sort_keys=False)}")
         write_stand_ins(folder, values, _labelled(files))
+        stand_in_boxes.write_boxes(folder, values)
     return folder
 
 

@@ -19,8 +19,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from scfs import stages
-from scfs.config.data import ImageFolders
 from scfs.config.study import Study
+from scfs.data.sources import source_paths
 from scfs.dvc_file import dvc_path, render
 from scfs.errors import ScfsError
 from scfs.progress import log
@@ -51,7 +51,7 @@ def sync(study: Study) -> str:
     if for_dvc:
         _tell_dvc(study, jobs, for_dvc)
     elif for_snakemake or not all(map(_has_records, jobs.values())):
-        _refuse_changed_folders(study, for_snakemake.values())
+        _refuse_changed_sources(study, for_snakemake.values())
         log(f"{study.path}: nothing to do for DVC: telling Snakemake")
         _tell_snakemake(study, jobs)
     return f"{study.path}: Snakemake and DVC agree: nothing to do in {len(jobs)} stages"
@@ -123,17 +123,17 @@ def _with_included(study: Study) -> list[Study]:
     return list({one.path: one for one in found}.values())
 
 
-def _refuse_changed_folders(study: Study, stale: Iterable[Job]) -> None:
-    """Raise if images of one's own were added or removed since their manifest was made: DVC does not see that."""
+def _refuse_changed_sources(study: Study, stale: Iterable[Job]) -> None:
+    """Raise if what a data set of one's own is made from has changed after its manifest: DVC does not see that."""
     for job in stale:
         data = study.data.get(job.key) if job.stage == "prepare" else None
-        if not isinstance(data, ImageFolders):
+        if data is None:
             continue
         made = job.outputs[0].stat().st_mtime
-        for folder in filter(Path.is_dir, map(Path, data.splits.values())):
-            if any(one.stat().st_mtime > made for one in [folder, *filter(Path.is_dir, folder.iterdir())]):
+        for source in source_paths(data):
+            if source.stat().st_mtime > made:
                 raise ScfsError(
-                    f"{study.path}: data.{job.key}: {folder} has changed after {job.outputs[0]}, which DVC does not"
+                    f"{study.path}: data.{job.key}: {source} has changed after {job.outputs[0]}, which DVC does not"
                     f" watch: run snakemake"
                 )
 

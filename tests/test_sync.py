@@ -81,7 +81,7 @@ def test_a_folder_that_changed_after_its_manifest_is_left_to_snakemake(
     assert "agree" in sync.sync(own_folder) and told == list(jobs)
     os.utime(changed, (4e9, 4e9))
     with pytest.raises(
-        ScfsError, match=r"data\.photos: photos has changed after data/photos/manifest\.parquet.*run snake"
+        ScfsError, match=rf"data\.photos: {changed} has changed after data/photos/manifest\.parquet.*run snake"
     ):
         sync.sync(own_folder)
     assert told == list(jobs)

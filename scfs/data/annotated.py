@@ -1,11 +1,20 @@
-"""Splits with boxes and masks: images, and COCO JSON whose `file_name`s are the images' paths in the manifest."""
+"""Splits with boxes and masks: images, and COCO JSON whose `file_name`s are the images' paths in the manifest.
 
+Where the JSON is: beside the embedded images for garment scenes; where the user has it for the source `coco`; made of
+the devkit by `prepare` for the source `voc`, and made again when it is missing, as it is no stage's declared output.
+"""
+
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from scfs.atomic import write_text
+from scfs.data import voc
 from scfs.data.images import ImageSet
-from scfs.data.manifest import open_split
+from scfs.data.manifest import describe, open_split
+from scfs.data.scene_images import locked
 from scfs.errors import ScfsError
+from scfs.progress import log
 from scfs.results import sha256_of
 
 
@@ -21,13 +30,43 @@ class AnnotatedSplit:
 
 
 def open_annotated(manifest: Path, split: str) -> AnnotatedSplit:
-    """Open a split with its annotations.
+    """Open a split with its annotations, which `prepare` checked: they are still the same.
 
     Raises:
-        ScfsError: see `scfs.data.manifest.open_split`; or the data set has no annotations.
+        ScfsError: see `scfs.data.manifest.open_split`; the data set has no annotations; or they are gone, or are not
+            those that the manifest names.
     """
-    images = open_split(manifest, split)
-    annotations = manifest.parent / "annotations" / f"{split}.json"
-    if not annotations.is_file():
-        raise ScfsError(f"data set {images.name}, split {split}: has no boxes: {annotations} is missing")
-    return AnnotatedSplit(images, annotations, sha256_of(annotations))
+    images, about = open_split(manifest, split), describe(manifest)
+    boxes = about["splits"][split].get("boxes")
+    if boxes is None and about["source"] != "garment-scenes":
+        raise ScfsError(f"data set {images.name}, split {split}: has no boxes: its source is {about['source']!r}")
+    path = manifest.parent / (boxes["file"] if boxes else voc.json_file(split))
+    if about["source"] == "voc" and not path.is_file():
+        _convert_again(path, images, manifest, boxes["sha256"])
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise ScfsError(f"{path}: annotations cannot be read: {error.strerror}") from None
+    if boxes and digest != boxes["sha256"]:
+        raise _other_error(f"{path}: not", manifest)
+    return AnnotatedSplit(images, path, digest)
+
+
+def _convert_again(path: Path, images: ImageSet, manifest: Path, sha256: str) -> None:
+    """Write the JSON of a devkit's annotations; of several processes that ask at once, one does it.
+
+    Raises:
+        ScfsError: it would be another one, or the devkit's files are gone.
+    """
+    with locked(path.parent):
+        if path.is_file():
+            return
+        log(f"{path}: missing, making it as for {manifest}")
+        text = voc.coco_text(images.name, images.split, images.classes, voc.read_annotations(images.root, images.paths))
+        if hashlib.sha256(text.encode()).hexdigest() != sha256:
+            raise _other_error(f"{path}: made anew from {images.root}, it would not be", manifest)
+        write_text(path, text)
+
+
+def _other_error(what: str, manifest: Path) -> ScfsError:
+    return ScfsError(f"{what} the file whose SHA-256 {manifest} has: run `scfs prepare {manifest.parent.name}` again")

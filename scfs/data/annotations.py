@@ -74,6 +74,7 @@ def load_masks(annotations: Path) -> dict[str, np.ndarray]:
 
     Returns:
         Bool mask (H, W) by path in the manifest: the image's object, or all of them together where it has several.
+        Nothing where the file has boxes alone.
 
     Raises:
         ScfsError: the file is missing, is not COCO JSON, or its masks are not uncompressed RLE.
@@ -81,6 +82,8 @@ def load_masks(annotations: Path) -> dict[str, np.ndarray]:
     try:
         content = json.loads(annotations.read_text())
         images = {image["id"]: image for image in content["images"]}
+        if content["annotations"] and not any("segmentation" in item for item in content["annotations"]):
+            return {}
         masks = {image["file_name"]: np.zeros((image["height"], image["width"]), bool) for image in images.values()}
         for item in content["annotations"]:
             masks[images[item["image_id"]]["file_name"]] |= decode_mask(item["segmentation"])

@@ -121,7 +121,7 @@ def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["err
             )
     rows = ImageRows()
     problems: list[str] = []
-    for path, probe in track(zip(listing.paths, _probes(listing)), f"{listing.folder}", "images", len(listing.paths)):
+    for path, probe in probes(listing.folder, listing.paths):
         if probe.problem is None:
             rows.add(path, probe.width, probe.height, probe.sha256)
         else:
@@ -140,11 +140,16 @@ def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["err
     return rows, len(problems)
 
 
-def _probes(listing: Listing) -> Iterator[Probe]:
-    """Probe all files, in order, in threads: Pillow's decoders and hashing run outside Python's lock."""
+def probes(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, Probe]]:
+    """Open all files of a folder, in order, and show how far that is."""
+    return track(zip(paths, _in_threads(folder, paths)), f"{folder}", "images", len(paths))
+
+
+def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[Probe]:
+    """Pillow's decoders and hashing run outside Python's lock."""
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(listing.paths), IN_FLIGHT):
-            yield from pool.map(lambda path: _probe(listing.folder / path), listing.paths[start : start + IN_FLIGHT])
+        for start in range(0, len(paths), IN_FLIGHT):
+            yield from pool.map(lambda path: _probe(folder / path), paths[start : start + IN_FLIGHT])
 
 
 def _probe(path: Path) -> Probe:

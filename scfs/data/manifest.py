@@ -1,14 +1,15 @@
 """The manifest of a data set: one Parquet table of its images, the declared output of `prepare`.
 
 Columns: path, width, height, label (null: none), split, sha256. The schema's metadata (key `scfs`, JSON) hold the data
-set's name and source, its configuration, and per split the root folder, the classes and how many images were left out.
+set's name and source, its configuration, and per split the root folder, the classes, how many images were left out, and
+the file of its boxes with its SHA-256 where there is one (sources coco and voc).
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,13 +17,13 @@ import pyarrow.parquet as pq
 
 from scfs.atomic import write_with
 from scfs.config.base import parse
-from scfs.config.data import GarmentScenes, ImageFolders
+from scfs.config.data import DataSet, GarmentScenes
 from scfs.config.identity import canonical
 from scfs.data.images import ImageRows, ImageSet
 from scfs.data.scene_images import ensure_scenes
 from scfs.errors import ScfsError
 
-__all__ = ["COLUMNS", "ImageSet", "ListedSplit", "open_split", "write_manifest"]
+__all__ = ["COLUMNS", "BoxFile", "ImageSet", "ListedSplit", "describe", "open_split", "write_manifest"]
 
 COLUMNS = pa.schema(
     [
@@ -36,6 +37,15 @@ COLUMNS = pa.schema(
 )
 
 
+class BoxFile(NamedTuple):
+    """COCO JSON with the boxes of a split."""
+
+    file: str
+    """Absolute, or relative to the manifest's folder."""
+    sha256: str
+    """Hash of its content, in hexadecimal digits."""
+
+
 @dataclass(frozen=True, eq=False)
 class ListedSplit:
     """One split as it is written."""
@@ -47,9 +57,11 @@ class ListedSplit:
     classes: tuple[str, ...] = ()
     unreadable: int = 0
     """Images left out because they could not be decoded."""
+    boxes: BoxFile | None = None
+    """None: there are none, or they belong to the embedded images."""
 
 
-def write_manifest(path: Path, name: str, config: GarmentScenes | ImageFolders, splits: Sequence[ListedSplit]) -> None:
+def write_manifest(path: Path, name: str, config: DataSet, splits: Sequence[ListedSplit]) -> None:
     """Write the table of all splits, in their order; the same input gives the same bytes.
 
     Raises:
@@ -59,13 +71,16 @@ def write_manifest(path: Path, name: str, config: GarmentScenes | ImageFolders, 
         "name": name,
         "source": config.source,
         "config": config,
-        "splits": {
-            item.split: {"root": item.root, "classes": item.classes, "unreadable": item.unreadable} for item in splits
-        },
+        "splits": {item.split: _entry(item) for item in splits},
     }
     schema = COLUMNS.with_metadata({"scfs": canonical(about)})
     table = pa.Table.from_batches([_batch(item, schema) for item in splits], schema)
     write_with(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def _entry(item: ListedSplit) -> dict[str, Any]:
+    boxes = {} if item.boxes is None else {"boxes": item.boxes._asdict()}
+    return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes}
 
 
 def _batch(item: ListedSplit, schema: pa.Schema) -> pa.RecordBatch:
@@ -95,6 +110,15 @@ def open_split(manifest: Path, split: str) -> ImageSet:
         raise ScfsError(f"{root}: folder of data set {about['name']}, split {split}: not found")
     rows = _rows(table.filter(pc.equal(table["split"], split)))
     return ImageSet.of(about["name"], split, root, entry["classes"], rows)
+
+
+def describe(manifest: Path) -> dict[str, Any]:
+    """What a manifest's metadata say: name, source, config, splits (by name: root, classes, unreadable, perhaps boxes).
+
+    Raises:
+        ScfsError: no manifest there, or not a manifest.
+    """
+    return _read(manifest)[1]
 
 
 def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:

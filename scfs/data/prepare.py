@@ -1,12 +1,17 @@
 """The stage `prepare`: from a data set's configuration to its manifest, images and annotations."""
 
+import hashlib
 from pathlib import Path
 
-from scfs.config.data import DataSet, GarmentScenes, ImageFolders
+from scfs.atomic import write_text
+from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Voc
+from scfs.data import voc
 from scfs.data.class_list import read_class_list
+from scfs.data.coco import read_coco
 from scfs.data.folders import list_images, read_rows
 from scfs.data.garments import class_names
-from scfs.data.manifest import ListedSplit, write_manifest
+from scfs.data.listed import read_listed
+from scfs.data.manifest import BoxFile, ListedSplit, write_manifest
 from scfs.data.scene_images import locked, write_scenes
 from scfs.progress import log
 
@@ -14,17 +19,24 @@ MANIFEST = "manifest.parquet"
 
 
 def prepare(name: str, config: DataSet, folder: Path) -> None:
-    """Write folder/manifest.parquet, last of all; for scenes also folder/images/ and folder/annotations/<split>.json.
+    """Write folder/manifest.parquet, last of all; before it, for scenes and VOC, folder/annotations/<split>.json, and
+    for scenes folder/images/.
 
     Repeating it gives the same files.
 
     Raises:
-        ScfsError: bad folders, images or class list (see scfs.data.folders, class_list), or the disk is full.
+        ScfsError: bad folders, images, annotations or class list (see scfs.data.folders, coco, voc, class_list), or the
+            disk is full.
     """
-    if isinstance(config, GarmentScenes):
-        _prepare_scenes(name, config, folder)
-    else:
-        _prepare_folders(name, config, folder)
+    match config:
+        case GarmentScenes():
+            _prepare_scenes(name, config, folder)
+        case ImageFolders():
+            _prepare_folders(name, config, folder)
+        case Coco():
+            _prepare_coco(name, config, folder)
+        case Voc():
+            _prepare_voc(name, config, folder)
 
 
 def _prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
@@ -44,8 +56,36 @@ def _prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
     listed = []
     for split, listing in listings.items():
         rows, unreadable = read_rows(listing, classes, config.unreadable)
-        expected = config.images.get(split, len(rows.paths))
-        if len(rows.paths) != expected:
-            log(f"warning: {listing.folder}: {len(rows.paths)} images of split {split}, {expected} were expected")
         listed.append(ListedSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
+    _write(name, config, folder, listed)
+
+
+def _prepare_coco(name: str, config: Coco, folder: Path) -> None:
+    _write(name, config, folder, read_coco(config.splits))
+
+
+def _prepare_voc(name: str, config: Voc, folder: Path) -> None:
+    root, paths = voc.list_images(config)
+    annotations = {split: voc.read_annotations(root, names) for split, names in paths.items()}
+    classes = voc.class_names(config.classes, root, annotations)
+    listed, texts = [], {}
+    for split, found in annotations.items():
+        file = voc.json_file(split)
+        text = texts[file] = voc.coco_text(name, split, classes, found)
+        boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
+        rows = read_listed(root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations")
+        listed.append(ListedSplit(split, str(root), rows, tuple(classes), boxes=boxes))
+    with locked(folder / "annotations"):  # against those that make missing ones again
+        for file, text in texts.items():
+            write_text(folder / file, text)
+        _write(name, config, folder, listed)
+
+
+def _write(name: str, config: ImageFolders | Coco | Voc, folder: Path, listed: list[ListedSplit]) -> None:
+    """Write the manifest; say where a number of images is not the known one."""
+    for item in listed:
+        found = len(item.rows.paths)
+        expected = config.images.get(item.split, found)
+        if found != expected:
+            log(f"warning: {item.root}: {found} images of split {item.split}, {expected} were expected")
     write_manifest(folder / MANIFEST, name, config, listed)

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from scfs import paths, stages
 from scfs.config.study import load_study
+from scfs.data.sources import source_paths
 from scfs.errors import ScfsError
 from scfs.report import paper
 from scfs.weights import catalogue
@@ -37,19 +38,13 @@ def any_of(names) -> str:
 
 
 def source_folders(dataset: str) -> list[Path]:
-    """Folders of images that a data set is made from, and their sub-folders.
+    """Folders of images that a data set is made from, and their sub-folders; files of annotations, lists of images.
 
-    A file that is added to one of them, removed or renamed makes the manifest stale, as it changes the folder's time.
-    Not so a file that is overwritten in place, or anything further down: `snakemake --forcerun prepare` then helps.
+    A file that is added to one of the folders, removed or renamed makes the manifest stale, as it changes the folder's
+    time. Not so an image that is overwritten in place, or anything further down: `snakemake --forcerun prepare` then
+    helps. What is missing is left to the command, which says so in one line.
     """
-    if study.data[dataset].source != "folder":
-        return []
-    # One that is missing is left to the command, which says so in one line.
-    folders = [Path(folder) for folder in study.data[dataset].splits.values() if Path(folder).is_dir()]
-    return [
-        *folders,
-        *(sub for folder in folders for sub in sorted(folder.iterdir()) if sub.is_dir()),
-    ]
+    return list(dict.fromkeys(source_paths(study.data[dataset])))
 
 
 def results(evaluations_of, suffix: str = ".json") -> list[Path]:

@@ -12,7 +12,7 @@ rule prepare:
         "logs/prepare/{dataset}.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,  # the annotations of COCO's train2017 take half of it
     params:
         identity=lambda wildcards: stages.identity(study, "prepare", wildcards.dataset),
     shell:
