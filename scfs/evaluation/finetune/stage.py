@@ -50,9 +50,8 @@ def tune(
         ScfsError: see `scfs.evaluation.finetune.job`; nothing is written.
     """
     if part not in protocol.parts:
-        raise ScfsError(
-            f"{evaluation}: cell {part!r}: not among {', '.join(protocol.parts) or 'none: there is no grid'}"
-        )
+        allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
+        raise ScfsError(f"{evaluation}: cell {part!r}: {allowed}")
     lr, weight_decay = protocol.grid[part]
     with occasion(protocol, evaluation, run, weights, manifest, threads, device, workers, save_every) as now:
         assert now.data.validation is not None  # there is a grid
@@ -133,11 +132,13 @@ def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
     """What a cell's result says, held to be of this grid, these images and these weights."""
     again = f"run the stage tune of {part} again"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScfsError(f"{path}: result of the cell {part}: {error.strerror}: {again}") from None
     except ValueError:
-        raise ScfsError(f"{path}: result of the cell {part}: not a readable JSON file: {again}") from None
+        found = None
+    if not isinstance(found, dict):
+        raise ScfsError(f"{path}: result of the cell {part}: not a JSON object: {again}")
     wanted = {**{key: expected[key] for key in COMPARED}, "part": part}
     for key, value in wanted.items():
         if found.get(key) != value:
