@@ -40,13 +40,13 @@ def held_out(images: ImageSet, share: float, seed: int) -> npt.NDArray[np.bool_]
         ScfsError: as `class_share`, or a class has a single image.
     """
     chosen = class_share(images, share, seed, VALIDATION)
-    for label, name in enumerate(images.classes):
-        rest = np.flatnonzero(~chosen & (images.require_labels() == label))
-        if not len(rest):
-            raise ScfsError(
-                f"data set {images.name}, split {images.split}: validation = {share:g}: class {name!r} has"
-                f" {np.count_nonzero(images.require_labels() == label)} labelled images, and none is left to train on"
-            )
+    left = np.bincount(images.require_labels()[~chosen], minlength=len(images.classes))
+    if not left.all():
+        label = int(left.argmin())
+        raise ScfsError(
+            f"data set {images.name}, split {images.split}: validation = {share:g}: takes all"
+            f" {np.count_nonzero(images.require_labels() == label)} labelled images of class {images.classes[label]!r}"
+        )
     return chosen
 
 

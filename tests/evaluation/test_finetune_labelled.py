@@ -77,7 +77,7 @@ def test_unequal_classes_keep_their_proportion() -> None:
     kept = Counter(labels[~class_share(images, 0.9, 0, LABELLED)].tolist())
     assert kept == {0: 4, 1: 1}  # 1.8 of 2 is both
     with pytest.raises(
-        ScfsError, match=r"set, split train: validation = 0.9: class 'c' has 2 labelled images, and none"
+        ScfsError, match=r"set, split train: validation = 0.9: takes all 2 labelled images of class 'c'"
     ):
         held_out(images, 0.9, 0)
 
