@@ -26,9 +26,9 @@ def class_share(images: ImageSet, share: float, seed: int, draw: int) -> npt.NDA
     labels = images.require_labels()
     require_every_class(images)
     order = permutation(seed, draw, len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
     chosen = np.zeros(len(labels), np.bool_)
-    for label in range(len(images.classes)):
-        members = order[labels[order] == label]
+    for members in np.split(by_class, np.cumsum(np.bincount(labels))[:-1]):
         chosen[members[: max(1, round(share * len(members)))]] = True
     return chosen
 

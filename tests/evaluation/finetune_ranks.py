@@ -28,7 +28,7 @@ def steps_in_float64(weights: Path, manifest: Path, protocol: FineTune) -> dict[
     """Terms of each step, and the state at the end."""
     data = CropBatches(open_split(manifest, "train"), protocol, distributed.world())
     training = FineTuning(protocol, 0.2, 0.01, load_backbone(weights)[0], data, CPU, "fp64", "")
-    terms = [training.train_step(data[step]) for step in range(len(data))]
+    terms = [training.train_step(data.batch(step)) for step in range(data.steps)]
     return {"terms": [{k: v.item() for k, v in step.items()} for step in terms], "model": training.model.state_dict()}
 
 

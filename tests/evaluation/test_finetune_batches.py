@@ -34,11 +34,11 @@ def stream(n: int, seed: int, passes: int) -> list[tuple[int, int]]:
 def test_batches_are_cut_from_the_joined_permutations(images: ImageSet, batch: int) -> None:
     data = CropBatches(images, small(batch=batch, seed=3, steps=5, scale=[0.2, 0.9]))
     places = stream(42, 3, 12)
-    assert len(data) == 5
+    assert data.steps == 5
     views = Views(global_scale=(0.2, 0.9), local_number=0)
     for step in (0, 3, 4):
         made = data[step]
-        assert made.step == step and made.pixels.shape == (batch, 32, 32, 3)
+        assert made.pixels.shape == (batch, 32, 32, 3)
         for index, (epoch, row) in list(enumerate(places[step * batch : (step + 1) * batch]))[:: batch // 12]:
             assert made.labels[index] == images.require_labels()[row]
             size = np.array([[images.heights[row], images.widths[row]]])
@@ -51,7 +51,7 @@ def test_batches_are_cut_from_the_joined_permutations(images: ImageSet, batch: i
 def test_every_image_counts_and_the_last_batch_is_filled_up(images: ImageSet) -> None:
     for epochs, batch, steps in ((2, 12, 7), (1, 12, 4), (3, 100, 2)):
         data = CropBatches(images, small(steps=None, epochs=epochs, batch=batch))
-        assert len(data) == steps
+        assert data.steps == steps
         seen = Counter(row for _, row in stream(42, 0, 9)[: steps * batch])
         assert set(seen) == set(range(42)) and min(seen.values()) >= epochs
         labels = torch.cat([data[step].labels for step in range(steps)])
@@ -66,16 +66,24 @@ def test_a_batch_does_not_depend_on_those_before_it(images: ImageSet) -> None:
     for step in (4, 1, 5, 1):
         other = pickle.loads(pickle.dumps(CropBatches(images, protocol)))[step]  # as a worker gets it
         assert torch.equal(other.pixels, batches[step].pixels) and torch.equal(other.labels, batches[step].labels)
-    with pytest.raises(IndexError, match="step 6 of 6"):
-        straight[6]
+
+
+def test_parts_are_pieces_of_the_batch(images: ImageSet) -> None:
+    (whole,), parts = (
+        CropBatches(images, small(batch=20)).batch(3),
+        CropBatches(images, small(batch=20, accumulate=4)).batch(3),
+    )
+    assert [len(part.labels) for part in parts] == [5] * 4
+    assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
+    assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_share_every_part_of_a_batch(images: ImageSet, accumulate: int, size: int) -> None:
     protocol = small(batch=20, accumulate=accumulate)
-    whole = CropBatches(images, protocol)[2].parts(accumulate)
-    shares = [CropBatches(images, protocol, World(rank, size))[2].parts(accumulate) for rank in range(size)]
+    whole = CropBatches(images, protocol).batch(2)
+    shares = [CropBatches(images, protocol, World(rank, size)).batch(2) for rank in range(size)]
     for index, part in enumerate(whole):
         assert torch.equal(torch.cat([share[index].pixels for share in shares]), part.pixels)
         assert torch.equal(torch.cat([share[index].labels for share in shares]), part.labels)

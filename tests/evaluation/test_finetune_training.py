@@ -14,6 +14,7 @@ from tuned import small
 
 from scfs import paths
 from scfs.config.finetune import FineTune
+from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.manifest import ImageSet, open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune.accuracy import accuracies, measure, ranks_of_true_class
@@ -85,7 +86,7 @@ def test_steps_are_those_of_the_formulas(start: Start, images: ImageSet, backbon
     for step in range(3):
         expected = reference.loss(data[step].pixels, data[step].labels)
         reference.update(expected)
-        assert training.train_step(data[step])["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
+        assert training.train_step(data.batch(step))["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
     ours, theirs = training.model.state_dict(), reference.model.state_dict()
     for name, value in theirs.items():
         assert close(ours[name].double(), value.double()), name
@@ -97,9 +98,9 @@ def test_parts_of_a_batch_add_up_and_batch_norm_sees_them_apart(start: Start, im
     data, training = CropBatches(images, protocol), start(protocol, 0.4, 0.0)
     reference = ByHand(training, 0.4, 0.0, 12, 4)
     for step in range(2):
-        halves = [reference.loss(part.pixels, part.labels) for part in data[step].parts(2)]
+        halves = [reference.loss(part.pixels, part.labels) for part in data.batch(step)]
         reference.update((halves[0] + halves[1]) / 2)
-        assert training.train_step(data[step])["loss"].item() == pytest.approx(sum(halves).item() / 2, rel=1e-9)
+        assert training.train_step(data.batch(step))["loss"].item() == pytest.approx(sum(halves).item() / 2, rel=1e-9)
     for name, value in reference.model.state_dict().items():
         assert close(training.model.state_dict()[name].double(), value.double()), name
 
@@ -110,7 +111,7 @@ def test_terms_are_the_loss_and_the_accuracy(start: Start, images: ImageSet) -> 
     model = copy.deepcopy(training.model)
     logits = model.classifier(model.backbone(normalize(batch.pixels, torch.float64))["layer4"].mean((2, 3)))
     expected = 100 * np.mean([row.argmax() == label for row, label in zip(logits, batch.labels, strict=True)])
-    assert training.train_step(batch)["accuracy"].item() == pytest.approx(expected)
+    assert training.train_step([batch])["accuracy"].item() == pytest.approx(expected)
 
 
 def test_the_classifier_starts_small_and_from_the_seed(start: Start) -> None:
@@ -136,7 +137,7 @@ def test_the_running_statistics_move_by_that(start: Start, images: ImageSet) -> 
     norms = [module for module in training.model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 20 and {norm.momentum for norm in norms} == {10 / 210}
     mean = training.model.backbone.conv1(normalize(data[0].pixels, torch.float64)).mean((0, 2, 3))
-    training.train_step(data[0])
+    training.train_step(data.batch(0))
     assert close(training.model.backbone.bn1.running_mean, 10 / 210 * mean)
 
 
@@ -148,11 +149,11 @@ def test_resumes_to_the_same_bits(start: Start, images: ImageSet, precision: str
     for step in range(5):
         if step == 2:
             torch.save(snapshot(whole.state()), tmp_path / "state.pt")
-        whole.train_step(data[step])
+        whole.train_step(data.batch(step))
     resumed = start(protocol, 0.3, 0.01, precision=precision)
     resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), tmp_path)
     for step in range(resumed.step, 5):
-        resumed.train_step(data[step])
+        resumed.train_step(data.batch(step))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
     assert whole.model.classifier.weight.dtype == torch.float32
@@ -173,7 +174,7 @@ def diverging(start: Start, images: ImageSet, steps: int) -> Any:
     data, training = CropBatches(images, protocol), start(protocol, 1e38, 0.0, precision="fp32")
     with pytest.raises(DivergedError) as caught:
         for step in range(steps):
-            training.record(step, training.train_step(data[step]))
+            training.record(step, training.train_step(data.batch(step)))
     return training.step, caught.value
 
 
@@ -215,7 +216,7 @@ def test_it_is_tested_in_eval_mode_on_the_clean_view(start: Start, images: Image
     protocol = small()
     training = start(protocol, 0.1, 0.0, precision="fp32")
     for step in range(2):
-        training.train_step(CropBatches(images, protocol)[step])
+        training.train_step(CropBatches(images, protocol).batch(step))
     before = copy.deepcopy(training.model.state_dict())
     found = measure(training.model, protocol, images, CPU, 0)
     assert all(torch.equal(value, before[name]) for name, value in training.model.state_dict().items())
@@ -227,3 +228,18 @@ def test_it_is_tested_in_eval_mode_on_the_clean_view(start: Start, images: Image
     assert found["top1"] == pytest.approx(100 * right.double().mean().item())
     assert found["mean_per_class"] == pytest.approx(found["top1"])  # equal classes
     assert found["top5"] == 100
+
+
+FINGERPRINT = {1: [1.1142766779, 1.0732604403, 1.0030342774, 91.81019083659, 1, 0, 0, 1, 2, 1, 1, 1, 82572.253765]}
+"""By STAGE_VERSIONS["finetune"]: losses of three float64 steps; mean pixel and labels of the first part; all weights."""
+
+
+def test_behaviour_is_that_of_the_version(start: Start, images: ImageSet) -> None:
+    """As tests/test_fingerprint.py for pre-training: who changes what is computed raises the version, and records it."""
+    protocol = small(steps=4, batch=16, accumulate=2, resize=72, crop=64, scale=[0.3, 1.0], seed=1)
+    data, training = CropBatches(images, protocol), start(protocol, 0.2, 0.01)
+    losses = [training.train_step(data.batch(step))["loss"].item() for step in range(3)]
+    first = data.batch(0)[0]
+    weights = sum(value.double().abs().sum().item() for value in training.model.state_dict().values())
+    found = [*losses, first.pixels.double().mean().item(), *map(float, first.labels), weights]
+    assert found == pytest.approx(FINGERPRINT[STAGE_VERSIONS["finetune"]], rel=1e-4)

@@ -146,6 +146,8 @@ def fine_tune(
             if not distributed.is_first():
                 return None
             values, diverged = measure(training.model, now.protocol, test, now.device, now.workers), None
+            shown = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+            log(f"{now.run}, {now.evaluation}, {part}: on {len(test)} images of {test.split}: {shown}")
         except DivergedError as error:
             if not distributed.is_first():
                 return None
@@ -179,11 +181,13 @@ def _train(training: FineTuning, data: CropBatches, folder: Path, workers: int, 
     if first:
         log(f"resuming at step {first} of {total}")
     keeper = Keeper(folder, save_every)
-    made = read_ahead(data, range(first, total), workers, training.device.type == "cuda")
+    parts = training.protocol.accumulate
+    made = read_ahead(data, range(first * parts, total * parts), workers, training.device.type == "cuda")
+    batches = zip(*[made] * parts, strict=True)
     try:
         with stop_requests() as received:
-            for batch in track(made, "fine-tune", unit="step", total=total - first):
-                training.record(batch.step, training.train_step(batch))
+            for batch in track(batches, "fine-tune", unit="step", total=total - first):
+                training.record(training.step, training.train_step(batch))
                 keeper.after_step(training, total, received)
     finally:
         keeper.checkpoints.wait()
@@ -195,7 +199,7 @@ def _announce(now: Occasion, part: str, training: FineTuning, data: CropBatches,
     decay = training.optimizer.param_groups[0]["weight_decay"]
     log(
         f"{now.run}, {now.evaluation}, {part}: {len(data.images)} images of {len(data.images.classes)} classes,"
-        f" batch {protocol.batch}, {len(data)} steps = {len(data) / data.steps_per_epoch:.1f} passes,"
+        f" batch {protocol.batch}, {data.steps} steps = {data.steps / data.steps_per_epoch:.1f} passes,"
         f" peak lr {training.peak:g}, weight decay {decay:g}, {now.device}, {now.precision}, seed {protocol.seed};"
         f" state in {folder}"
     )

@@ -8,6 +8,7 @@ number of images does not depend on the batch.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class FineTuning:
             identity: of the training (scfs.config.identity).
         """
         self.protocol, self.device, self.precision, self.identity = protocol, device, precision, identity
-        self.peak, self.total = lr * protocol.batch / 256, len(data)
+        self.peak, self.total = lr * protocol.batch / 256, data.steps
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         model = with_classifier(backbone, len(data.images.classes), protocol.seed)
         for module in model.modules():
@@ -94,13 +95,16 @@ class FineTuning:
         """Seconds that the training has taken, all its executions together."""
         return self._seconds_before + time.monotonic() - self._started
 
-    def train_step(self, batch: CropBatch) -> dict[str, Tensor]:
-        """One step; the loss and the accuracy in percent of the whole batch, whatever part of it is here."""
+    def train_step(self, parts: Sequence[CropBatch]) -> dict[str, Tensor]:
+        """One step on a batch in equal parts, or on this process's share of each.
+
+        Returns:
+            Scalars: `loss` and `accuracy` in percent, means over the whole batch.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        share = len(batch.labels) / self.protocol.batch
-        parts = batch.parts(self.protocol.accumulate)
+        share = sum(len(part.labels) for part in parts) / self.protocol.batch
         terms = [self._accumulate(part, share / len(parts)) for part in parts]
         distributed.add_up_gradients(self.model.parameters())
         self.optimizer.step()
