@@ -37,11 +37,15 @@ EVERY_EVALUATION = [
     *(f"views/{name}" for name in ("images", "reading")),
     *(f"model/{name}" for name in ("backbones", "resnet", "vit")),
 ]
+PROBE = ("probe", "sweep", "shares")
 EVALUATION_KINDS = {
     "knn": ["evaluation/knn"],
     "layers": ["evaluation/layers", "evaluation/knn"],
-    "linear_cached": ["evaluation/linear_cached", "evaluation/probe", "views/philox"],
-    "linear": ["evaluation/linear", "evaluation/probe", "views/philox", "views/table"],
+    "linear_cached": [*(f"evaluation/{name}" for name in ("linear_cached", *PROBE)), "views/philox"],
+    "linear": [
+        *(f"evaluation/{name}" for name in ("linear", *PROBE)),
+        *(f"views/{name}" for name in ("crops", "philox", "table")),
+    ],
     "attention": ["evaluation/attention", "model/search"],
     "class_probabilities": [
         *("evaluation/class_probabilities", "model/search", "views/colour", "views/philox", "views/table"),

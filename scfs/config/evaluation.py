@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from scfs.config.base import Seed
 from scfs.config.detection import Detection
-from scfs.config.finetune import FineTune
+from scfs.config.finetune import FineTune, Share
 from scfs.config.protocol import Positive, ViewProtocol
 
 
@@ -59,7 +59,11 @@ class Layers(Vote):
 
 
 class Probe(ViewProtocol):
-    """A linear classifier on the frozen encoder: SGD, momentum 0.9, no weight decay, cosine to 0."""
+    """A linear classifier on the frozen encoder: SGD, momentum 0.9, no weight decay, cosine to 0.
+
+    With `lr_sweep`, classifiers of all its rates train side by side, each once on all images and once without the
+    held-out ones; the rate that is best on these after the last epoch is reported, of the classifier of all images.
+    """
 
     train: str = "train"
     """Split to fit on."""
@@ -68,11 +72,21 @@ class Probe(ViewProtocol):
     batch: Positive = 256
     """Images per step."""
     lr: Annotated[float, Field(gt=0)] = 0.01
-    """Learning rate per 256 images of a batch, cosine to 0."""
+    """Learning rate per 256 images of a batch, cosine to 0; without effect if there is a sweep."""
+    lr_sweep: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Rates among which held-out images choose, such as 0.001 to 0.3; none: `lr` is used."""
+    validation: Share = 0.1
+    """Share of each class of the train split that is held out for a sweep, drawn from the first of `seeds`."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of initial weights and order; mean and standard deviation are reported."""
     cls_blocks: Positive = 1
     """Last blocks of a ViT whose [CLS] are joined to the feature [DINO: 4 for ViT-S, 1 for ViT-B]; 1 for a ResNet."""
+
+    @model_validator(mode="after")
+    def _sweep_is_a_choice(self) -> Self:
+        if len(self.lr_sweep) == 1 or len(set(self.lr_sweep)) != len(self.lr_sweep):
+            raise ValueError(f"lr_sweep = {list(self.lr_sweep)}: give two rates or more, each once, or none")
+        return self
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Protocol of fine-tuning the whole encoder: semi-supervised learning and transfer. Defaults are SimCLR's for transfer.
 
-Source: Chen et al., ICML 2020, appendices B.5 and B.8, which the paper and BYOL follow.
+Source: Chen et al., ICML 2020, appendices B.5 (semi-supervised: batch 4096, lr 0.05, no weight decay, 60 epochs of 1%
+or 30 of 10% of the labels) and B.8 (transfer), which the paper and BYOL follow.
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -15,7 +16,10 @@ Rates = tuple[Annotated[float, Field(gt=0)], ...]
 
 
 class LabelledFiles(Config):
-    """A list of the images whose labels may be used that somebody publishes: file names, one per line."""
+    """A list of the images whose labels may be used that somebody publishes: file names without folders, one per line.
+
+    SimCLR's: imagenet_subsets/1percent.txt and 10percent.txt of github.com/google-research/simclr.
+    """
 
     file: str
     """Where you put it; nothing fetches it."""
@@ -26,7 +30,8 @@ class LabelledFiles(Config):
 
 
 class LabelledShare(Config):
-    """A share of the images of each class, one at least, drawn from a seed: for data without a published list."""
+    """A share of the images of each class, rounded, one at least, drawn from a seed: for data without a published
+    list."""
 
     share: Share
     """Share of each class."""
@@ -37,8 +42,9 @@ class LabelledShare(Config):
 class FineTune(ViewProtocol):
     """All weights trained with a new classifier: SGD with Nesterov's momentum, cosine to 0, crops and flips alone.
 
-    With several rates or weight decays, each pair trains on the train split without its validation part, the best on
-    that is trained again on both, and only then is the test split looked at.
+    With several rates or weight decays, each pair trains on the labelled images without the validation part, the best
+    on that is trained again on both, and only then is the test split looked at. BatchNorm's running statistics move by
+    min(10 / steps per epoch, 0.1) [SimCLR B.8].
     """
 
     stage: ClassVar[Literal["finetune"]] = "finetune"
@@ -49,13 +55,14 @@ class FineTune(ViewProtocol):
     labels: LabelledFiles | LabelledShare | None = None
     """Which images of it have labels (semi-supervised learning); none: all."""
     validation: Share | str = 0.1
-    """What chooses among rates and weight decays: a share of each class of the labelled images, or a split's name."""
+    """What chooses among rates and weight decays: a share of each class of the labelled images, drawn from `seed`, or
+    a split's name, which the final training gets in any case."""
     metric: Literal["top1", "mean_per_class"] = "top1"
     """What is compared to choose, and what the data set's users report."""
     steps: Positive | None = None
     """Training steps [SimCLR B.8: 20000]; or `epochs`."""
     epochs: Positive | None = None
-    """Passes over the labelled images; batches run on from one into the next."""
+    """Passes over the labelled images; batches run on from one into the next, and the last one is filled up."""
     batch: Positive = 256
     """Images per step."""
     accumulate: Positive = 1
@@ -65,7 +72,8 @@ class FineTune(ViewProtocol):
     weight_decay: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         default=(0.0, 1e-6, 3.2e-6, 1e-5, 3.2e-5, 1e-4, 3.2e-4, 1e-3), min_length=1
     )
-    """Weight decays, each divided by the learning rate before it is used [SimCLR B.8: 0 and 7 of 1e-6 to 1e-3]."""
+    """Weight decays, each divided by its `lr` before it is used [SimCLR B.8: 0 and 7 of 1e-6 to 1e-3]. All but
+    BatchNorm's parameters decay [SimCLR's code]."""
     scale: tuple[Share, Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
     """Share of the area that the random crop covers (torchvision's default)."""
     seed: Seed = 0
@@ -74,13 +82,20 @@ class FineTune(ViewProtocol):
     """Arithmetic of the forward pass; auto: bf16 where the machine computes in it."""
 
     @model_validator(mode="after")
-    def _length_is_given_once(self) -> Self:
+    def _consistent(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate}: does not divide batch = {self.batch}")
+        if self.batch == self.accumulate:
+            raise ValueError("batch / accumulate must exceed 1: BatchNorm needs more than one image")
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale must be [low, high] with low <= high")
+        for name in ("lr", "weight_decay"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name} must not repeat")
+        if self.validation in (self.train, self.test):
+            raise ValueError(f"validation = {self.validation!r}: must be another split than train and test, or a share")
         return self
 
     @property

@@ -1,32 +1,42 @@
-"""Published lists of classes, such as ImageNet-100's: checked against their hash, never fetched and never shipped."""
+"""Published lists, of classes (ImageNet-100's) or of files: checked against their hash, never fetched nor shipped."""
 
 import hashlib
 from pathlib import Path
 
 from scfs.config.data import ClassList
+from scfs.config.finetune import LabelledFiles
 from scfs.errors import ScfsError
 
 
 def read_class_list(config: ClassList) -> tuple[str, ...]:
-    """Names of a list, sorted.
+    """Names of a list of classes, sorted.
 
     Raises:
-        ScfsError: the file is missing, is another one, or holds no names.
+        ScfsError: as `read_published`, or it holds no names.
+    """
+    names = sorted(set(read_published(config, "class list").split()))
+    if not names:
+        raise ScfsError(f"{config.file}: class list names no classes")
+    return tuple(names)
+
+
+def read_published(config: ClassList | LabelledFiles, kind: str) -> str:
+    """Text of a list; `kind` is what messages call it.
+
+    Raises:
+        ScfsError: the file is missing, is another one, or is no text.
     """
     path = Path(config.file)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ScfsError(
-            f"{path}: class list cannot be read ({error.strerror}): get it from {config.url} and put it there"
+            f"{path}: {kind} cannot be read ({error.strerror}): get it from {config.url} and put it there"
         ) from None
     found = hashlib.sha256(content).hexdigest()
     if found != config.sha256:
-        raise ScfsError(f"{path}: not the class list of {config.url}: its SHA-256 is {found}, wanted {config.sha256}")
+        raise ScfsError(f"{path}: not the {kind} of {config.url}: its SHA-256 is {found}, wanted {config.sha256}")
     try:
-        names = sorted(set(content.decode().split()))
+        return content.decode()
     except UnicodeDecodeError:
-        raise ScfsError(f"{path}: class list is not UTF-8 text") from None
-    if not names:
-        raise ScfsError(f"{path}: class list names no classes")
-    return tuple(names)
+        raise ScfsError(f"{path}: {kind} is not UTF-8 text") from None

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,32 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def subset(self, rows: np.ndarray) -> "ImageSet":
+        """The images of some rows (m,), in that order, as a set with a digest of its own."""
+        digest = hashlib.sha256(self.digest.encode() + rows.astype("<i8").tobytes())
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows.tolist()],
+            widths=self.widths[rows],
+            heights=self.heights[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            digest=digest.hexdigest(),
+        )
+
+    def joined(self, other: "ImageSet") -> "ImageSet":
+        """These images and then those of another split of the same data set; both have labels or neither has."""
+        here, there = self.labels, other.labels
+        return replace(
+            self,
+            split=f"{self.split}+{other.split}",
+            root=Path(),
+            paths=[str(images.root / path) for images in (self, other) for path in images.paths],
+            widths=np.concatenate([self.widths, other.widths]),
+            heights=np.concatenate([self.heights, other.heights]),
+            labels=None if here is None or there is None else np.concatenate([here, there]),
+            digest=hashlib.sha256((self.digest + other.digest).encode()).hexdigest(),
+        )
 
     def read(self, row: int) -> bytes:
         """Content of an image file.

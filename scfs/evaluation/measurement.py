@@ -1,6 +1,7 @@
 """What every evaluation starts from and gives back."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,24 @@ class Measurement:
 
 
 def open_labelled(protocol: Vote | Probe) -> tuple[ImageSet, ImageSet]:
-    """Open the protocol's train and test splits.
+    """Open the protocol's train and test splits; see `open_with_labels`."""
+    train, test = open_with_labels(paths.manifest(protocol.dataset), protocol.train, protocol.test)
+    return train, test
+
+
+def open_with_labels(manifest: Path, *names: str) -> tuple[ImageSet, ...]:
+    """Open splits of a data set.
 
     Raises:
-        ScfsError: a split has no labels, or the two do not have the same classes.
+        ScfsError: a split has no labels, or two do not have the same classes.
     """
-    manifest = paths.manifest(protocol.dataset)
-    train, test = open_split(manifest, protocol.train), open_split(manifest, protocol.test)
-    for split in (train, test):
+    splits = tuple(open_split(manifest, name) for name in names)
+    for split in splits:
         split.require_labels()
-    if train.classes != test.classes:
-        different = sorted(set(train.classes) ^ set(test.classes))
-        raise ScfsError(
-            f"{manifest}: splits {train.split!r} and {test.split!r} must have the same classes: "
-            f"only one of them has {different[:5]}"
-        )
-    return train, test
+        if split.classes != splits[0].classes:
+            different = sorted(set(splits[0].classes) ^ set(split.classes))
+            raise ScfsError(
+                f"{manifest}: splits {splits[0].split!r} and {split.split!r} must have the same classes: "
+                f"only one of them has {different[:5]}"
+            )
+    return splits

@@ -22,15 +22,17 @@ class Classifiers:
     no parameter, so each one trains as it would alone.
     """
 
-    def __init__(self, channels: int, classes: int, protocol: Probe, steps: int, device: torch.device) -> None:
-        """Draw the weights of each of the protocol's seeds for a training of `steps` steps."""
+    def __init__(
+        self, channels: int, classes: int, protocol: Probe, steps: int, device: torch.device, lr: float | None = None
+    ) -> None:
+        """Draw the weights of each of the protocol's seeds for a training of `steps` steps, at `lr` if not its own."""
         drawn = [
             torch.empty(classes, channels).normal_(0, 0.01, generator=torch.Generator().manual_seed(seed))
             for seed in protocol.seeds
         ]
         self.weight = torch.stack(drawn).to(device).requires_grad_()  # S, K, C
         self.bias = torch.zeros(len(drawn), 1, classes, device=device, requires_grad=True)
-        self.peak = protocol.lr * protocol.batch / 256
+        self.peak = (lr or protocol.lr) * protocol.batch / 256
         self.step_count, self.steps = 0, steps
         self.optimizer = torch.optim.SGD([self.weight, self.bias], lr=self.peak, momentum=0.9)
 
@@ -38,17 +40,30 @@ class Classifiers:
         """Scores (S, B, K) of features (B, C), the same for all, or (S, B, C)."""
         return features @ self.weight.mT + self.bias
 
-    def step(self, features: Tensor, labels: Tensor) -> None:
-        """One step on features (B, C) or (S, B, C) with labels (B,) or (S, B); the loss is the mean over B."""
+    def step(self, features: Tensor, labels: Tensor, kept: Tensor | None = None) -> None:
+        """One step on features (B, C) or (S, B, C) with labels (B,) or (S, B).
+
+        The loss is the mean over B, or over those that `kept`, (B,) or (S, B) bool, does not leave out; if that leaves
+        out all, a step without a gradient.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.peak * 0.5 * (1 + math.cos(math.pi * self.step_count / self.steps))
         self.step_count += 1
         logits = self.logits(features)
         labels = labels.expand(logits.shape[:2])
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.shape[1]
+        if kept is None:
+            loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.shape[1]
+        else:
+            kept = kept.expand(logits.shape[:2])
+            losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(kept.shape)
+            loss = (losses.where(kept, 0.0).sum(1) / kept.sum(1).clamp(min=1)).sum()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+
+    def is_finite(self) -> bool:
+        """Whether all weights are."""
+        return bool(torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all())
 
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor) -> np.ndarray:

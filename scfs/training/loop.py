@@ -1,11 +1,8 @@
 """The pre-training loop: one code path for CPU and GPU. All that changes from step to step is in `state()`."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +16,7 @@ from scfs.model.drop_path import drop_path_factors
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.progress import log, track
-from scfs.training.checkpoint import Checkpoints
+from scfs.training.keeping import Keeper, check_identity, stop_requests
 from scfs.training.monitor import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
 from scfs.training.scalars import Scalars
@@ -158,28 +155,13 @@ class Training:
             lr = self.schedules.lr(self.step - 1)
             raise ScfsError(f"training diverged at step {self.step - 1}: the weights exploded; {terms}, lr {lr:.6g}")
 
-    def resume(self, folder: Path) -> None:
-        """Go to the newest checkpoint of the run folder, if it has any.
-
-        Raises:
-            ScfsError: they are all damaged, of another run, or do not fit.
-        """
-        found = Checkpoints(folder / "checkpoints").load() if distributed.is_first() else None
-        state = distributed.from_first(found)
-        if state is not None:
-            self.restore(state, folder)
-
     def restore(self, state: dict[str, Any], source: Path) -> None:
         """Take over a checkpoint's state.
 
         Raises:
             ScfsError: it belongs to another run, or its tensors do not fit this architecture.
         """
-        if state["identity"] != self.identity:
-            raise ScfsError(
-                f"{source}: its checkpoints are of identity {state['identity']}, this run's is {self.identity} (other"
-                " settings, data, precision or code version); choose another folder or remove this one"
-            )
+        check_identity(state, self.identity, source)
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -190,22 +172,6 @@ class Training:
         torch.set_rng_state(state["rng"])
         self.step = state["step"]
         self._seconds_before = state["seconds"]
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; the loop saves and stops."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, save_every: float) -> dict[str, float]:
@@ -230,13 +196,12 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
         return {}
     if first:
         log(f"resuming at step {first} of {total}")
-    checkpoints = Checkpoints(folder / "checkpoints")
+    keeper = Keeper(folder, save_every)
     rates, overall = Rates(data.batch), Rates(data.batch)
-    first_process = distributed.is_first()
     stream = track(
         batches(data, first, workers, training.device.type == "cuda"), "pretrain", unit="step", total=total - first
     )
-    saved = asked = time.monotonic()
+    asked, first_process = time.monotonic(), distributed.is_first()
     with stop_requests() as received, closing(Scalars(folder, first)) if first_process else nullcontext() as scalars:
         for batch in stream:
             waited = time.monotonic() - asked
@@ -246,18 +211,7 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
             if training.monitor.record(batch.step, terms) and scalars:
                 lr = training.schedules.lr(batch.step)
                 scalars.write(batch.step, {**training.monitor.latest, "lr": lr, **rates.take()})
-            due = first_process and time.monotonic() - saved >= save_every
-            stopped_by, saving = distributed.largest(received[0] if received else 0, due)
-            if training.step == total or stopped_by or saving:
-                training.check_finite()
-                if first_process:
-                    checkpoints.save(training.step, training.state())
-                saved = time.monotonic()
-            if stopped_by and training.step < total:
-                checkpoints.wait()
-                distributed.wait_for_all()  # the first to end would make torchrun end the one that writes
-                name = signal.Signals(stopped_by).name
-                raise ScfsError(f"stopped by {name} at step {training.step} of {total}; start again to resume there")
+            keeper.after_step(training, total, received)
             asked = time.monotonic()
-        checkpoints.wait()
+        keeper.checkpoints.wait()
     return overall.take()

@@ -5,7 +5,7 @@ Terms stay on the device in a small buffer and are fetched together every `inter
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,48 @@ from scfs.progress import log
 
 AT_LN_K = 0.99  # share of ln K above which the data loss counts as not learning
 COLLAPSED = 0.01  # share of ln K below which the teacher's entropy counts as collapsed
+
+
+class DivergedError(ScfsError):
+    """A term of a step is NaN or infinite."""
+
+    def __init__(self, step: int, terms: dict[str, float], lr: float) -> None:
+        self.step, self.terms, self.lr = step, terms, lr
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
+        super().__init__(f"training diverged at step {step}: {shown}, lr {lr:.6g}")
+
+
+class TermBuffer:
+    """Terms of the last steps, on their device until they are fetched."""
+
+    def __init__(self, lr: Callable[[int], float]) -> None:
+        self.lr = lr
+        self._names: list[str] = []
+        self._rows: list[tuple[int, Tensor]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, step: int, terms: dict[str, Tensor]) -> None:
+        """Keep the terms of a step, the same ones in every step."""
+        self._names = list(terms)
+        self._rows.append((step, torch.stack([term.detach().float() for term in terms.values()])))
+
+    def fetch(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Bring all to the host and forget them: each step and its terms.
+
+        Raises:
+            DivergedError: at the first step with a term that is NaN or infinite.
+        """
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        steps = [step for step, _ in rows]
+        for step, row in zip(steps, torch.stack([values for _, values in rows]).tolist(), strict=True):
+            terms = dict(zip(self._names, row, strict=True))
+            if not all(math.isfinite(value) for value in row):
+                raise DivergedError(step, terms, self.lr(step))
+            yield step, terms
 
 
 class Monitor:
@@ -29,14 +71,12 @@ class Monitor:
         self.curve: dict[str, list[float]] = {}
         self.warnings: list[str] = []
         self._sums: dict[str, float] = {}
-        self._names: list[str] = []
-        self._buffer: list[tuple[int, Tensor]] = []
+        self._buffer = TermBuffer(lr)
         self.latest: dict[str, float] = {}
 
     def record(self, step: int, terms: dict[str, Tensor]) -> bool:
         """Take the terms of a step; True when they were fetched and `latest` holds new values."""
-        self._names = list(terms)
-        self._buffer.append((step, torch.stack([term.detach().float() for term in terms.values()])))
+        self._buffer.add(step, terms)
         if len(self._buffer) < self.interval and (step + 1) % self.steps_per_epoch:
             return False
         self.fetch()
@@ -46,18 +86,9 @@ class Monitor:
         """Bring buffered terms to the host, check that they are finite and add them to the epoch's sums.
 
         Raises:
-            ScfsError: a term is NaN or infinite; names the first such step with all its terms and the learning rate.
+            DivergedError: a term is NaN or infinite; names the first such step with all its terms and the rate.
         """
-        if not self._buffer:
-            return
-        steps = [step for step, _ in self._buffer]
-        rows = torch.stack([row for _, row in self._buffer]).tolist()
-        self._buffer.clear()
-        for step, row in zip(steps, rows):
-            terms = dict(zip(self._names, row))
-            if not all(math.isfinite(value) for value in row):
-                shown = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
-                raise ScfsError(f"training diverged at step {step}: {shown}, lr {self.lr(step):.6g}")
+        for step, terms in self._buffer.fetch():
             for name, value in terms.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self.latest = terms

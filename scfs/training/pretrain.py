@@ -1,8 +1,6 @@
 """The stage `pretrain`: from images to exported weights and a record of how they came about."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,6 +15,7 @@ from scfs.errors import ScfsError
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
+from scfs.training.keeping import resume, sole_holder
 from scfs.training.loop import Labels, Training, train
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
@@ -72,7 +71,7 @@ def pretrain(
         with sole_holder(folder) if distributed.is_first() else nullcontext():
             training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity, labels)
             announce(run, training, images, folder)
-            training.resume(folder)
+            resume(training, folder)
             rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
             if not distributed.is_first():
                 return
@@ -151,23 +150,3 @@ def announce(run: str, training: Training, images: ImageSet, folder: Path) -> No
     if (world := distributed.world()).size > 1:
         share = -(-settings.batch // settings.accumulate // world.size) * settings.accumulate
         log(f"{run}: {world.size} processes with up to {share} images of each batch, BatchNorm synchronised over them")
-
-
-@contextmanager
-def sole_holder(folder: Path) -> Iterator[None]:
-    """Hold the run folder's lock; it is gone with the process, however that ends.
-
-    Raises:
-        ScfsError: another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    except OSError as error:
-        raise ScfsError(f"{folder}: cannot be used as a run folder: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ScfsError(f"{folder}: another process is training this run") from None
-        yield

@@ -1,0 +1,87 @@
+"""Batches of labelled crops: batch t is a function of the seed, t and the images, whoever makes it, in any order."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from scfs.config.finetune import FineTune
+from scfs.data.images import ImageSet
+from scfs.errors import ScfsError
+from scfs.views.crops import crop_and_flip, crops
+from scfs.views.philox import permutation
+from scfs.views.reading import read_image
+from scfs.world import World
+
+
+class CropBatch(NamedTuple):
+    """One crop of each of some images."""
+
+    pixels: Tensor
+    """(B, S, S, 3) uint8."""
+    labels: Tensor
+    """(B,) int64."""
+
+
+class CropBatches:
+    """The batches of a fine-tuning, part by part: part p of P of the batch of step t has the index t * P + p.
+
+    They are cut from one permutation of the images after the other, so that every image counts, a batch may hold the
+    end of one pass and the start of the next, and more passes than one where there are fewer images than it takes.
+
+    Args:
+        images: labelled images.
+        protocol: batch size and its parts, length, crops and seed.
+        world: of several processes, this one makes its share of every part; together they make the same batches.
+
+    Raises:
+        ScfsError: a part has fewer images than there are processes; when indexed: an image cannot be read.
+    """
+
+    def __init__(self, images: ImageSet, protocol: FineTune, world: World = World()) -> None:  # noqa: B008
+        self.images, self.protocol, self.world = images, protocol, world
+        self.part = protocol.batch // protocol.accumulate
+        if self.part < world.size:
+            raise ScfsError(
+                f"batch / accumulate = {self.part} images, fewer than the {world.size} processes that share them"
+            )
+        passes = (protocol.epochs or 0) * len(images)
+        self.steps = protocol.steps or -(-passes // protocol.batch)
+        self.labels = torch.from_numpy(images.require_labels())
+        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Batches in one pass over the images."""
+        return len(self.images) / self.protocol.batch
+
+    def batch(self, step: int) -> list[CropBatch]:
+        """The parts of a step's batch."""
+        number = self.protocol.accumulate
+        return [self[step * number + part] for part in range(number)]
+
+    def __getitem__(self, index: int) -> CropBatch:
+        own = self.world.part(self.part)
+        places = np.arange(index * self.part + own.start, index * self.part + own.stop)
+        epochs, rows = places // len(self.images), np.empty_like(places)
+        made = np.empty((len(places), self.protocol.crop, self.protocol.crop, 3), np.uint8)
+        for epoch in np.unique(epochs).tolist():
+            (of_epoch,) = np.nonzero(epochs == epoch)
+            rows[of_epoch] = self._permutation(epoch)[places[of_epoch] % len(self.images)]
+            self._crop(epoch, rows[of_epoch], of_epoch, made)
+        return CropBatch(torch.from_numpy(made), self.labels[rows])
+
+    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, permutation(self.protocol.seed, epoch, len(self.images))
+        return self._order[1]
+
+    def _crop(
+        self, epoch: int, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
+    ) -> None:
+        sizes = np.stack([self.images.heights[rows], self.images.widths[rows]], axis=1)
+        drawn = crops(self.protocol.seed, epoch, rows, sizes, self.protocol.scale)
+        for row, place, of_image in zip(rows.tolist(), places.tolist(), drawn, strict=True):
+            out[place] = crop_and_flip(read_image(self.images, row), of_image, self.protocol.crop)

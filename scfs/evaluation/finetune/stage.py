@@ -1,0 +1,162 @@
+"""The stages `tune` and `finetune`: cells of a grid compared on held-out labels; the final training and its test."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scfs.config.finetune import FineTune
+from scfs.errors import ScfsError
+from scfs.evaluation.finetune.job import Occasion, fine_tune, occasion
+from scfs.progress import log
+from scfs.results import write_result
+
+FINAL = "final"
+COMPARED = ("run", "evaluation", "protocol", "dataset", "labelled", "weights", "stage_version", "torch_threads")
+"""What a cell's result must have in common with the final one's."""
+
+
+def tune(
+    protocol: FineTune,
+    evaluation: str,
+    part: str,
+    run: str,
+    weights: Path,
+    manifest: Path,
+    out: Path,
+    *,
+    threads: int,
+    device: str = "auto",
+    workers: int = 0,
+    save_every: float = 120,
+) -> None:
+    """Train one cell of the grid without the validation images, and write what it reaches on them.
+
+    Called again, it resumes; repeating it gives the same bytes. A cell that diverges is a result, without values.
+
+    Args:
+        protocol: the grid and how it is trained.
+        evaluation: the protocol's name in the study.
+        part: the cell, a key of `protocol.grid`.
+        run: name of the run that the weights come from.
+        weights: file written by `scfs.weights.store.save_weights`.
+        manifest: of the data set.
+        out: path of the result (.json).
+        threads: torch's threads; sums depend on it.
+        device: "auto", "cpu" or "cuda".
+        workers: processes that read images.
+        save_every: seconds between checkpoints.
+
+    Raises:
+        ScfsError: see `scfs.evaluation.finetune.job`; nothing is written.
+    """
+    if part not in protocol.parts:
+        allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
+        raise ScfsError(f"{evaluation}: cell {part!r}: {allowed}")
+    lr, weight_decay = protocol.grid[part]
+    with occasion(protocol, evaluation, run, weights, manifest, threads, device, workers, save_every) as now:
+        assert now.data.validation is not None  # there is a grid
+        outcome = fine_tune(now, part, lr, weight_decay, now.data.fit, now.data.validation)
+        if outcome is None:
+            return
+        record = {**now.record(), "part": part, "lr": lr, "weight_decay": weight_decay, "values": outcome["values"]}
+        if "diverged" in outcome:
+            record["diverged"] = outcome["diverged"]
+        write_result(out, record, now.about(outcome["seconds"]))
+
+
+def finish(
+    protocol: FineTune,
+    evaluation: str,
+    run: str,
+    weights: Path,
+    manifest: Path,
+    parts: list[Path],
+    out: Path,
+    *,
+    threads: int,
+    device: str = "auto",
+    workers: int = 0,
+    save_every: float = 120,
+) -> None:
+    """Choose among the cells, train on all labelled images with the choice, and test.
+
+    Values: `top1`, `top5` (top K of K < 5 classes) and `mean_per_class`, in percent on the test split.
+
+    Args:
+        parts: results of all of `protocol.parts`, in that order; none where there is no grid.
+        protocol, evaluation, run, weights, manifest, out, threads, device, workers, save_every: see `tune`.
+
+    Raises:
+        ScfsError: a cell's result is missing or of another protocol, data or weights; all cells or the final training
+            diverged; or as `tune`. Nothing is written.
+    """
+    with occasion(protocol, evaluation, run, weights, manifest, threads, device, workers, save_every) as now:
+        record = now.record()
+        cells = {part: _cell(path, part, record) for part, path in zip(protocol.parts, parts, strict=True)}
+        lr, weight_decay = choose(protocol, cells) if cells else next(iter(protocol.grid.values()))
+        outcome = fine_tune(now, FINAL, lr, weight_decay, now.data.whole, now.data.test)
+        if outcome is None:
+            return
+        if "diverged" in outcome:
+            raise ScfsError(_final_divergence(now, lr, weight_decay, outcome["diverged"]))
+        chosen = {"lr": lr, "weight_decay": weight_decay}
+        record |= {"values": outcome["values"], "chosen": chosen, "cells": cells}
+        write_result(out, record, now.about(outcome["seconds"]))
+
+
+def choose(protocol: FineTune, cells: dict[str, dict[str, Any]]) -> tuple[float, float]:
+    """Learning rate and weight decay of the cell that is best by the protocol's metric; of equals, the smallest.
+
+    A cell that diverged is never chosen. At an edge of the grid a better one may lie outside: that is logged.
+
+    Raises:
+        ScfsError: all of them diverged.
+    """
+    sound = [cell for cell in cells.values() if "diverged" not in cell]
+    if not sound:
+        raise ScfsError(
+            f"lr = {list(protocol.lr)}: all {len(cells)} trainings of the grid diverged: give lower learning rates"
+        )
+    best = min(sound, key=lambda cell: (-cell[protocol.metric], cell["lr"], cell["weight_decay"]))
+    lr, weight_decay = best["lr"], best["weight_decay"]
+    log(
+        f"chosen: lr {lr:g}, weight decay {weight_decay:g}: {protocol.metric} {best[protocol.metric]:.2f} on validation"
+    )
+    for name, value, tried in (("lr", lr, protocol.lr), ("weight_decay", weight_decay, protocol.weight_decay)):
+        if len(tried) > 1 and value and value in (min(tried), max(tried)):  # nothing lies below no weight decay
+            log(f"warning: the chosen {name} = {value:g} is at the edge of the grid {sorted(tried)}")
+    return lr, weight_decay
+
+
+def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
+    """What a cell's result says, held to be of this grid, these images and these weights."""
+    again = f"run the stage tune of {part} again"
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScfsError(f"{path}: result of the cell {part}: {error.strerror}: {again}") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ScfsError(f"{path}: result of the cell {part}: not a JSON object: {again}")
+    wanted = {**{key: expected[key] for key in COMPARED}, "part": part}
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise ScfsError(f"{path}: {_difference(key, found.get(key), value)}: {again}")
+    outcome = {"diverged": found["diverged"]} if "diverged" in found else found["values"]
+    return {"lr": found["lr"], "weight_decay": found["weight_decay"], **outcome}
+
+
+def _difference(key: str, found: Any, wanted: Any) -> str:
+    """Where two values differ, in words."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        inner = next(name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name))
+        return _difference(f"{key}.{inner}", found.get(inner), wanted.get(inner))
+    return f"of {key} = {found!r}, but here it is {wanted!r}"
+
+
+def _final_divergence(now: Occasion, lr: float, weight_decay: float, diverged: dict[str, Any]) -> str:
+    return (
+        f"{now.run}, {now.evaluation}: the final training, lr {lr:g}, weight decay {weight_decay:g}, diverged at step"
+        f" {diverged['step']}: loss {diverged['loss']}: give lower learning rates"
+    )
