@@ -43,7 +43,7 @@ def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
     options = {}
     if block is Bottleneck:
         options = {"bottleneck_channels": channels // block.expansion, "stride_in_1x1": resnets.STRIDE_IN_1X1}
-    stages: list[CNNBlockBase] = ResNet.make_stage(
+    stage: list[CNNBlockBase] = ResNet.make_stage(
         BottleneckBlock if block is Bottleneck else BasicBlock,
         blocks[place],
         stride_per_block=[2 if place else 1, *[1] * (blocks[place] - 1)],
@@ -52,7 +52,7 @@ def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
         norm=resnets.NORM,
         **options,
     )
-    return stages
+    return stage
 
 
 @BACKBONE_REGISTRY.register()

@@ -88,18 +88,16 @@ def _set_length(solver: CfgNode, iterations: int) -> None:
 def _shrink(cfg: CfgNode, small: SmallMachine) -> None:
     """Lower the counts; the anchors keep their size relative to the test image."""
     model, images = cfg.MODEL, cfg.INPUT
-    proposals = min(model.RPN.POST_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TEST)
     allowed = {
         "iterations": cfg.SOLVER.MAX_ITER,
         "short_side": images.MIN_SIZE_TEST,
         "rpn_batch": model.RPN.BATCH_SIZE_PER_IMAGE,
         "roi_batch": model.ROI_HEADS.BATCH_SIZE_PER_IMAGE,
-        "proposals": proposals,
+        "proposals": min(model.RPN.POST_NMS_TOPK_TRAIN, model.RPN.POST_NMS_TOPK_TEST),
         "precise_bn": cfg.TEST.PRECISE_BN.NUM_ITER,
     }
     for key, most in allowed.items():
-        if getattr(small, key) > most:
-            value = getattr(small, key)
+        if (value := getattr(small, key)) > most:
             raise ScfsError(f"detection: small_machine.{key} = {value}: allowed are 1 to {most}, the recipe's")
     _set_length(cfg.SOLVER, small.iterations)
     scale = small.short_side / images.MIN_SIZE_TEST
