@@ -45,8 +45,9 @@ def find_all(model: nn.Module, images: EvaluationImages, number: int, metric: Me
     for inputs in track(read_ahead(images, rows, workers), "detect: test", unit="images", total=len(rows)):
         metric.process(inputs, model(inputs))
     _, *others = distributed.of_all(metric.found())
-    for found in others:
-        metric.add(found)
+    if distributed.is_first():
+        for found in others:
+            metric.add(found)
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import write_result
 from scfs.training.pretrain import sole_holder
+from scfs.world import find_world
 
 __all__ = ["detect", "gather"]
 
@@ -69,9 +70,9 @@ def detect(
     """
     torch.set_num_threads(threads)
     chosen = distributed.own_device(resolve_device(device))
+    if (size := find_world().size) > 1 and chosen.type != "cuda":
+        raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
     with distributed.joined(chosen) as world:
-        if world.size > 1 and chosen.type != "cuda":
-            raise ScfsError(f"detection in {world.size} processes needs a GPU for each: start a single one on a CPU")
         trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=world.size)
         distributed.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
         folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
