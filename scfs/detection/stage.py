@@ -2,7 +2,7 @@
 
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import without_empty
 from scfs.detection.devkit import write_devkit
-from scfs.detection.finding import find_all, show
+from scfs.detection.finding import Arrays, find_all, show
 from scfs.detection.metric import RECALLS, Metric
 from scfs.detection.training import Training, estimate_bn, resume, train
 from scfs.detection.trial import Trial, open_trial
@@ -72,26 +72,20 @@ def detect(
     chosen = distributed.own_device(resolve_device(device))
     if (size := find_world().size) > 1 and chosen.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
-    with distributed.joined(chosen) as world:
-        trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=world.size)
-        distributed.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
-        folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
-        with sole_holder(folder) if distributed.is_first() else nullcontext():
-            training = Training(trial.cfg, trial.seed, trial.identity, converted)
-            _announce(trial, folder)
-            resume(training, folder)
-            rate = _train(training, trial, folder, workers, save_every)
-            images, metric = EvaluationImages(trial.test.records, trial.cfg), _metric(trial, folder)
-            find_all(training.model, images, len(trial.test.records), metric, workers)
-            if not distributed.is_first():
-                return
-            shown = show(training.model, images, trial.test, trial.cfg, protocol.figure_images)
-            seconds = round(training.seconds(), 1)
-    scores = metric.scores()  # alone again: Detectron2's evaluators have collectives of their own
-    arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
-    write_with(out.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-    occasion = {"device": str(chosen), "workers": workers, "processes": world.size, "training_seconds": seconds}
-    write_result(out, trial.record(scores), {**occasion, "seconds_per_step": rate})
+    with ExitStack() as held:
+        with distributed.joined(chosen):
+            trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=size)
+            distributed.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
+            folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
+            if distributed.is_first():
+                held.enter_context(sole_holder(folder))
+            metric, shown, times = _trained_and_tested(trial, folder, converted, workers, save_every)
+        if find_world().rank > 0:
+            return
+        scores = metric.scores()  # alone again: Detectron2's evaluators have collectives of their own
+        arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
+        write_with(out.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        write_result(out, trial.record(scores), {"device": str(chosen), "workers": workers, "processes": size, **times})
 
 
 def _announce(trial: Trial, folder: Path) -> None:
@@ -105,13 +99,23 @@ def _announce(trial: Trial, folder: Path) -> None:
     )
 
 
-def _train(training: Training, trial: Trial, folder: Path, workers: int, save_every: float) -> float | None:
-    """Train to the end and make BatchNorm ready for the test; returns seconds per step."""
+def _trained_and_tested(
+    trial: Trial, folder: Path, converted: Path, workers: int, save_every: float
+) -> tuple[Metric, Arrays, dict[str, float | None]]:
+    """Train from where the folder stands to the end: what is found then, what figures show, how long it took."""
+    training = Training(trial.cfg, trial.seed, trial.identity, converted)
+    _announce(trial, folder)
+    resume(training, folder)
     data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, distributed.world())
-    rate = train(training, data, folder, workers=workers, save_every=save_every)
+    seconds_per_step = train(training, data, folder, workers=workers, save_every=save_every)
+    seconds = round(training.seconds(), 1)
     if trial.cfg.TEST.PRECISE_BN.ENABLED:
         estimate_bn(training, data, trial.cfg.TEST.PRECISE_BN.NUM_ITER, workers)
-    return rate
+    images, metric = EvaluationImages(trial.test.records, trial.cfg), _metric(trial, folder)
+    find_all(training.model, images, len(trial.test.records), metric, workers)
+    first = distributed.is_first()
+    shown = show(training.model, images, trial.test, trial.cfg, trial.protocol.figure_images) if first else {}
+    return metric, shown, {"training_seconds": seconds, "seconds_per_step": seconds_per_step}
 
 
 def _metric(trial: Trial, folder: Path) -> Metric:
