@@ -167,17 +167,23 @@ def from_first(value: T) -> T:
     return holder[0]
 
 
+def of_all(value: T) -> list[T]:
+    """What each process has, by rank; on all of them."""
+    if _world.size == 1:
+        return [value]
+    values: list[Any] = [None] * _world.size
+    with _communicating():
+        dist.all_gather_object(values, value)
+    return values
+
+
 def check_same(name: str, value: Any) -> None:
     """Hold all processes to one value.
 
     Raises:
         ScfsError: on all of them, if one differs from the first.
     """
-    if _world.size == 1:
-        return
-    values = [None] * _world.size
-    with _communicating():
-        dist.all_gather_object(values, value)
+    values = of_all(value)
     for rank, other in enumerate(values):
         if other != values[0]:
             raise ScfsError(f"{name}: {values[0]} on process 0, but {other} on process {rank}; it must be the same")

@@ -1,0 +1,100 @@
+"""Training batches as a function of seed and step, whoever makes them, and test images, for Detectron2's models."""
+
+import scfs.detection.compat  # isort: skip  # noqa: F401
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.data.common import DatasetFromList
+
+from scfs.detection.data import Record
+from scfs.detection.order import BatchOrder
+from scfs.errors import ScfsError
+from scfs.views.philox import philox4x32, seed_key
+from scfs.world import World
+
+AUGMENTATION, HEADS = 0, 1
+"""Third counter word of what is drawn for an image, and for a step."""
+
+
+def drawn_words(seed: int, *counter: int) -> list[int]:
+    """Four random 32-bit words: a function of the seed and of three numbers below 2**32."""
+    return [int(word) for word in philox4x32([*counter, 0], seed_key(seed))]
+
+
+class TrainingBatches:
+    """This process's share of each batch, indexed by the step: a list of Detectron2's model inputs.
+
+    Args:
+        records: images to train on.
+        cfg: Detectron2's configuration: batch, shorter sides, flip, format of the masks.
+        seed: seed of order and augmentation.
+        world: which process this is; together they make the batch of one.
+
+    Raises:
+        ScfsError: when indexed: an image that cannot be read, or whose size is not the annotations'.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        cfg: CfgNode,
+        seed: int,
+        world: World = World(),  # noqa: B008 (it cannot be changed)
+    ) -> None:
+        wide = np.array([record["width"] > record["height"] for record in records])
+        self.order = BatchOrder(wide, cfg.SOLVER.IMS_PER_BATCH, seed)
+        # One buffer of bytes: workers would copy a list of objects by counting references to them.
+        self._records = DatasetFromList(list(records), copy=False)
+        self._mapper = DatasetMapper(cfg, is_train=True)
+        self._seed = seed
+        self._own = world.part(cfg.SOLVER.IMS_PER_BATCH)
+
+    def __getitem__(self, step: int) -> list[Record]:
+        inputs = []
+        for epoch, row in self.order[step][self._own]:
+            with _numpy_drawing(drawn_words(self._seed, epoch, row, AUGMENTATION)):
+                inputs.append(_mapped(self._mapper, self._records[row]))
+        return inputs
+
+
+class EvaluationImages:
+    """Test images, indexed by their place: a list of one of Detectron2's model inputs.
+
+    Args:
+        records: the images.
+        cfg: Detectron2's configuration.
+
+    Raises:
+        ScfsError: when indexed, as with `TrainingBatches`.
+    """
+
+    def __init__(self, records: Sequence[Record], cfg: CfgNode) -> None:
+        self._records = DatasetFromList(list(records), copy=False)
+        self._mapper = DatasetMapper(cfg, is_train=False)
+
+    def __getitem__(self, row: int) -> list[Record]:
+        return [_mapped(self._mapper, self._records[row])]
+
+
+def _mapped(mapper: DatasetMapper, record: Record) -> Record:
+    try:
+        mapped: Record = mapper(record)
+    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's for a broken PNG file
+        raise ScfsError(f"{record['file_name']}: cannot be used as annotated: {error}") from None
+    return mapped
+
+
+@contextmanager
+def _numpy_drawing(words: list[int]) -> Iterator[None]:
+    """Let NumPy's global generator, which Detectron2's augmentations draw from, start at these words for a while."""
+    before: Any = np.random.get_state()
+    np.random.seed(words)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)

@@ -1,0 +1,82 @@
+"""A split with boxes as Detectron2's "dataset dicts" (its documentation, "Use Custom Datasets")."""
+
+import scfs.detection.compat  # isort: skip  # noqa: F401
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.build import filter_images_with_only_crowd_annotations
+from detectron2.data.datasets import load_coco_json
+
+from scfs.data.annotated import AnnotatedSplit
+from scfs.errors import ScfsError
+
+Record = dict[str, Any]
+"""An image as Detectron2 describes it: file_name, height, width, image_id, annotations."""
+
+
+@dataclass(frozen=True)
+class DetectionSplit:
+    """A split as Detectron2 reads it."""
+
+    name: str
+    """Its name in Detectron2's MetadataCatalog, where its evaluators look for classes and annotations."""
+    source: str
+    """What messages call it."""
+    records: list[Record]
+    """Images in the order of their ids; categories are numbered from 0 in the order of their ids."""
+    classes: tuple[str, ...]
+    """Names of the categories."""
+
+    @property
+    def objects(self) -> list[Record]:
+        """Annotations of all images that are not crowds."""
+        return [item for record in self.records for item in record["annotations"] if not item.get("iscrowd", 0)]
+
+    @property
+    def mask_format(self) -> str:
+        """Detectron2's INPUT.MASK_FORMAT: polygons where all masks are, else bitmaps."""
+        return "polygon" if all(isinstance(item.get("segmentation", []), list) for item in self.objects) else "bitmask"
+
+
+def read_split(split: AnnotatedSplit, masks: bool) -> DetectionSplit:
+    """Read images and objects of a split.
+
+    Args:
+        split: the split.
+        masks: whether every object must have a mask.
+
+    Raises:
+        ScfsError: not COCO JSON that Detectron2 reads, no object in it that is not a crowd, or one without a mask.
+    """
+    name = f"scfs-coco-json:{split.images.name}:{split.images.split}:{split.annotations.resolve()}:{split.digest}"
+    try:
+        records = load_coco_json(str(split.annotations), str(split.images.root), name, ["difficult"])
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ScfsError(f"{split.annotations}: not COCO JSON with boxes: {error!r}") from None
+    metadata = MetadataCatalog.get(name).set(json_file=str(split.annotations))
+    source = f"data set {split.images.name}, split {split.images.split}"
+    found = DetectionSplit(name, source, records, tuple(metadata.thing_classes))
+    if not found.objects:
+        raise ScfsError(f"{source}: has no object in any of its {len(records)} images")
+    if masks:
+        _require_masks(found)
+    return found
+
+
+def _require_masks(split: DetectionSplit) -> None:
+    for record in split.records:
+        for item in record["annotations"]:
+            if not item.get("iscrowd", 0) and "segmentation" not in item:
+                raise ScfsError(
+                    f"{split.source}: {Path(record['file_name']).name}: an object has no mask: the recipe needs one for"
+                    " each; use one that finds boxes alone, such as voc_faster_rcnn_c4"
+                )
+
+
+def without_empty(split: DetectionSplit) -> list[Record]:
+    """Images with at least one object that is not a crowd: those that Detectron2 trains on."""
+    records: list[Record] = filter_images_with_only_crowd_annotations(split.records)
+    return records

@@ -1,0 +1,67 @@
+"""A split as a VOC devkit, for evaluators that read one (VOC2007 devkit, "Annotation format")."""
+
+import scfs.detection.compat  # isort: skip  # noqa: F401
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from urllib.parse import quote
+
+from scfs.detection.data import DetectionSplit, Record
+from scfs.errors import ScfsError
+
+SPLIT = "test"
+
+
+def class_name(name: str) -> str:
+    """A class's name in a devkit, where it becomes a file's: slashes and the like are percent-encoded."""
+    return quote(name, safe=" ")
+
+
+def image_name(image_id: int) -> str:
+    """An image's name in a devkit."""
+    return f"{image_id:06d}"
+
+
+def is_left_out(item: Record) -> bool:
+    """Whether an object neither counts nor is wrong to find: VOC's difficult ones, and crowds."""
+    return bool(item.get("difficult", 0) or item.get("iscrowd", 0))
+
+
+def write_devkit(split: DetectionSplit, folder: Path) -> None:
+    """Write Annotations/*.xml and ImageSets/Main/test.txt into `folder`.
+
+    Corners are the first and last pixel, counted from 1, rounded if the boxes do not lie on pixels.
+
+    Raises:
+        ScfsError: the disk is full or the folder cannot be written.
+    """
+    annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
+    try:
+        for place in (annotations, lists):
+            place.mkdir(parents=True, exist_ok=True)
+        for record in split.records:
+            tree = ET.ElementTree(_annotation(record, split.classes))
+            tree.write(annotations / f"{image_name(record['image_id'])}.xml", encoding="utf-8")
+        names = [image_name(record["image_id"]) for record in split.records]
+        (lists / f"{SPLIT}.txt").write_text("".join(f"{name}\n" for name in names))
+    except OSError as error:
+        raise ScfsError(f"{folder}: could not be written: {error.strerror}") from None
+
+
+def _annotation(record: Record, classes: tuple[str, ...]) -> ET.Element:
+    root = ET.Element("annotation")
+    size = ET.SubElement(root, "size")
+    for name, value in (("width", record["width"]), ("height", record["height"]), ("depth", 3)):
+        ET.SubElement(size, name).text = str(value)
+    for item in record["annotations"]:
+        left, top, width, height = item["bbox"]
+        corners = {"xmin": left + 1, "ymin": top + 1, "xmax": left + width, "ymax": top + height}
+        element = ET.SubElement(root, "object")
+        ET.SubElement(element, "name").text = class_name(classes[item["category_id"]])
+        ET.SubElement(element, "pose").text = "Unspecified"
+        ET.SubElement(element, "truncated").text = "0"
+        ET.SubElement(element, "difficult").text = str(int(is_left_out(item)))
+        box = ET.SubElement(element, "bndbox")
+        for name, value in corners.items():
+            ET.SubElement(box, name).text = str(round(value))
+    return root

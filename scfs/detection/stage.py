@@ -1,0 +1,127 @@
+"""The stage `detect`: a detector trained from a run's encoder, and its average precision."""
+
+import scfs.detection.compat  # isort: skip  # noqa: F401
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scfs import distributed
+from scfs.atomic import write_with
+from scfs.config.detection import Detection
+from scfs.detection.batches import EvaluationImages, TrainingBatches
+from scfs.detection.coco_metric import CocoMetric
+from scfs.detection.data import without_empty
+from scfs.detection.devkit import write_devkit
+from scfs.detection.finding import Arrays, find_all, show
+from scfs.detection.metric import RECALLS, Metric
+from scfs.detection.training import Training, estimate_bn, resume, train
+from scfs.detection.trial import Trial, open_trial
+from scfs.detection.trials import gather
+from scfs.detection.voc_metric import VocMetric
+from scfs.device import resolve_device
+from scfs.errors import ScfsError
+from scfs.paths import run_folder
+from scfs.progress import log
+from scfs.results import write_result
+from scfs.training.pretrain import sole_holder
+from scfs.world import find_world
+
+__all__ = ["detect", "gather"]
+
+
+def detect(
+    protocol: Detection,
+    evaluation: str,
+    part: str,
+    run: str,
+    converted: Path,
+    manifest: Path,
+    out: Path,
+    *,
+    threads: int,
+    device: str = "auto",
+    workers: int = 0,
+    save_every: float = 120,
+) -> None:
+    """Train one trial, resuming where an earlier execution stopped, measure it, and write `out`, `.run.json`, `.npz`.
+
+    Several processes (started by torchrun or SLURM, each with a GPU) share every batch; the first of them alone writes.
+    Their number is not part of the identity.
+
+    Args:
+        protocol: what to train and measure.
+        evaluation: its name in the study.
+        part: which trial, one of the protocol's parts.
+        run: name of the run that the encoder comes from.
+        converted: its encoder, written by `scfs convert --to detectron2`.
+        manifest: of the data set.
+        out: path of the result; on a CPU, repeating the trial gives the same bytes.
+        threads: torch threads; part of the identity, since sums depend on it.
+        device: "auto", "cpu" or "cuda".
+        workers: processes that read images; the result does not depend on it.
+        save_every: seconds between checkpoints.
+
+    Raises:
+        ScfsError: weights, data or protocol do not allow it, the losses diverge, the disk is full, another process
+            trains this trial, or the process was asked to stop (after saving).
+    """
+    torch.set_num_threads(threads)
+    chosen = distributed.own_device(resolve_device(device))
+    if (size := find_world().size) > 1 and chosen.type != "cuda":
+        raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
+    with ExitStack() as held:
+        with distributed.joined(chosen):
+            trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=size)
+            distributed.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
+            folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
+            if distributed.is_first():
+                held.enter_context(sole_holder(folder))
+            metric, shown, times = _trained_and_tested(trial, folder, converted, workers, save_every)
+        if find_world().rank > 0:
+            return
+        scores = metric.scores()  # alone again: Detectron2's evaluators have collectives of their own
+        arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
+        write_with(out.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        write_result(out, trial.record(scores), {"device": str(chosen), "workers": workers, "processes": size, **times})
+
+
+def _announce(trial: Trial, folder: Path) -> None:
+    """Say what will happen before it does."""
+    solver, small = trial.cfg.SOLVER, " on a small machine" if trial.protocol.small_machine else ""
+    log(
+        f"{trial.run}: {trial.protocol.recipe}{small}, {trial.part}, {trial.weights.architecture},"
+        f" {len(trial.train.records)} images, {solver.IMS_PER_BATCH} per step, {solver.MAX_ITER} steps,"
+        f" lr {solver.BASE_LR:g}, x {solver.GAMMA:g} at {list(solver.STEPS)}, {trial.cfg.MODEL.DEVICE},"
+        f" seed {trial.seed}; state in {folder}"
+    )
+
+
+def _trained_and_tested(
+    trial: Trial, folder: Path, converted: Path, workers: int, save_every: float
+) -> tuple[Metric, Arrays, dict[str, float | None]]:
+    """Train from where the folder stands to the end: what is found then, what figures show, how long it took."""
+    training = Training(trial.cfg, trial.seed, trial.identity, converted)
+    _announce(trial, folder)
+    resume(training, folder)
+    data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, distributed.world())
+    seconds_per_step = train(training, data, folder, workers=workers, save_every=save_every)
+    seconds = round(training.seconds(), 1)
+    if trial.cfg.TEST.PRECISE_BN.ENABLED:
+        estimate_bn(training, data, trial.cfg.TEST.PRECISE_BN.NUM_ITER, workers)
+    images, metric = EvaluationImages(trial.test.records, trial.cfg), _metric(trial, folder)
+    find_all(training.model, images, len(trial.test.records), metric, workers)
+    first = distributed.is_first()
+    shown = show(training.model, images, trial.test, trial.cfg, trial.protocol.figure_images) if first else {}
+    return metric, shown, {"training_seconds": seconds, "seconds_per_step": seconds_per_step}
+
+
+def _metric(trial: Trial, folder: Path) -> Metric:
+    if trial.protocol.benchmark == "coco":
+        return CocoMetric(trial.test, masks=trial.cfg.MODEL.MASK_ON)
+    metric = VocMetric(trial.test, folder / "devkit")
+    if distributed.is_first():
+        write_devkit(trial.test, folder / "devkit")
+    return metric
