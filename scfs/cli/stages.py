@@ -187,7 +187,7 @@ def detect(
 def average(context: typer.Context, evaluation: str, run: Run) -> None:
     """Put the trials of a detector together: mean and standard deviation."""
     _, protocol = _trained_evaluation(context, "detect", evaluation, run)
-    from scfs.detection.results import gather
+    from scfs.detection.trials import gather
 
     trials = [paths.part(run, evaluation, trial) for trial in protocol.parts]
     gather(protocol, evaluation, run, trials, paths.result(run, evaluation))
