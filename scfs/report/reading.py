@@ -10,7 +10,7 @@ from scfs.config.study import Column, Study
 from scfs.errors import ScfsError
 
 PRETRAIN = "pretrain"
-TRAINING = {"finetune": "chosen", "detection": "recipe"}
+TRAINING = {"finetune": "chosen", "detection": "resolved"}
 """Key of what an evaluation that trains the encoder further records of that: the rates that fine-tuning chose, the
 schedule of a detector."""
 

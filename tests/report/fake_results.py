@@ -130,7 +130,7 @@ DETECTION_VALUES: dict[str, dict[str, float]] = {
 }
 TRAINED: dict[str, dict[str, Any]] = {
     "finetune": {"chosen": {"lr": 0.0032, "weight_decay": 1e-5}, "cells": []},
-    "detection": {"recipe": {"iterations": 90000, "images_per_batch": 16, "lr": 0.02}},
+    "detection": {"resolved": {"iterations": 90000, "images_per_batch": 16, "lr": 0.02}},
 }
 """What evaluations that train record of it."""
 WARNING = "epoch 3: the data loss sits at ln K = 6.24: nothing is learnt"

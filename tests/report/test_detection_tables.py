@@ -100,7 +100,7 @@ def test_a_result_that_does_not_say_how_it_trained_is_refused(
     detection: Study, evaluation: str, record: dict[str, float] | None, told: str
 ) -> None:
     path = paths.result("scfs", evaluation)
-    key = "recipe" if evaluation == "coco" else "chosen"
+    key = "resolved" if evaluation == "coco" else "chosen"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: record}))
     with pytest.raises(ScfsError, match=told):
         page.write_report(detection, paths.report(detection.study))
