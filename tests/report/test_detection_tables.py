@@ -91,7 +91,7 @@ def test_the_report_shows_what_evaluations_trained_with(detection: Study) -> Non
 @pytest.mark.parametrize(
     ("evaluation", "record", "told"),
     [
-        ("coco", None, r"coco\.json: recipe = None: run the stage detection of this run again"),
+        ("coco", None, r"coco\.json: resolved = None: run the stage detection of this run again"),
         ("coco", {"lr": 0.02}, r"coco\.json: key 'iterations': not among \['lr'\]"),
         ("tune", None, r"tune\.json: chosen = None: run the stage finetune of this run again"),
     ],
