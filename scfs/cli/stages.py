@@ -173,9 +173,14 @@ def detect(
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
-    """Train and test a detector from a run's weights (Detectron2). Called again, it resumes."""
+    """Train and test a detector from a run's weights (Detectron2), on every GPU. Called again, it resumes."""
+    from scfs.config.detection import IMAGES_PER_BATCH
+
     study, protocol = _trained_evaluation(context, "detect", evaluation, run)
     member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
+    from scfs.launch.local import on_every_gpu
+
+    on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
     from scfs.detection import stage
 
     options = _training_options(study, device, workers, save_every)

@@ -13,6 +13,9 @@ VALUES = {
 }
 """What is measured, by the benchmark that the recipe's name begins with."""
 
+IMAGES_PER_BATCH = 16
+"""Of all recipes."""
+
 
 class SmallMachine(Config):
     """Settings for a machine without a GPU. They only lower the recipe's counts; its number is another one then."""
