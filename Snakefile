@@ -45,6 +45,7 @@ rule all:
         [paths.weights(run) for run in study.runs],
         [paths.converted(run, library) for run, library in study.converted],
         every_result(),
+        every_part(),
         [paths.table(study.study, table) for table in study.tables],
         figures(),
         paths.report(study.study),

@@ -27,7 +27,14 @@ HERE = Path(__file__).parent
 ORDER = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads", "resources", "params", "shell"]
 EVALUATIONS = {"knn", "layers", "attention", "linear-cached", "linear"}
 RUNS = {"demo-scfs", "demo-dino", "demo-random"}
-REPORT = {"table main", "figure curves", "figure layers", "figure attention", "report"}
+CELLS = ("lr0-wd0", "lr0-wd1", "lr1-wd0", "lr1-wd1")
+TRANSFERRED, DETECTED = (
+    {"demo-scfs", "demo-random"},
+    {("coco-1x", "demo-scfs"), ("coco-1x", "demo-random"), ("voc", "demo-scfs")},
+)
+TABLES = {f"table {name}" for name in ("main", "table2", "table3", "table4", "table5")}
+FIGURES = {f"figure {name}" for name in ("curves", "layers", "attention", "detections", "precision-recall")}
+REPORT = {*TABLES, *FIGURES, "report"}
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +74,8 @@ def test_there_is_a_job_for_each_stage_of_the_study(jobs: list[dict[str, Any]], 
     expected = [["prepare", dataset] for dataset in study.data]
     expected += [["pretrain", "--run", run] for run in study.runs]
     expected += [["convert", "--run", run, "--to", "safetensors"] for run in study.runs if study.run(run).epochs]
-    expected += [["evaluate", name, "--run", run] for run in study.runs for name in study.evaluate]
-    expected += [["table", name] for name in study.tables]
-    expected += [["figure", "curves"], ["figure", "layers"], ["figure", "attention"], ["report"]]
+    expected += [["evaluate", name, "--run", run] for run in study.runs for name in EVALUATIONS]
+    expected += [line.split() for line in {*downstream(RUNS), *REPORT}]
     assert sorted(commands) == sorted(expected)
 
 
@@ -84,7 +90,8 @@ def test_commands_read_the_file_that_snakemake_reads(tmp_path: Path) -> None:
     other.write_text((ROOT / "params.yaml").read_text().replace("torch_threads: 1", "torch_threads: 2"))
     for job in (job for job in job_graph(str(other)) if job["command"]):
         assert (ROOT / shlex.split(job["command"])[2]).resolve() == other.resolve()
-        assert job["threads"] == (2 if job["rule"].startswith(("pretrain", "evaluate")) else 1)
+        computing = ("pretrain", "evaluate", "tune", "finetune", "detect")
+        assert job["threads"] == (2 if job["rule"].startswith(computing) else 1)
 
 
 def test_pretraining_depends_on_its_data_alone(jobs: list[dict[str, Any]]) -> None:
@@ -215,9 +222,20 @@ def converted(runs: set[str]) -> set[str]:
     return {f"convert --run {run} --to safetensors" for run in runs}
 
 
+def downstream(runs: set[str]) -> set[str]:
+    """What trains further from the weights of these runs, and the weights for Detectron2."""
+    jobs = {f"finetune semi-supervised --run {run}" for run in runs}
+    for run in runs & TRANSFERRED:
+        jobs |= {f"finetune transfer --run {run}", *(f"tune transfer {cell} --run {run}" for cell in CELLS)}
+    for evaluation, run in (pair for pair in DETECTED if pair[1] in runs):
+        jobs |= {f"detect {evaluation} trial-0 --run {run}", f"average {evaluation} --run {run}"}
+        jobs |= {f"convert --run {run} --to detectron2"}
+    return jobs
+
+
 def test_bare_snakemake_runs_everything_once(finished: Path) -> None:
-    every = {"prepare garments"} | {f"pretrain --run {run}" for run in RUNS} | evaluated(EVALUATIONS, RUNS) | REPORT
-    every |= converted({"demo-scfs", "demo-dino"})
+    every = {"prepare garments", "prepare garments-detection"} | {f"pretrain --run {run}" for run in RUNS}
+    every |= evaluated(EVALUATIONS, RUNS) | downstream(RUNS) | REPORT | converted({"demo-scfs", "demo-dino"})
     assert sorted((finished / "logs" / "calls.txt").read_text().splitlines()) == sorted(every)
 
 
@@ -230,14 +248,14 @@ def test_git_sees_nothing_of_it(folder: Path) -> None:
 
 
 def test_each_table_and_figure_is_a_target(folder: Path) -> None:
-    targets = ["table_main", "figure_curves", "figure_layers", "figure_attention"]
+    targets = ["table_main", "table_table4", "figure_curves", "figure_layers", "figure_attention", "figure_detections"]
     assert "Nothing to be done" in snakemake(folder, *targets)
 
 
 def test_another_setting_repeats_that_run(folder: Path) -> None:
     replace(folder / "params.yaml", "demo-dino: {method: dino}", "demo-dino: {method: dino, seed: 1}")
     trained = {"pretrain --run demo-dino"} | evaluated(EVALUATIONS, {"demo-dino"}) | converted({"demo-dino"})
-    assert planned(folder) == trained | REPORT
+    assert planned(folder) == trained | downstream({"demo-dino"}) | REPORT
 
 
 def test_reordered_keys_and_another_spelling_of_a_number_repeat_nothing(folder: Path) -> None:
@@ -251,6 +269,24 @@ def test_reordered_keys_and_another_spelling_of_a_number_repeat_nothing(folder: 
 def test_another_protocol_repeats_that_evaluation(folder: Path) -> None:
     replace(folder / "params.yaml", "knn: {kind: knn,", "knn: {kind: knn, temperature: 0.1,")
     assert planned(folder) == evaluated({"knn"}, RUNS) | REPORT
+
+
+def test_another_detector_repeats_its_trainings_alone(folder: Path) -> None:
+    replace(folder / "params.yaml", "  voc: {<<: *small,", "  voc: {<<: *small, seed: 1,")
+    jobs = {"detect voc trial-0 --run demo-scfs", "average voc --run demo-scfs"}
+    assert planned(folder) == jobs | REPORT
+
+
+def test_another_recipe_repeats_its_detectors(folder: Path) -> None:
+    replace(folder / "scfs" / "detection" / "recipes" / "voc_faster_rcnn_c4.yaml", "BASE_LR: 0.02", "BASE_LR: 0.03")
+    jobs = {"detect voc trial-0 --run demo-scfs", "average voc --run demo-scfs"}
+    assert planned(folder) == jobs | {"table table3", "report"}
+
+
+def test_a_lost_cell_of_a_grid_is_made_again(folder: Path) -> None:
+    (folder / paths.part("demo-scfs", "transfer", "lr1-wd0")).unlink()
+    jobs = {"tune transfer lr1-wd0 --run demo-scfs", "finetune transfer --run demo-scfs"}
+    assert planned(folder) == jobs | {"table table5", "report"}
 
 
 def test_swapped_settings_are_seen(folder: Path) -> None:
@@ -278,7 +314,8 @@ def test_the_search_makes_attention_stale(folder: Path) -> None:
 
 def test_the_views_make_every_evaluation_stale_and_no_training(folder: Path) -> None:
     replace(folder / "scfs" / "views" / "images.py", '"""\n', '"""\n# changed\n')
-    assert planned(folder) == evaluated(EVALUATIONS, RUNS) | REPORT - {"figure curves"}
+    shown = {"table main", "figure layers", "figure attention", "report"}
+    assert planned(folder) == evaluated(EVALUATIONS, RUNS) | shown
 
 
 def test_a_lost_result_is_made_again(folder: Path) -> None:

@@ -57,6 +57,11 @@ def every_result() -> list[Path]:
     return results(lambda run: ["pretrain", *study.evaluations_of(run)])
 
 
+def every_part() -> list[Path]:
+    """Results of all trainings that evaluations are made of."""
+    return [path for run, name in study.pairs for path in stages.part_results(study, run, name)]
+
+
 def evaluations_with(stage: str) -> list[str]:
     """Evaluations of the study whose work is done by the stage: evaluate, finetune or detect."""
     return [name for name, protocol in study.evaluate.items() if protocol.stage == stage]
