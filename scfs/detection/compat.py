@@ -5,6 +5,7 @@ Each mend applies only where something is missing: a newer or a compiled Detectr
 
 import importlib.resources
 import importlib.util
+import re
 import sys
 import warnings
 from types import ModuleType
@@ -22,6 +23,10 @@ NUMPY = {"bool": bool, "int": int, "float": float, "str": str}
 """Names of Python's own types that NumPy 1.24 dropped."""
 
 
+QUIETENED = ("torch.meshgrid", "The given NumPy array is not writable", "`torch.jit.script` is deprecated")
+"""Beginnings of warnings about Detectron2's own code, which no user can act on."""
+
+
 def mend() -> tuple[str, ...]:
     """Mend all that is missing and return its names; what is mended already is not missing.
 
@@ -30,6 +35,8 @@ def mend() -> tuple[str, ...]:
     """
     if not _is_there("detectron2"):
         raise ScfsError("Detectron2 is not installed: envs/README.md says how")
+    for beginning in QUIETENED:
+        warnings.filterwarnings("ignore", message=re.escape(beginning))
     return (
         *add_missing(Image, PILLOW),
         *add_missing(np, NUMPY),

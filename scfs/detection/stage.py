@@ -17,7 +17,7 @@ from scfs.detection.data import without_empty
 from scfs.detection.devkit import write_devkit
 from scfs.detection.finding import Arrays, find_all, show
 from scfs.detection.metric import RECALLS, Metric
-from scfs.detection.training import Training, estimate_bn, resume, train
+from scfs.detection.training import Training, estimate_bn, train
 from scfs.detection.trial import Trial, open_trial
 from scfs.detection.trials import gather
 from scfs.detection.voc_metric import VocMetric
@@ -26,7 +26,7 @@ from scfs.errors import ScfsError
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import write_result
-from scfs.training.pretrain import sole_holder
+from scfs.training.keeping import resume, sole_holder
 from scfs.world import find_world
 
 __all__ = ["detect", "gather"]

@@ -7,7 +7,6 @@ Here each of them is a function of seed and step.
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
 import math
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +26,8 @@ from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
 from scfs.model.batch_norm import synchronized
 from scfs.progress import PLAIN_LINE_SECONDS, log, track
-from scfs.training.checkpoint import Checkpoints
-from scfs.training.loop import EXPLODED, stop_requests
+from scfs.training.keeping import Keeper, check_identity, stop_requests
+from scfs.training.loop import EXPLODED
 from scfs.views.reading import read_ahead
 
 
@@ -127,27 +126,11 @@ class Training:
         Raises:
             ScfsError: it belongs to another training.
         """
-        if state["identity"] != self.identity:
-            raise ScfsError(
-                f"{source}: its checkpoints are of identity {state['identity']}, this training's is {self.identity};"
-                " choose another folder or remove this one"
-            )
+        check_identity(state, self.identity, source)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.step, self._seconds_before = state["step"], state["seconds"]
-
-
-def resume(training: Training, folder: Path) -> None:
-    """Go to the newest checkpoint of the run folder, if it has any.
-
-    Raises:
-        ScfsError: they are all damaged, or of another training.
-    """
-    found = Checkpoints(folder / "checkpoints").load() if distributed.is_first() else None
-    state = distributed.from_first(found)
-    if state is not None:
-        training.restore(state, folder)
 
 
 def train(training: Training, data: TrainingBatches, folder: Path, *, workers: int, save_every: float) -> float | None:
@@ -173,29 +156,20 @@ def train(training: Training, data: TrainingBatches, folder: Path, *, workers: i
         return None
     if first:
         log(f"resuming at step {first} of {total}")
-    checkpoints = Checkpoints(folder / "checkpoints")
-    started = saved = said = time.monotonic()
-    with stop_requests() as received, EventStorage(first) as storage:
-        for inputs in read_ahead(data, range(first, total), workers):
-            storage.iter = training.step
-            training.train_step(inputs)
-            now = time.monotonic()
-            if now - said >= PLAIN_LINE_SECONDS:
-                said = now
-                log(_progress(training, (now - started) / (training.step - first)))
-            due = distributed.is_first() and now - saved >= save_every
-            stopped_by, saving = distributed.largest(received[0] if received else 0, due)
-            if training.step == total or stopped_by or saving:
-                training.check_finite()
-                if distributed.is_first():
-                    checkpoints.save(training.step, training.state())
-                saved = time.monotonic()
-            if stopped_by and training.step < total:
-                checkpoints.wait()
-                distributed.wait_for_all()  # the first to end would make torchrun end the one that writes
-                name = signal.Signals(stopped_by).name
-                raise ScfsError(f"stopped by {name} at step {training.step} of {total}; start again to resume there")
-        checkpoints.wait()
+    keeper = Keeper(folder, save_every)
+    started = said = time.monotonic()
+    try:
+        with stop_requests() as received, EventStorage(first) as storage:
+            for inputs in read_ahead(data, range(first, total), workers):
+                storage.iter = training.step
+                training.train_step(inputs)
+                now = time.monotonic()
+                if now - said >= PLAIN_LINE_SECONDS:
+                    said = now
+                    log(_progress(training, (now - started) / (training.step - first)))
+                keeper.after_step(training, total, received)
+    finally:
+        keeper.checkpoints.wait()
     return (time.monotonic() - started) / (total - first)
 
 

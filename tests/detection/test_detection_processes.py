@@ -14,9 +14,10 @@ from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.finding import find_all
 from scfs.detection.stage import detect
-from scfs.detection.training import Training, resume, train
+from scfs.detection.training import Training, train
 from scfs.detection.trial import open_trial
 from scfs.errors import ScfsError
+from scfs.training.keeping import resume
 
 pytestmark = pytest.mark.detectron2
 
