@@ -30,6 +30,8 @@ MARK = "SMOKE"
 SCALE = "SMOKE TEST: two optimiser steps per training on images of noise. The numbers mean nothing."
 
 BATCH = 4
+SCENES = 64
+"""Scenes where every class is needed: chance has it that eight lack some."""
 TRIALS, CELLS = 2, 2
 """Of a detector, and along each side of a grid, at most."""
 GLOBAL_SIZE, LOCAL_SIZE = 64, 32
@@ -91,7 +93,8 @@ def smoke_files(files: Files, rows: int | None = None) -> Files:
     if rows is not None:
         files = _shortened(files, main, rows)
     renamed = {name: _new_values(protocol) for values in files.values() for name, protocol in _part(values, "evaluate")}
-    return {path: _small(values, renamed) for path, values in files.items()}
+    tuned = _tuned(files)
+    return {path: _small(values, renamed, tuned) for path, values in files.items()}
 
 
 def _part(values: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -108,7 +111,7 @@ def _labelled(files: Files) -> set[str]:
     return found
 
 
-def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[str, Any]:
+def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]], tuned: set[tuple[str, str]]) -> dict[str, Any]:
     """One file, with everything that costs time replaced."""
     shared = merged(values.get("pretrain", {}), PRETRAIN)
     return {
@@ -116,7 +119,7 @@ def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[s
         "study": f"{values['study']}-smoke",
         "scale": SCALE,
         "torch_threads": 1,
-        "data": {name: _small_data(name, data) for name, data in _part(values, "data")},
+        "data": {name: _small_data(name, data, tuned) for name, data in _part(values, "data")},
         "pretrain": _resized(shared, values.get("pretrain", {})),
         "runs": {name: _small_run(name, run) for name, run in _part(values, "runs")},
         "evaluate": {name: _small_evaluation(name, protocol) for name, protocol in _part(values, "evaluate")},
@@ -125,10 +128,22 @@ def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[s
     }
 
 
-def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
+def _tuned(files: Files) -> set[tuple[str, str]]:
+    """(data set, split) of all that is fine-tuned on or tested then: every class must be there."""
+    protocols = [protocol for values in files.values() for _, protocol in _part(values, "evaluate")]
+    return {
+        (protocol["dataset"], protocol.get(key, FineTune.model_fields[key].default))
+        for protocol in protocols
+        if protocol["kind"] == "finetune"
+        for key in ("train", "test")
+    }
+
+
+def _small_data(name: str, data: dict[str, Any], tuned: set[tuple[str, str]]) -> dict[str, Any]:
     splits = data["splits"]
     if data["source"] == "garment-scenes":
-        return {**data, "splits": {split: {**settings, "scenes": IMAGES} for split, settings in splits.items()}}
+        numbers = {split: SCENES if (name, split) in tuned else IMAGES for split in splits}
+        return {**data, "splits": {split: {**splits[split], "scenes": numbers[split]} for split in splits}}
     folders = data["source"] == "folder"
     places = {split: f"datasets/{name}/{split}" for split in splits}
     small = {**data, "splits": places if folders else stand_in_boxes.small_splits(name, data["source"], splits)}

@@ -49,7 +49,7 @@ def gather(protocol: Detection, evaluation: str, run: str, parts: list[Path], ou
         raise ScfsError(f"{arrays}: missing: the stage detect of run {run} writes it")
     content = arrays.read_bytes()
     write_with(out.with_suffix(".npz"), lambda file: file.write(content))
-    write_result(out, record, _occasion(parts))
+    write_result(out, record)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -91,13 +91,3 @@ def _mean_per_class(of_trials: list[dict[str, dict[str, float | None]]]) -> dict
         name: {key: mean([trial[name][key] for trial in of_trials]) for key in numbers}
         for name, numbers in of_trials[0].items()
     }
-
-
-def _occasion(parts: list[Path]) -> dict[str, Any]:
-    """Seconds of all trials together, where they tell."""
-    files = [path.with_suffix(".run.json") for path in parts]
-    if not all(file.is_file() for file in files):
-        return {}
-    occasions = [json.loads(file.read_text()) for file in files]
-    same = {key: occasions[0].get(key) for key in ("device", "workers", "processes")}
-    return {**same, "seconds": round(sum(occasion["seconds"] for occasion in occasions), 1)}
