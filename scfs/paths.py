@@ -34,8 +34,8 @@ def curve(run: str) -> Path:
 
 
 def converted(run: str, library: str) -> Path:
-    """Weights of a run's backbone in another library's names."""
-    return Path("weights") / run / f"{library}.safetensors"
+    """Weights of a run's backbone in another library's names, and in the kind of file that it reads."""
+    return Path("weights") / run / f"{library}.{'pkl' if library == 'detectron2' else 'safetensors'}"
 
 
 def downloads() -> Path:
@@ -75,7 +75,7 @@ def metrics(study: str, name: str) -> Path:
 
 def figure(study: str, name: str, kind: str) -> Path:
     """A figure: PNG for the kinds that are made of images, SVG for the others."""
-    ending = "png" if kind in ("attention", "class_probabilities") else "svg"
+    ending = "png" if kind in ("attention", "class_probabilities", "detections") else "svg"
     return study_folder(study) / "figures" / f"{name}.{ending}"
 
 

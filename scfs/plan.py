@@ -179,7 +179,7 @@ def finetuning_flops(protocol: FineTune, backbone: str, images: Images, final: b
 
 def detection_flops(protocol: Detection, backbone: str, images: Images) -> float:
     """Operations of the encoder, heads not counted, in training and testing a detector on images of 4 : 3."""
-    recipe = yaml.safe_load((RECIPES / f"{protocol.recipe}.yaml").read_text())
+    recipe = yaml.safe_load((RECIPES / f"{protocol.recipe}.yaml").read_text())["config"]
     small = protocol.small_machine
     trained = recipe["SOLVER"]["MAX_ITER"] * recipe["SOLVER"]["IMS_PER_BATCH"]  # the same with fewer images per batch
     if small:

@@ -303,6 +303,10 @@ def test_weights_of_others_go_in_and_out(scfs: Scfs, capsys: pytest.CaptureFixtu
     assert scfs("convert", "--run", "them", "--to", "torchvision") == 0
     assert json.loads(Path("results/runs/them/pretrain.json").read_text())["source"]["file"] == "theirs.pth"
     assert load_file("weights/them/torchvision.safetensors").keys() == state.keys()
+    assert scfs("convert", "--run", "them", "--to", "detectron2") == 0
+    exported = ["--format", "detectron2", "--out", "out.pkl"]
+    assert scfs("export", "checkpoints/them.safetensors", *exported) == 0
+    assert Path("weights/them/detectron2.pkl").read_bytes() == Path("out.pkl").read_bytes()
 
 
 def test_threads_are_fixed_before_torch_is_imported(scfs: Scfs) -> None:

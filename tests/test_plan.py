@@ -94,3 +94,39 @@ def test_an_unknown_number_of_images_is_said() -> None:
     data = {"mine": {"source": "folder", "splits": {"train": "a", "val": "b"}}}
     found = plan(parse_study({**STUDY, "data": data}))
     assert "mine/train: number of images unknown before `scfs prepare mine`: counted as 0" in found.assumptions
+
+
+def test_fine_tuning_counts_each_cell_and_the_final_training() -> None:
+    tuned = {"kind": "finetune", "dataset": "mine", "steps": 20, "batch": 10, "lr": [0.1, 0.2], "weight_decay": [0.0]}
+    semi = {**tuned, "steps": None, "epochs": 4, "labels": {"share": 0.1}, "lr": [0.1]}
+    columns = [{"label": name, "evaluation": name, "value": "top1"} for name in ("transfer", "semi")]
+    table = {"title": "t", "columns": columns, "rows": [{"label": "r", "runs": ["one"]}]}
+    study = parse_study({**STUDY, "evaluate": {"transfer": tuned, "semi": semi}, "tables": {"main": table}})
+    passes = {(cost.rule, cost.name): cost.flops / forward_flops("narrow_resnet18", 224) for cost in plan(study).costs}
+    # 20 steps of 10 images, three passes each; a tenth of 1001 images validates a cell, 50 images test the final one.
+    assert passes["tune", "transfer one-lr0-wd0"] == pytest.approx(3 * 200 + 100.1)
+    assert passes["tune", "transfer one-lr1-wd0"] == pytest.approx(3 * 200 + 100.1)
+    assert passes["finetune", "transfer one"] == pytest.approx(3 * 200 + 50)
+    # 100 of 1001 images have labels, four epochs; a single cell is no choice.
+    assert passes["finetune", "semi one"] == pytest.approx(3 * 4 * 100 + 50)
+    assert ("tune", "semi one-lr0-wd0") not in passes
+
+
+def test_a_detector_sees_as_many_images_with_smaller_batches() -> None:
+    boxes = {"source": "coco", "splits": {"train": {"images": "a", "annotations": "a.json"}}, "images": {"train": 7}}
+    detector = {"kind": "detection", "recipe": "voc_faster_rcnn_c4", "dataset": "boxes", "test": "train", "trials": 2}
+    fewer = {**detector, "images_per_batch": 4, "trials": 1}
+    columns = [{"label": name, "evaluation": name, "value": "ap"} for name in ("sixteen", "four")]
+    study = parse_study(
+        {
+            **STUDY,
+            "data": {**STUDY["data"], "boxes": boxes},
+            "evaluate": {"sixteen": detector, "four": fewer},
+            "tables": {"main": {"title": "t", "columns": columns, "rows": [{"label": "r", "runs": ["one"]}]}},
+        }
+    )
+    flops = {cost.name: cost.flops for cost in plan(study).costs if cost.rule == "detect"}
+    # 24000 steps of 16 images (method of the recipe), three passes; 7 test images; 800 x 1067 pixels.
+    images = (3 * 24000 * 16 + 7) * 800 * 800 * 4 / 3 / 224**2
+    assert flops["sixteen one-trial-0"] == pytest.approx(images * forward_flops("narrow_resnet18", 224))
+    assert flops["sixteen one-trial-1"] == flops["sixteen one-trial-0"] == flops["four one-trial-0"]

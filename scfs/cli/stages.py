@@ -254,9 +254,11 @@ def import_weights(
 def convert(
     context: typer.Context,
     run: Run,
-    to: Annotated[Literal["torchvision", "timm", "safetensors"], typer.Option(help="safetensors: our own names.")],
+    to: Annotated[
+        Literal["torchvision", "timm", "detectron2", "safetensors"], typer.Option(help="safetensors: our own names.")
+    ],
 ) -> None:
-    """Write a run's teacher backbone in another library's names: weights/RUN/<library>.safetensors."""
+    """Write a run's teacher backbone in another library's names: weights/RUN/LIBRARY.safetensors, or detectron2.pkl."""
     member(context, "run", run, load(context).runs)
     from scfs.weights.convert import export as write
 
@@ -267,10 +269,12 @@ def convert(
 def export(
     file: Annotated[Path, typer.Argument(help="Weights written by scfs.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    format: Annotated[Literal["torchvision", "timm", "safetensors", "pth"], typer.Option(help="Names; kind of file.")],
+    format: Annotated[
+        Literal["torchvision", "timm", "detectron2", "safetensors", "pth"], typer.Option(help="Names; kind of file.")
+    ],
     encoder: Annotated[Literal["teacher", "student"], typer.Option(help="Which of the two.")] = "teacher",
 ) -> None:
-    """Write a backbone for use elsewhere: safetensors and pth are in our own names."""
+    """Write a backbone for use elsewhere: safetensors and pth are in our own names, detectron2 is for MODEL.WEIGHTS."""
     from scfs.weights.convert import export as write
 
     write(file, format, encoder, out)

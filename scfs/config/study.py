@@ -84,9 +84,10 @@ class Point(Config):
 class Figure(Config):
     """A figure of the report."""
 
-    kind: Literal["curves", "layers", "attention", "sweep", "class_probabilities"]
+    kind: Literal["curves", "layers", "attention", "sweep", "class_probabilities", "detections", "precision_recall"]
     """curves: of the training. layers: the paper's Fig. 4. attention: Fig. 3. class_probabilities: Fig. 1. sweep: a
-    value over a setting, as Fig. 5."""
+    value over a setting, as Fig. 5. detections: found boxes and masks beside the true ones. precision_recall: precision
+    over recall by class."""
     title: str = ""
     """Heading; by default that of the kind."""
     evaluation: str | None = None
@@ -110,6 +111,16 @@ class Figure(Config):
         return self
 
 
+SHOWN_EVALUATION = {
+    "layers": "layers",
+    "attention": "attention",
+    "class_probabilities": "class_probabilities",
+    "detections": "detection",
+    "precision_recall": "detection",
+}
+"""Kind of evaluation that each kind of figure shows; a sweep shows any."""
+
+
 class Study(Config):
     """The whole file."""
 
@@ -130,7 +141,7 @@ class Study(Config):
     figure that names X shows them all."""
     runs: dict[Name, dict[str, Any]] = {}
     """Runs by name: what differs from `pretrain`; or `weights` of others, see the class Imported."""
-    convert: tuple[Literal["torchvision", "timm", "safetensors"], ...] = ()
+    convert: tuple[Literal["torchvision", "timm", "detectron2", "safetensors"], ...] = ()
     """Libraries in whose names every trained run's backbone is written too, where they know the architecture;
     safetensors: our own names, without heads."""
     evaluate: dict[Name, Evaluation] = {}
@@ -161,8 +172,12 @@ class Study(Config):
             if figure.evaluation is not None:
                 self._measures(f"figures.{name}", figure.evaluation, figure.value)
                 kind = self.evaluate[figure.evaluation].kind
-                if figure.kind not in (kind, "sweep"):
-                    raise ValueError(f"figures.{name}: evaluation {figure.evaluation!r} is of the kind {kind}")
+                wanted = SHOWN_EVALUATION.get(figure.kind, kind)
+                if kind != wanted:
+                    raise ValueError(
+                        f"figures.{name}: evaluation {figure.evaluation!r} is of the kind {kind}: "
+                        f"a figure of the kind {figure.kind} shows {wanted}"
+                    )
             for run in self.shown(figure):
                 _known(f"figures.{name}: run", run, self.runs)
         return self

@@ -8,7 +8,9 @@ from scfs.config.study import Figure, Study
 from scfs.report.attention_maps import draw_attention
 from scfs.report.class_probabilities import draw_class_probabilities
 from scfs.report.curves import draw_curves
+from scfs.report.detections import draw_detections
 from scfs.report.layer_bars import draw_layers
+from scfs.report.precision_recall import draw_precision_recall
 from scfs.report.sweep import draw_sweep
 
 DRAWINGS: dict[str, Callable[[Study, Figure], bytes]] = {
@@ -17,6 +19,8 @@ DRAWINGS: dict[str, Callable[[Study, Figure], bytes]] = {
     "attention": draw_attention,
     "sweep": draw_sweep,
     "class_probabilities": draw_class_probabilities,
+    "detections": draw_detections,
+    "precision_recall": draw_precision_recall,
 }
 """What draws a kind of figure: SVG, or PNG where it is made of images (scfs.paths.figure)."""
 

@@ -10,8 +10,10 @@ from scfs import paths
 from scfs.atomic import write_text
 from scfs.config.study import Study
 from scfs.report import provenance
+from scfs.report.detections import MOST_OBJECTS, SHOWN_SCORE
 from scfs.report.embed import inline_svg, png_uri, theme, themed
 from scfs.report.figures import DRAWINGS
+from scfs.report.precision_recall import BEST, MOST_PANELS, WORST
 from scfs.report.series import ordered_runs, series_of
 from scfs.report.tables import NO_NUMBER, build_table, decimals, format_paper, notes, render_text
 
@@ -22,6 +24,8 @@ TITLES = {
     "layers": "Accuracy by layer",
     "sweep": "Over a setting",
     "class_probabilities": "Class probabilities",
+    "detections": "Detections",
+    "precision_recall": "Precision over recall",
 }
 CAPTIONS = {
     "curves": "Means over each epoch. A data loss at ln K (dotted) is that of a network that tells nothing apart; a "
@@ -33,6 +37,13 @@ CAPTIONS = {
     "class_probabilities": "Class probabilities of a supervised model for an image, an over-augmented crop of it, and "
     "what the crop’s feature finds in the image, as in the paper’s Fig. 1.",
     "layers": "k-NN on the pooled maps of single layers, as in the paper’s Fig. 4 (its Res2, Res3, Res4).",
+    "detections": "Objects of some test images, and what a detector that starts from each run’s weights finds there "
+    f"with a score of {SHOWN_SCORE} or more; in a crowded picture the {MOST_OBJECTS} largest and surest. Colours tell "
+    "classes apart within the figure. With several seeds, the first one’s detections are shown.",
+    "precision_recall": "Boxes, and dashed masks where there are any, at IoU 0.5. The numbers are AP50 in percent, of "
+    "boxes / of masks. With several seeds, the mean of their precisions at each recall. Of more than "
+    f"{MOST_PANELS} classes, their mean and the {BEST} best and {WORST} worst by the AP50 of boxes, mean over the "
+    "configurations.",
 }
 
 
@@ -77,6 +88,7 @@ def print_summary(study: Study) -> str:
 def _context(study: Study) -> dict[str, Any]:
     settings, common_settings = provenance.differences(provenance.settings_of(study), always=("method", "seed"))
     identities, common_identities = provenance.differences(provenance.identities_of(study), always=("identity",))
+    trainings, common_trainings = provenance.differences(provenance.trainings_of(study))
     machines, common_machines = provenance.differences(provenance.machines_of(study))
     times = provenance.times(study)
     return {
@@ -88,8 +100,17 @@ def _context(study: Study) -> dict[str, Any]:
         "warnings": provenance.warnings(study),
         "figures": _figures(study),
         "runs": _runs(study),
-        "facts": {"Settings": settings, "Identity": identities, "Execution": machines},
-        "common": {"Images and machine": {**common_identities, **common_machines}, "Settings": common_settings},
+        "facts": {
+            "Settings": settings,
+            "Training in evaluations": trainings,
+            "Identity": identities,
+            "Execution": machines,
+        },
+        "common": {
+            "Images and machine": {**common_identities, **common_machines},
+            "Training in evaluations": common_trainings,
+            "Settings": common_settings,
+        },
         "times": times,
         "stages": list(dict.fromkeys(stage for row in times for stage, _ in row["stages"])),
         "longest": max((row["total"] for row in times), default=0) or 1,

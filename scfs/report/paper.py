@@ -10,7 +10,25 @@ from scfs.config.study import PaperRow, Study
 from scfs.errors import ScfsError
 
 CITATION = "Song et al., ICCV 2023"
-LABELS = {"knn": "k-NN", "lp": "linear probing"}
+LABELS = {
+    "knn": "k-NN",
+    "lp": "linear probing",
+    **{f"top{k}_{share}pct": f"top-{k}, {share} %" for k in (1, 5) for share in (1, 10)},
+    **{f"ap{iou}": f"AP{iou}" for iou in ("", "50", "75")},
+    **{
+        f"{schedule}ap{part}{iou}": f"{schedule.replace('_', ' ')}{name} AP{iou}"
+        for schedule in ("", "1x_", "2x_")
+        for part, name in (("b", "box"), ("s", "mask"))
+        for iou in ("", "50", "75")
+    },
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "cub": "CUB-200",
+    "cars": "Stanford Cars",
+    "aircraft": "Aircraft (mean per class)",  # as those report whose numbers the table cites: SimCLR, BYOL
+    "pets": "Pets (mean per class)",
+}
+"""Headings of the paper's columns; others are headings already (Table 9's scales)."""
 SOURCE = "scfs/report/paper_tables.yaml"
 
 

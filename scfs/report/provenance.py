@@ -3,14 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scfs import paths
 from scfs.config.study import Study
-from scfs.report.reading import PRETRAIN, flattened, read_occasion, read_result
+from scfs.errors import ScfsError
+from scfs.report.reading import PRETRAIN, flattened, read_occasion, read_occasions, read_result, read_training
 from scfs.report.series import ordered_runs
 
 Facts = dict[str, list[str]]
 """A fact's name and its value for each run, in the order of `ordered_runs`."""
 
 UNKNOWN = "–"
+TRAININGS = {
+    "finetune": {"chosen learning rate": "lr", "chosen weight decay": "weight_decay"},
+    "detection": {"iterations": "iterations", "images per batch": "images_per_batch", "learning rate": "lr"},
+}
+"""What is shown of the training of an evaluation of each kind, and its key in the record (reading.TRAINING)."""
+SPREADS = {
+    "attention": (("score",), "images"),
+    "detection": (("ap", "box_ap", "mask_ap"), "trials"),
+}
+"""Values of which an evaluation measures the standard deviation within a run, and over what; else top1 over seeds."""
 
 
 def differences(facts: Facts, always: tuple[str, ...] = ()) -> tuple[Facts, dict[str, str]]:
@@ -39,6 +51,29 @@ def identities_of(study: Study) -> Facts:
     }
 
 
+def trainings_of(study: Study) -> Facts:
+    """What the evaluations that train recorded of it; a dash for a run without that evaluation.
+
+    Raises:
+        ScfsError: a result has no such record.
+    """
+    facts: Facts = {}
+    for name, protocol in study.evaluate.items():
+        runs = [run for run, evaluation in study.pairs if evaluation == name]
+        records = {run: read_training(study, run, name) for run in runs if protocol.kind in TRAININGS}
+        for label, key in TRAININGS[protocol.kind].items() if records else ():
+            facts[f"{name}: {label}"] = [_recorded(records, run, name, key) for run in ordered_runs(study)]
+    return facts
+
+
+def _recorded(records: Mapping[str, Mapping[str, Any]], run: str, evaluation: str, key: str) -> str:
+    if run not in records:
+        return UNKNOWN
+    if key not in records[run]:
+        raise ScfsError(f"{paths.result(run, evaluation)}: key {key!r}: not among {sorted(records[run])}")
+    return _text(records[run][key])
+
+
 def machines_of(study: Study) -> Facts:
     """Where and when every run's pre-training was executed."""
     occasions = [read_occasion(run, PRETRAIN) for run in ordered_runs(study)]
@@ -64,11 +99,17 @@ def machines_of(study: Study) -> Facts:
 
 
 def times(study: Study) -> list[dict[str, Any]]:
-    """Seconds by run and stage: {run, stages: [(stage, seconds)], total}; stages that kept no time are left out."""
+    """Seconds by run and stage: {run, stages: [(stage, seconds)], total}; stages that kept no time are left out.
+
+    An evaluation's are those of its parts too, as far as they were kept.
+    """
     rows = []
     for run in ordered_runs(study):
-        occasions = {stage: read_occasion(run, stage) for stage in (PRETRAIN, *study.evaluations_of(run))}
-        stages = [(stage, float(occasion["seconds"])) for stage, occasion in occasions.items() if "seconds" in occasion]
+        stages = []
+        for stage in (PRETRAIN, *study.evaluations_of(run)):
+            occasions = read_occasions(study, run, stage).values()
+            seconds = [float(occasion["seconds"]) for occasion in occasions if "seconds" in occasion]
+            stages += [(stage, sum(seconds))] if seconds else []
         rows.append({"run": run, "stages": stages, "total": sum(seconds for _, seconds in stages)})
     return rows
 
@@ -93,12 +134,13 @@ def protocols(study: Study) -> list[dict[str, Any]]:
     for name, protocol in study.evaluate.items():
         results = {run: read_result(study, run, name) for run in ordered_runs(study) if (run, name) in study.pairs}
         splits = next(iter(results.values()), {}).get("dataset", {}).get("splits", {})
+        settings = flattened(protocol.model_dump(mode="json"))
         described.append(
             {
                 "name": name,
                 "kind": protocol.kind,
                 "about": " ".join((type(protocol).__doc__ or "").split()),
-                "parameters": {k: _text(v) for k, v in protocol.model_dump(mode="json").items() if k != "kind"},
+                "parameters": {k: _text(v) for k, v in settings.items() if k != "kind"},
                 "splits": [(split, f"{facts['images']:,}", _short(facts["digest"])) for split, facts in splits.items()],
                 "spread": _spread(protocol.kind, results),
             }
@@ -118,14 +160,20 @@ def duration(seconds: float) -> str:
 
 def _spread(kind: str, results: Mapping[str, Mapping[str, Any]]) -> str:
     """Standard deviation within each run, which is not the one over pre-training seeds that tables show."""
-    key, over = ("score_sd", "images") if kind == "attention" else ("top1_sd", "seeds of the probe")
-    found = [f"{run} {result['values'][key]:.2f}" for run, result in results.items() if key in result["values"]]
-    return f"Standard deviation of {key.removesuffix('_sd')} over {over}: {', '.join(found)}." if found else ""
+    values, over = SPREADS.get(kind, (("top1",), "seeds of the probe"))
+    sentences = []
+    for value in values:
+        key = f"{value}_sd"
+        found = [f"{run} {result['values'][key]:.2f}" for run, result in results.items() if key in result["values"]]
+        sentences += [f"Standard deviation of {value} over {over}: {', '.join(found)}."] if found else []
+    return " ".join(sentences)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "none"
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

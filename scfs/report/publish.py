@@ -9,7 +9,7 @@ from scfs.atomic import write_json, write_text, write_with
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report.figures import DRAWINGS
-from scfs.report.reading import PRETRAIN, read_occasion, read_result
+from scfs.report.reading import PRETRAIN, read_occasions, read_result
 from scfs.report.tables import Table, build_table, render_markdown
 
 OCCASION = ("git", "lock_sha256", "image_digest", "device", "precision", "torch", "finished", "seconds")
@@ -56,7 +56,7 @@ def _drawn(study: Study, name: str) -> bytes:
     figure = study.figures[name]
     for run in study.shown(figure):
         for stage in (PRETRAIN, *([figure.evaluation] if figure.evaluation else [])):
-            _occasion(run, stage)
+            _occasions(study, run, stage)
     return DRAWINGS[figure.kind](study, figure)
 
 
@@ -66,7 +66,7 @@ def _published(study: Study, name: str) -> Table:
     occasions: dict[str, Any] = {}
     for run, identities in table["identities"].items():
         stages = [PRETRAIN, *identities["evaluations"]]
-        occasions[run] = {stage: _occasion(run, stage) for stage in stages}
+        occasions[run] = {name: one for stage in stages for name, one in _occasions(study, run, stage).items()}
     settings = {run: read_result(study, run, PRETRAIN)["settings"] for run in table["identities"]}
     protocols = {column["evaluation"]: study.evaluate[column["evaluation"]] for column in table["columns"]}
     return {
@@ -77,13 +77,18 @@ def _published(study: Study, name: str) -> Table:
     }
 
 
-def _occasion(run: str, stage: str) -> dict[str, Any]:
-    occasion = read_occasion(run, stage)
-    revision = occasion.get("git")
-    if not revision or str(revision).endswith("-dirty"):
-        path = paths.result(run, stage).with_suffix(".run.json")
-        raise ScfsError(f"{path}: git = {revision!r}: only results of committed code can be published")
-    return {key: occasion[key] for key in OCCASION if occasion.get(key) is not None}
+def _occasions(study: Study, run: str, stage: str) -> dict[str, dict[str, Any]]:
+    """What is published of a stage's executions, those of its parts among them, by name."""
+    occasions = read_occasions(study, run, stage)
+    for name, occasion in occasions.items():
+        revision = occasion.get("git")
+        if not revision or str(revision).endswith("-dirty"):
+            path = paths.result(run, name).with_suffix(".run.json")
+            raise ScfsError(f"{path}: git = {revision!r}: only results of committed code can be published")
+    return {
+        name: {key: occasion[key] for key in OCCASION if occasion.get(key) is not None}
+        for name, occasion in occasions.items()
+    }
 
 
 def _origin(table: Table) -> str:

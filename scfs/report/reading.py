@@ -10,6 +10,9 @@ from scfs.config.study import Column, Study
 from scfs.errors import ScfsError
 
 PRETRAIN = "pretrain"
+TRAINING = {"finetune": "chosen", "detection": "recipe"}
+"""Key of what an evaluation that trains the encoder further records of that: the rates that fine-tuning chose, the
+schedule of a detector."""
 
 
 def read_result(study: Study, run: str, evaluation: str) -> dict[str, Any]:
@@ -44,6 +47,33 @@ def read_value(study: Study, run: str, column: Column) -> float:
         path = paths.result(run, column.evaluation)
         raise ScfsError(f"{path}: value {column.value!r}: not among {sorted(values)}")
     return float(values[column.value])
+
+
+def read_training(study: Study, run: str, evaluation: str) -> dict[str, Any]:
+    """Read what an evaluation recorded of its training (see TRAINING); {} for a kind that trains no encoder.
+
+    Raises:
+        ScfsError: as read_result, or there is no such record.
+    """
+    kind = study.evaluate[evaluation].kind
+    if kind not in TRAINING:
+        return {}
+    record = read_result(study, run, evaluation).get(TRAINING[kind])
+    if not isinstance(record, dict):
+        path = paths.result(run, evaluation)
+        raise ScfsError(f"{path}: {TRAINING[kind]} = {record!r}: run the stage {kind} of this run again")
+    return record
+
+
+def read_occasions(study: Study, run: str, evaluation: str) -> dict[str, dict[str, Any]]:
+    """Read the executions that a stage is made of: its own, and those of an evaluation's parts, if they were kept.
+
+    Returns:
+        What read_occasion gives, by `evaluation` and by `evaluation/part`.
+    """
+    parts = () if evaluation == PRETRAIN else study.evaluate[evaluation].parts
+    of_parts = {name: read_occasion(run, name) for name in (f"{evaluation}/{part}" for part in parts)}
+    return {evaluation: read_occasion(run, evaluation), **{name: one for name, one in of_parts.items() if one}}
 
 
 def read_occasion(run: str, evaluation: str) -> dict[str, Any]:

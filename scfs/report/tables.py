@@ -12,7 +12,8 @@ from scfs.config.study import Column, Row, Study
 from scfs.config.study import Table as TableConfig
 from scfs.errors import ScfsError
 from scfs.report import paper
-from scfs.report.reading import read_result, read_value
+from scfs.report.column_notes import column_notes
+from scfs.report.reading import read_result, read_training, read_value
 
 Cell = dict[str, Any]
 Table = dict[str, Any]
@@ -70,8 +71,9 @@ def render_text(study: Study, name: str) -> str:
 def build_table(study: Study, name: str) -> Table:
     """Everything a table shows, as plain values.
 
-    Keys: `columns` (ours), `paper_columns`, and `rows`, each with `cells` (mean, sd, n, values by run, the paper's
-    number, best) in the order of `columns` and `paper` (numbers) in the order of `paper_columns`; `identities` by run.
+    Keys: `columns` (ours), `column_notes` (texts), `paper_columns`, and `rows`, each with `cells` (mean, sd, n, values
+    by run, the paper's number, best) in the order of `columns` and `paper` (numbers) in the order of `paper_columns`;
+    `identities` by run.
 
     Raises:
         ScfsError: as write_table.
@@ -104,6 +106,7 @@ def build_table(study: Study, name: str) -> Table:
         "columns": [
             {**column.model_dump(), "kind": study.evaluate[column.evaluation].kind} for column in table.columns
         ],
+        "column_notes": column_notes(study, table),
         "paper_columns": [{"column": key, "label": paper.column_label(key)} for key in paper_columns],
         "rows": rows,
         "identities": _identities(study, table),
@@ -167,15 +170,23 @@ def _identities(study: Study, table: TableConfig) -> dict[str, Any]:
 
 
 def _evaluation_identity(study: Study, run: str, name: str) -> dict[str, Any]:
-    result = read_result(study, run, name)
+    result, training = read_result(study, run, name), read_training(study, run, name)
     return {
         "kind": study.evaluate[name].kind,
         "protocol": evaluate_identity(study, name),
         "stage_version": result.get("stage_version"),
         "weights": result.get("weights"),
         "dataset": result.get("dataset"),
-        "seeds": result.get("protocol", {}).get("seeds"),
+        "seeds": _seeds(result.get("protocol", {})),
+        **({"training": training} if training else {}),
     }
+
+
+def _seeds(protocol: dict[str, Any]) -> list[int] | None:
+    """Seeds of a protocol's repetitions; None for one that draws nothing."""
+    if "seed" in protocol:
+        return [protocol["seed"] + trial for trial in range(protocol.get("trials", 1))]
+    return protocol.get("seeds")
 
 
 def format_cell(cell: Cell) -> str:
@@ -207,7 +218,7 @@ def paper_heading(table: Table) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """What a reader must know of the numbers: seeds, ranking, and where the paper's numbers come from."""
+    """What a reader must know of the numbers: seeds, ranking, protocols, and where the paper's numbers come from."""
     counts = {row["n"] for row in table["rows"]} - {0}
     if not counts:
         lines = []
@@ -221,6 +232,7 @@ def notes(table: Table) -> list[str]:
         labels = [row["label"] for row in table["rows"] if row["origin"] == origin]
         if labels:
             lines.append(f"{said}: {', '.join(labels)}.")
+    lines += table["column_notes"]
     if table["paper_columns"]:
         cited: dict[str, list[str]] = {}
         for row in table["rows"]:

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -11,17 +12,20 @@ from torch import Tensor
 from scfs import __version__
 from scfs.atomic import write_with
 from scfs.errors import ScfsError
+from scfs.results import sha256_of
 from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD
-from scfs.weights.keys import export_formats, names_in, renamed
+from scfs.weights.keys import OPTIONAL, export_formats, names_in, renamed
+from scfs.weights.plain_pickle import dump
 from scfs.weights.store import Weights, load_weights
 
 
 def export(weights: Path, format: str, encoder: str, out: Path) -> None:
-    """Write one encoder's backbone, with the classifier if the file has one, to `out`.
+    """Write one encoder's backbone to `out`, with the classifier if the file has one and the library a place for it.
 
     Args:
         weights: a file of weights of ours.
-        format: torchvision, timm, safetensors (our own names), or pth (the same by torch.save).
+        format: torchvision, timm, detectron2 (a pickle for MODEL.WEIGHTS), safetensors (our own names), or pth (the
+            same by torch.save).
         encoder: "teacher" or "student".
         out: file to write.
 
@@ -31,19 +35,35 @@ def export(weights: Path, format: str, encoder: str, out: Path) -> None:
     backbone_tensors, about = load_weights(weights, f"{encoder}.backbone.")
     backbone = str(about.settings.get("backbone"))
     _check(format, backbone, weights)
-    library = format if format in ("torchvision", "timm") else None
+    library = None if format in ("safetensors", "pth") else format
     names = names_in(library, backbone)
     assert names is not None  # _check
     tensors = {renamed(key, names): tensor.contiguous() for key, tensor in backbone_tensors.items()}
-    tensors |= {f"{names.classifier}.{key}": tensor for key, tensor in _classifier(weights, encoder).items()}
+    if names.classifier:
+        tensors |= {f"{names.classifier}.{key}": tensor for key, tensor in _classifier(weights, encoder).items()}
     tensors = dict(sorted(tensors.items()))
+    facts = _facts(about, encoder, library, names.architectures.get(backbone, backbone))
     if format == "pth":
         buffer = io.BytesIO()  # not the file itself: its name would stand in it
         torch.save(tensors, buffer)
         write_with(out, lambda file: file.write(buffer.getbuffer()))
         return
-    metadata = _metadata(about, encoder, library, names.architectures.get(backbone, backbone))
+    if format == "detectron2":
+        pickled = _detectron2(tensors, {**facts, "weights_sha256": sha256_of(weights)})
+        write_with(out, lambda file: file.write(pickled))
+        return
+    # One key holds it all in order: safetensors writes several keys in an order that changes from process to process.
+    metadata = {"scfs_export": json.dumps(facts, sort_keys=True)}
     write_with(out, lambda file: file.write(save(tensors, metadata=metadata)))
+
+
+def _detectron2(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+    """What Detectron2 reads from a .pkl: names that end as the detector's do are found by `matching_heuristics`.
+
+    `scfs` is ours alone; Detectron2 hands it back with what else it does not use.
+    """
+    model = {key: tensor.numpy() for key, tensor in tensors.items() if not key.endswith(OPTIONAL)}
+    return dump({"__author__": "scfs", "matching_heuristics": True, "model": model, "scfs": facts})
 
 
 def _check(format: str, backbone: str, weights: Path) -> None:
@@ -59,12 +79,9 @@ def _classifier(weights: Path, encoder: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
-def _metadata(about: Weights, encoder: str, library: str | None, architecture: str) -> dict[str, str]:
-    """What a reader of the file has to know; `format` is what other readers of safetensors look for.
-
-    One key holds it all in order: safetensors writes several keys in an order that changes from process to process.
-    """
-    facts = {
+def _facts(about: Weights, encoder: str, library: str | None, architecture: str) -> dict[str, Any]:
+    """What a reader of the file has to know."""
+    return {
         "run": about.run,
         "identity": about.identity,
         "encoder": encoder,
@@ -74,4 +91,3 @@ def _metadata(about: Weights, encoder: str, library: str | None, architecture: s
         "std": IMAGENET_STD,
         "scfs": __version__,
     }
-    return {"scfs_export": json.dumps(facts, sort_keys=True)}

@@ -5,13 +5,14 @@ Ours: a ResNet's names are torchvision's, a ViT's are timm's, a head's are the a
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Library = Literal["torchvision", "timm"]
+Library = Literal["torchvision", "timm", "detectron2"]
 Format = Literal["torchvision", "timm", "dino", "official", "safetensors"]
 
 FAMILIES = {"resnet": "resnet", "narrow": "narrow", "vit": "vit"}
-"""Family of an architecture by how its name begins; the narrow ones are known to no other library."""
+"""Family of an architecture by how its name begins; the narrow ones are known to no other library but Detectron2, whose
+blocks take any width."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,28 @@ class Names:
     architectures: dict[str, str]
     """Our name of an architecture: the library's."""
     classifier: str
-    """Where the library keeps the classifier, which is our encoder's `classifier`."""
+    """Where the library keeps the classifier, which is our encoder's `classifier`; empty: it has none."""
     rules: tuple[tuple[str, str], ...] = ()
     """(beginning of our name as a pattern, what replaces it); no rules: the names are the same."""
 
 
 _RESNETS = {name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101")}
+
+# Detectron2 counts the stages from the stem, and a convolution owns its norm.
+_DETECTRON2 = (
+    (r"conv1\.", "stem.conv1."),
+    (r"bn1\.", "stem.conv1.norm."),
+    *(
+        (rf"layer{layer}\.(\d+)\.{ours}\.", rf"res{layer + 1}.\1.{theirs}.")
+        for layer in (1, 2, 3, 4)
+        for ours, theirs in (
+            (r"conv(\d)", r"conv\2"),
+            (r"bn(\d)", r"conv\2.norm"),
+            (r"downsample\.0", "shortcut"),
+            (r"downsample\.1", "shortcut.norm"),
+        )
+    ),
+)
 
 NAMES: dict[tuple[str, str], Names] = {
     ("torchvision", "resnet"): Names(_RESNETS, "fc"),
@@ -48,6 +65,8 @@ NAMES: dict[tuple[str, str], Names] = {
             (r"norm\.", "encoder.ln."),
         ),
     ),
+    ("detectron2", "resnet"): Names(_RESNETS, "", _DETECTRON2),
+    ("detectron2", "narrow"): Names({"narrow_resnet18": "narrow_resnet18"}, "", _DETECTRON2),
 }
 """By library and family."""
 
@@ -147,5 +166,4 @@ def renamed(key: str, names: Names) -> str:
 
 def export_formats(backbone: str) -> tuple[str, ...]:
     """Formats that weights of this architecture can be exported to."""
-    libraries = ("torchvision", "timm")
-    return (*(library for library in libraries if names_in(library, backbone)), "safetensors")
+    return (*(library for library in get_args(Library) if names_in(library, backbone)), "safetensors")

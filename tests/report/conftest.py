@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fake_results import STUDY, VALUES, FakeResults
+from fake_results import DETECTION, DETECTION_VALUES, STUDY, VALUES, FakeResults
 
 from scfs.config.study import Study, parse_study
 
@@ -56,3 +56,16 @@ def seeded(fake: FakeResults) -> Study:
         }
         fake.write(run, shifted)
     return study
+
+
+@pytest.fixture
+def detection(fake: FakeResults) -> Study:
+    """A study of detection and fine-tuning with all its results."""
+    fake.study = parse_study(DETECTION, "detection.yaml")
+    for run in fake.study.runs:
+        fake.pretrain(run)
+    for run, evaluation in fake.study.pairs:
+        fake.evaluation(run, evaluation, DETECTION_VALUES[evaluation])
+        if fake.study.evaluate[evaluation].leaves_arrays:
+            fake.detections(run, evaluation)
+    return fake.study

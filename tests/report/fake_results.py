@@ -75,6 +75,64 @@ VALUES: dict[str, dict[str, dict[str, float]]] = {
         "attention": {"score": 1.678, "score_sd": 0.5, "pointing": 47.5, "images": 200},
     },
 }
+DETECTION: dict[str, Any] = {
+    **{key: STUDY[key] for key in ("study", "data", "pretrain")},
+    "runs": {"random": STUDY["runs"]["random"], "dino": {"method": "dino"}, "scfs": {}, "scfs-1": {"seed": 1}},
+    "evaluate": {
+        "coco": {"kind": "detection", "dataset": "scenes", "recipe": "coco_mask_rcnn_fpn_1x"},
+        "voc": {
+            "kind": "detection",
+            "dataset": "scenes",
+            "recipe": "voc_faster_rcnn_c4",
+            "trials": 3,
+            "small_machine": {"iterations": 1200, "short_side": 96},
+        },
+        "tune": {"kind": "finetune", "dataset": "scenes", "epochs": 3},
+    },
+    "tables": {
+        "voc": {
+            "title": "VOC",
+            "columns": [
+                {"label": "AP", "evaluation": "voc", "value": "ap", "paper": "ap"},
+                {"label": "AP50", "evaluation": "voc", "value": "ap50", "paper": "ap50"},
+                {"label": "sd of AP", "evaluation": "voc", "value": "ap_sd"},
+            ],
+            "rows": [
+                {"label": "Scratch", "runs": ["random"], "paper": {"table": "table3", "row": "Scratch"}},
+                {"label": "DINO", "runs": ["dino"], "paper": {"table": "table3", "row": "DINO"}},
+                {"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table3", "row": "SCFS"}},
+            ],
+        },
+        "coco": {
+            "title": "COCO",
+            "columns": [
+                {"label": "box AP", "evaluation": "coco", "value": "box_ap", "paper": "1x_apb"},
+                {"label": "mask AP50", "evaluation": "coco", "value": "mask_ap50", "paper": "1x_aps50"},
+            ],
+            "rows": [{"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table4", "row": "SCFS"}}],
+        },
+        "tune": {
+            "title": "Transfer",
+            "columns": [{"label": "CIFAR-10", "evaluation": "tune", "value": "top1", "paper": "cifar10"}],
+            "rows": [{"label": "SCFS", "runs": ["scfs"], "paper": {"table": "table5", "row": "SCFS"}}],
+        },
+    },
+    "figures": {
+        "found": {"kind": "detections", "evaluation": "coco"},
+        "curves": {"kind": "precision_recall", "evaluation": "coco"},
+    },
+}
+"""A study of evaluations that train; two seeds of SCFS."""
+DETECTION_VALUES: dict[str, dict[str, float]] = {
+    "coco": {"box_ap": 40.46, "box_ap50": 61.8, "mask_ap": 36.7, "mask_ap50": 58.84},
+    "voc": {"ap": 57.44, "ap50": 83.04, "ap75": 63.6, "ap_sd": 0.217, "ap50_sd": 0.1, "ap75_sd": 0.2},
+    "tune": {"top1": 97.81, "top5": 99.9, "mean_per_class": 97.8},
+}
+TRAINED: dict[str, dict[str, Any]] = {
+    "finetune": {"chosen": {"lr": 0.0032, "weight_decay": 1e-5}, "cells": []},
+    "detection": {"recipe": {"iterations": 90000, "images_per_batch": 16, "lr": 0.02}},
+}
+"""What evaluations that train record of it."""
 WARNING = "epoch 3: the data loss sits at ln K = 6.24: nothing is learnt"
 
 
@@ -91,6 +149,8 @@ class FakeResults:
             self.evaluation(run, evaluation, measured)
             if self.study.evaluate[evaluation].kind == "attention":
                 self.maps(run, evaluation)
+            if self.study.evaluate[evaluation].kind == "detection":
+                self.detections(run, evaluation)
 
     def pretrain(self, run: str, warnings: tuple[str, ...] = ()) -> None:
         settings = self.study.run(run)
@@ -121,8 +181,17 @@ class FakeResults:
             "weights": {"sha256": run.encode().hex().ljust(64, "0"), "identity": f"{run:x<16}"[:16]},
             "settings": {},
             "stage_version": 1,
+            **TRAINED.get(protocol.kind, {}),
         }
         self._store(run, evaluation, result, {"seconds": 7.5})
+
+    def part(self, run: str, evaluation: str, part: str, seconds: float) -> None:
+        """What a training that is a job of its own leaves."""
+        self._store(run, f"{evaluation}/{part}", {"run": run, "part": part}, {"seconds": seconds})
+
+    def detections(self, run: str, evaluation: str, **options: Any) -> None:
+        path = paths.result(run, evaluation).with_suffix(".npz")
+        np.savez(path, **detection_arrays(len(run), **options))
 
     def maps(self, run: str, evaluation: str, masks: bool = True) -> None:
         path = paths.result(run, evaluation).with_suffix(".npz")
@@ -187,3 +256,45 @@ def attention_arrays(sharpness: int, masks: bool = True, number: int = 2, size: 
         "mean_map": np.stack(maps).astype(np.float32),
     }
     return {**arrays, **({"masks": inside} if masks else {})}
+
+
+GARMENTS = ("trouser", "pullover", "sandal", "ankle boot with a long name")
+
+
+def detection_arrays(
+    strength: int,
+    masks: bool = True,
+    classes: tuple[str, ...] = GARMENTS,
+    size: tuple[int, int] = (96, 96),
+    number: int = 3,
+    most: int = 3,
+) -> dict[str, np.ndarray]:
+    """Grey noise with bright ellipses; found are those of them that `strength` allows, somewhat beside their places."""
+    random = np.random.default_rng(0)
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    arrays: dict[str, np.ndarray] = {"classes": np.array(classes), "recall": np.linspace(0, 1, 101)}
+    for image in range(number):
+        pixels = random.integers(90, 150, (height, width, 1)).repeat(3, axis=2)
+        boxes, inside = [], []
+        for _ in range(1 + image % most):
+            half = np.array([width, height]) * random.uniform(0.1, 0.22, 2)
+            middle = half + (np.array([width, height]) - 2 * half) * random.random(2)
+            boxes.append([*(middle - half), *(middle + half)])
+            inside.append(((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 < 1)
+            pixels = np.where(inside[-1][..., None], pixels // 3 + 160, pixels)
+        places = random.integers(0, len(classes), len(boxes))
+        shift = np.random.default_rng(strength).normal(0, 0.02 * width, (len(boxes), 4))
+        arrays |= {
+            f"image_{image}": pixels.astype(np.uint8),
+            f"truth_boxes_{image}": np.array(boxes, np.float32),
+            f"truth_classes_{image}": places,
+            f"found_boxes_{image}": (np.array(boxes) + shift).clip(0, max(size)).astype(np.float32),
+            f"found_classes_{image}": places,
+            f"found_scores_{image}": np.linspace(0.97, 0.3, len(boxes) + 1)[1:].astype(np.float32),
+        }
+        if masks:
+            arrays |= {f"truth_masks_{image}": np.array(inside), f"found_masks_{image}": np.roll(inside, 2, axis=2)}
+    level = np.linspace(0.9, 0.3, len(classes))[:, None] + 0.01 * strength
+    falling = np.where(arrays["recall"] < level, 1 - 0.5 * arrays["recall"] ** 2, 0.0)
+    return {**arrays, "precision": falling, **({"mask_precision": 0.9 * falling} if masks else {})}

@@ -99,10 +99,12 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     settings = Pretrain(dataset="none", backbone="narrow_resnet18").model_dump(mode="json")
     tensors = {f"teacher.backbone.{key}": value for key, value in Backbone("narrow_resnet18").state_dict().items()}
     save_weights(ours, tensors, Weights("run", "0123", settings, "digest", "fp32"))
-    message = r"narrow_resnet18 cannot be written as 'timm': allowed are \['safetensors', 'pth'\]"
+    message = r"narrow_resnet18 cannot be written as 'timm': allowed are \['detectron2', 'safetensors', 'pth'\]"
     with pytest.raises(ScfsError, match=message):
         export(ours, "timm", "teacher", out)
-    assert export_formats("narrow_resnet18") == ("safetensors",)
+    assert export_formats("narrow_resnet18") == ("detectron2", "safetensors")
+    assert export_formats("resnet50") == ("torchvision", "timm", "detectron2", "safetensors")
+    assert export_formats("narrow_vit_8") == ("safetensors",)
     assert export_formats("vit_small_16") == ("timm", "safetensors")
     with pytest.raises(ScfsError, match=r"holds no tensors named student\.backbone\.\*"):
         export(ours, "safetensors", "student", out)

@@ -39,6 +39,12 @@ def outputs(stage: str, rest: list[str]) -> list[Path]:
             result.with_suffix(".run.json"),
             *([result.with_suffix(".npz")] if rest[0] == "attention" else []),
         ]
+    if stage in ("tune", "detect"):
+        result = paths.part(rest[3], rest[0], rest[1])
+        return [result, result.with_suffix(".run.json"), *([result.with_suffix(".npz")] if stage == "detect" else [])]
+    if stage in ("finetune", "average"):
+        result = paths.result(rest[2], rest[0])
+        return [result, result.with_suffix(".run.json"), *([result.with_suffix(".npz")] if stage == "average" else [])]
     if stage == "table":
         table = paths.table(STUDY, rest[0])
         return [table, table.with_suffix(".md"), paths.metrics(STUDY, rest[0])]

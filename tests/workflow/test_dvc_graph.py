@@ -47,7 +47,11 @@ def snakemake_graph(folder: Path, study: str) -> Graph:
 def stage_name(rule: str, wildcards: dict[str, str]) -> str:
     if rule.startswith("evaluate"):
         return f"evaluate-{wildcards['evaluation']}@{wildcards['run']}"
-    if rule == "convert":
+    if rule in ("tune", "detect"):
+        return f"{rule}-{wildcards['evaluation']}@{wildcards['run']}-{wildcards['part']}"
+    if rule in ("finetune", "average"):
+        return f"{rule}-{wildcards['evaluation']}@{wildcards['run']}"
+    if rule.startswith("convert"):
         return f"convert-{wildcards['library']}@{wildcards['run']}"
     if rule.startswith("draw_"):
         return f"figure-{wildcards['figure']}"

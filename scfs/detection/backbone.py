@@ -1,0 +1,77 @@
+"""Our ResNets as Detectron2's: its own blocks, numbered as in the paper (res2 ... res5), with or without an FPN.
+
+Detectron2's builder asserts ResNet-18's usual 64 channels, and its C4 heads know bottleneck blocks only; these build
+every architecture of scfs.model.resnet from MODEL.RESNETS. STEM_OUT_CHANNELS and RES2_OUT_CHANNELS tell the narrow one.
+"""
+
+import scfs.detection.compat  # isort: skip  # noqa: F401
+
+from detectron2.config import CfgNode
+from detectron2.layers import CNNBlockBase, ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, ResNet
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+from torchvision.models.resnet import Bottleneck
+
+from scfs.errors import ScfsError
+from scfs.model.resnet import ARCHITECTURES
+
+STAGES = (2, 3, 4, 5)
+
+
+def set_backbone(cfg: CfgNode, name: str) -> None:
+    """Write an architecture of ours into MODEL.RESNETS.
+
+    Raises:
+        ScfsError: it is not a ResNet.
+    """
+    if name not in ARCHITECTURES:
+        raise ScfsError(f"detection: backbone = {name!r}: allowed are {sorted(ARCHITECTURES)}")
+    block, _, width = ARCHITECTURES[name]
+    resnets = cfg.MODEL.RESNETS
+    resnets.DEPTH = int(name.rpartition("resnet")[2])
+    resnets.STEM_OUT_CHANNELS = width
+    resnets.RES2_OUT_CHANNELS = width * block.expansion
+
+
+def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
+    """Blocks of res2, res3, res4 or res5 of the network that MODEL.RESNETS describes."""
+    resnets = cfg.MODEL.RESNETS
+    block, blocks, _ = ARCHITECTURES[f"resnet{resnets.DEPTH}"]
+    place = STAGES.index(number)
+    channels = resnets.RES2_OUT_CHANNELS * 2**place
+    options = {}
+    if block is Bottleneck:
+        options = {"bottleneck_channels": channels // block.expansion, "stride_in_1x1": resnets.STRIDE_IN_1X1}
+    stage: list[CNNBlockBase] = ResNet.make_stage(
+        BottleneckBlock if block is Bottleneck else BasicBlock,
+        blocks[place],
+        stride_per_block=[2 if place else 1, *[1] * (blocks[place] - 1)],
+        in_channels=channels // 2 if place else resnets.STEM_OUT_CHANNELS,
+        out_channels=channels,
+        norm=resnets.NORM,
+        **options,
+    )
+    return stage
+
+
+@BACKBONE_REGISTRY.register()
+def build_scfs_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
+    """A ResNet up to the last stage of MODEL.RESNETS.OUT_FEATURES (C4: res4)."""
+    resnets = cfg.MODEL.RESNETS
+    stem = BasicStem(input_shape.channels, resnets.STEM_OUT_CHANNELS, resnets.NORM)
+    stages = [build_stage(cfg, number) for number in STAGES]
+    return ResNet(stem, stages, out_features=resnets.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
+
+
+@BACKBONE_REGISTRY.register()
+def build_scfs_resnet_fpn(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """A feature pyramid on a whole ResNet, which is its `bottom_up`."""
+    return FPN(
+        build_scfs_resnet(cfg, input_shape),
+        cfg.MODEL.FPN.IN_FEATURES,
+        cfg.MODEL.FPN.OUT_CHANNELS,
+        cfg.MODEL.FPN.NORM,
+        LastLevelMaxPool(),
+        cfg.MODEL.FPN.FUSE_TYPE,
+    )

@@ -1,0 +1,86 @@
+"""What Detectron2 0.6 lacks on today's Python, for the whole process; to be imported before anything of Detectron2's.
+
+Each mend applies only where something is missing: a newer or a compiled Detectron2 is used as it is.
+"""
+
+import importlib.resources
+import importlib.util
+import sys
+import warnings
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from scfs.errors import ScfsError
+
+PILLOW = {"LINEAR": Image.Resampling.BILINEAR}
+"""Names that Pillow 10 dropped."""
+
+NUMPY = {"bool": bool, "int": int, "float": float, "str": str}
+"""Names of Python's own types that NumPy 1.24 dropped."""
+
+
+def mend() -> tuple[str, ...]:
+    """Mend all that is missing and return its names; what is mended already is not missing.
+
+    Raises:
+        ScfsError: Detectron2 is not installed.
+    """
+    if not _is_there("detectron2"):
+        raise ScfsError("Detectron2 is not installed: envs/README.md says how")
+    return (
+        *add_missing(Image, PILLOW),
+        *add_missing(np, NUMPY),
+        *stand_in("pkg_resources", resource_filename=_resource_filename),
+        *stand_in(
+            "detectron2._C",
+            # What `default_setup` logs; all else is asked for only by operators that our detectors do not use.
+            get_compiler_version=lambda: "not compiled",
+            get_cuda_version=lambda: "not compiled",
+            has_cuda=lambda: False,
+        ),
+    )
+
+
+def add_missing(module: ModuleType, names: dict[str, Any]) -> list[str]:
+    """Add to a module those of the names that it lacks."""
+    with warnings.catch_warnings(action="ignore"):  # NumPy's about its former names
+        missing = [name for name in names if not hasattr(module, name)]
+    for name in missing:
+        setattr(module, name, names[name])
+    return [f"{module.__name__}.{name}" for name in missing]
+
+
+def stand_in(name: str, **functions: Any) -> list[str]:
+    """Put a module of these functions where there is none; any other function of it raises when it is called."""
+    if _is_there(name):
+        return []
+    module = ModuleType(name, "Stands in for a module that is not installed.")
+    module.__dict__.update(functions, __getattr__=lambda function: _absent(name, function))
+    sys.modules[name] = module
+    return [name]
+
+
+def _is_there(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
+
+
+def _absent(module: str, function: str) -> Any:
+    if function.startswith("__"):  # what Python itself asks a module for
+        raise AttributeError(function)
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise ScfsError(f"{module}.{function} is needed: this Detectron2 was installed without it")
+
+    return refuse
+
+
+def _resource_filename(package: str, path: str) -> str:
+    """Path of a file within a package; the one function of pkg_resources that Detectron2 uses."""
+    return str(importlib.resources.files(package).joinpath(path))
+
+
+MENDED = mend()
+"""What was missing here."""
