@@ -102,6 +102,14 @@ def test_voc_files_are_what_torchvision_reads(tmp_path):
 DEVKIT = "VOCdevkit/VOC2007"
 
 
+def test_a_list_that_two_voc_archives_have_is_taken_from_the_first(tmp_path):
+    archives = voc()
+    name = f"{DEVKIT}/ImageSets/Main/trainval.txt"
+    archives["test2007"].members[name] = b"000001\n"
+    paths = write(archives, tmp_path)
+    assert [member.archive for path, member in official_voc.extracted(paths) if path == name] == [paths["trainval2007"]]
+
+
 @pytest.mark.parametrize(
     "role, name, content, line",
     [

@@ -1,10 +1,11 @@
 """What holds for every set of labelled images."""
 
 import pytest
-from archive_packing import write
+from archive_packing import taken, write
 from archive_writers import SETS
 
 from scfs.data.official import BOXES, LABELLED
+from scfs.errors import ScfsError
 from scfs.views.images import decode
 
 TINY = [name for name in SETS if name in LABELLED]
@@ -43,3 +44,36 @@ def test_the_same_archives_give_the_same_records(tmp_path, name):
         for archives in (write(SETS[name](), tmp_path / place) for place in ("one", "two"))
     )
     assert first == second
+
+
+@pytest.mark.parametrize("name, role", [(name, role) for name in SETS for role in SETS[name]()])
+def test_archives_that_are_cut_off(tmp_path, name, role):
+    archives = write(SETS[name](), tmp_path)
+    content = archives[role].read_bytes()
+    archives[role].write_bytes(content[: len(content) // 10])
+    with pytest.raises(ScfsError, match=f"{archives[role].name}: ") as error:
+        if name in BOXES:
+            for _, member in BOXES[name].extracted(archives):
+                member.read()
+        else:
+            taken(LABELLED[name].records(archives))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, role, member, before",
+    [
+        ("imagenet", "train", "n09999999.tar", 7),
+        ("cub200", "images", "CUB_200_2011/images/001.Black_footed_Albatross/z.jpg", 5),
+        ("cars", "train", "cars_train/99999.jpg", 4),
+        ("aircraft", "images", "fgvc-aircraft-2013b/data/images/9.jpg", 6),
+    ],
+)
+def test_records_come_while_the_archive_is_read(tmp_path, name, role, member, before):
+    """Those before the archive's last member come, although that one is refused."""
+    archives = SETS[name]()
+    archives[role].members[member] = {"n09999999_1.JPEG": b"x"} if name == "imagenet" else b"x"
+    records = LABELLED[name].records(write(archives, tmp_path))
+    assert len([next(records).path for _ in range(before)]) == before
+    with pytest.raises(ScfsError, match=r"n09999999_1|z\.jpg|99999\.jpg|9\.jpg"):
+        next(records)

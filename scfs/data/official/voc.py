@@ -26,7 +26,8 @@ def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
     """Files to extract: path below the data set's folder, and member, in the archives' order.
 
     Raises:
-        ScfsError: a list is missing, or an image that it names or its annotations; or two archives have the same file.
+        ScfsError: a list is missing, or an image that it names or its annotations; or two archives have the same
+            image or annotations.
     """
     taken: set[str] = set()
     for role, file in LISTS.items():
@@ -36,6 +37,8 @@ def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
         for member in members(archives[role]):
             if _belongs(member.name, devkit):
                 if member.name in taken:
+                    if member.name.startswith(f"{devkit}/ImageSets/"):
+                        continue  # each archive may bring all lists of its devkit
                     raise ScfsError(f"{archives[role]}: {member.name}: an archive before has this file, too")
                 taken.add(member.name)
                 left.discard(member.name)
