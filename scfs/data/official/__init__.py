@@ -26,7 +26,7 @@ class Boxes(Protocol):
     """Module of a data set with boxes, which another source reads from files."""
 
     def extracted(self, archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
-        """Files to extract: path below the data set's folder, and member."""
+        """Files to extract: path below the data set's folder, and member; write each before the next one is taken."""
 
 
 LABELLED: dict[str, Labelled] = {

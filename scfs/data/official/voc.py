@@ -31,7 +31,7 @@ def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
     """
     taken: set[str] = set()
     for role, file in LISTS.items():
-        devkit = file.removesuffix(file[file.index("/ImageSets/") :])
+        devkit = file.partition("/ImageSets/")[0]
         wanted = _named(archives[role], file, devkit)
         left = set(wanted)
         for member in members(archives[role]):
