@@ -39,7 +39,7 @@ class Published:
     """Hexadecimal: older data sets publish nothing better."""
 
     def check(self, path: Path) -> None:
-        """Compare a file with it.
+        """Compare a file's size with it, and the better of the hashes.
 
         Raises:
             ScfsError: it is another one; the line says what differs.
@@ -49,7 +49,7 @@ class Published:
             raise ScfsError(f"it has {size} bytes, the catalogue says {self.size}")
         if self.sha256 is not None:
             _compare("SHA-256", digest(path, "sha256"), self.sha256)
-        if self.md5 is not None:
+        elif self.md5 is not None:
             _compare("MD5", digest(path, "md5"), self.md5)
 
 
