@@ -198,7 +198,7 @@ def plan(study: Study) -> Plan:
     costs = []
     for job in stages.jobs(study):
         rule = job.stage.split("-")[0]
-        if rule in ("prepare", "prepare_official"):
+        if rule.startswith("prepare"):
             rows = sum(images.number(job.key, split) for split in study.data[job.key].splits)
             costs.append(Cost(rule, job.key, disk=rows * ROW_BYTES))
         elif rule == "pretrain":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scfs.atomic import write_json, write_text, write_with
@@ -60,7 +61,7 @@ class Batches:
 
     def __init__(self, folder: Path, identity: object) -> None:
         self.folder = folder
-        self._identity, self._counts = folder / "identity.json", folder / "counts.json"
+        self._identity, self._whole = folder / "identity.json", folder / "whole.json"
         text = canonical(identity)
         if _text(self._identity) != text:
             for file in folder.glob("*"):
@@ -69,11 +70,7 @@ class Batches:
 
     def rows(self, split: str, number: int) -> pa.Table | None:
         """Rows of a batch; None if it is not done."""
-        try:
-            with self._file(split, number).open("rb") as file:
-                return pq.read_table(file, schema=ROWS)
-        except (OSError, pa.ArrowException):
-            return None
+        return _read(self._file(split, number))
 
     def write(self, split: str, number: int, rows: Sequence[Row]) -> None:
         """Note that a batch is done."""
@@ -82,17 +79,26 @@ class Batches:
         table = pa.Table.from_arrays(arrays, schema=ROWS)
         write_with(self._file(split, number), lambda file: pq.write_table(table, file))
 
-    def finish(self, counts: Mapping[str, int]) -> None:
-        """Note that these are all batches of each split."""
-        write_json(self._counts, dict(counts))
+    def finish(self, counts: Mapping[str, int], classes: Sequence[str]) -> None:
+        """Note that these are all batches of each split, and the classes by label."""
+        write_json(self._whole, {"batches": dict(counts), "classes": list(classes)})
+
+    def classes(self) -> tuple[str, ...]:
+        """Names by label, of a finished set."""
+        return tuple(json.loads(self._whole.read_text(encoding="utf-8"))["classes"])
+
+    def bytes_done(self) -> int:
+        """Bytes of the images in the batches that are done."""
+        tables = [table for file in self.folder.glob("*.parquet") if (table := _read(file)) is not None]
+        return sum(pc.sum(table["size"]).as_py() or 0 for table in tables)
 
     def tables(self) -> dict[str, list[pa.Table]] | None:
         """Rows of all batches of each split; None if some are missing."""
-        text = _text(self._counts)
+        text = _text(self._whole)
         if text is None:
             return None
         found = {}
-        for split, count in json.loads(text).items():
+        for split, count in json.loads(text)["batches"].items():
             tables = [self.rows(split, number) for number in range(count)]
             found[split] = [table for table in tables if table is not None]
             if len(found[split]) < count:
@@ -105,6 +111,14 @@ class Batches:
 
 def _flat(row: Row) -> tuple[object, ...]:
     return (*row[:5], *row.place, *row[6:])
+
+
+def _read(path: Path) -> pa.Table | None:
+    try:
+        with path.open("rb") as file:
+            return pq.read_table(file, schema=ROWS)
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _text(path: Path) -> str | None:

@@ -50,6 +50,16 @@ def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classe
             log(f"warning: {name}: split {split} has no image of {number}, the first is {classes[absent[0]]!r}")
 
 
+def report(name: str, tables: Tables) -> dict[str, Any]:
+    """What there is to say of a data set, for report.json; warnings are logged, too.
+
+    Raises:
+        ScfsError: see `shared_images`.
+    """
+    splits = {split: split_report(name, split, table) for split, table in tables.items()}
+    return {"splits": splits, "shared": shared_images(name, tables)}
+
+
 def shared_images(name: str, tables: Tables) -> list[dict[str, Any]]:
     """Images whose bytes are in two splits: their number, and the first pair of paths. Also logged as a warning.
 
@@ -78,7 +88,7 @@ def _all_in(ours: pa.Table, theirs: pa.Table) -> bool:
 
 
 def split_report(name: str, split: str, table: pa.Table) -> dict[str, Any]:
-    """What there is to say of a split, for report.json: numbers, repeated, odd and unreadable images."""
+    """What there is to say of a split: its number of images, repeated, odd and unreadable ones."""
     readable = _readable(table)
     repeated = len(readable) - pc.count_distinct(readable["sha256"]).as_py()
     if repeated:
@@ -89,7 +99,6 @@ def split_report(name: str, split: str, table: pa.Table) -> dict[str, Any]:
         log(f"{name}: split {split}: {len(odd)} odd images, the first is {path} ({what}); they are taken as they are")
     return {
         "images": len(readable),
-        "bytes": pc.sum(readable["size"]).as_py() or 0,
         "repeated": repeated,
         "odd": odd,
         "unreadable": dict(_pairs(table, "problem")),

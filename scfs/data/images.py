@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from scfs.errors import ScfsError
 
@@ -42,6 +43,13 @@ class Places:
     """(n,) int64."""
     sizes: np.ndarray
     """(n,) int64, bytes."""
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> "Places":
+        """Take columns `shard`, `offset` and `size`."""
+        shards = table["shard"].combine_chunks().dictionary_encode()
+        offsets, sizes = (table[name].to_numpy().astype(np.int64) for name in ("offset", "size"))
+        return cls(tuple(shards.dictionary.to_pylist()), shards.indices.to_numpy().astype(np.int32), offsets, sizes)
 
     def __getitem__(self, row: int) -> Place:
         return Place(self.shards[self.numbers[row]], int(self.offsets[row]), int(self.sizes[row]))

@@ -23,7 +23,7 @@ SAMPLED = 64
 
 def take_in(
     records: Iterable[Record], layout: Layout, batches: Batches, most_bytes: int, whole: bool, total: int | None
-) -> None:
+) -> dict[str, int]:
     """Put all images in their places and write down their rows; batches that are done are passed over.
 
     Args:
@@ -33,6 +33,9 @@ def take_in(
         most_bytes: a batch ends with the image that reaches them.
         whole: decode every image, not a sample.
         total: number of images, for the progress.
+
+    Returns:
+        Number of batches by split.
 
     Raises:
         ScfsError: see the records; or they are not those of the batches that are done.
@@ -62,7 +65,7 @@ def take_in(
             _finish(item.split, item.batch, rows, layout, batches)
     for split in list(rows):
         _finish(split, cutters[split].batch, rows, layout, batches)
-    batches.finish({split: cutter.batch + 1 for split, cutter in cutters.items()})
+    return {split: cutter.batch + 1 for split, cutter in cutters.items()}
 
 
 def sampled(path: str) -> bool:
@@ -103,7 +106,7 @@ class _Cutter:
         member = record.member
         lies = None
         if member is not None and member.offset is not None:
-            lies = Place(member.archive.name, member.offset, member.size)
+            lies = Place(f"{member.archive}", member.offset, member.size)
         return Item(self.split, self.batch, last, record.path, record.label, content, lies)
 
     def _begin(self) -> None:

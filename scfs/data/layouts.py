@@ -35,7 +35,7 @@ class Item(NamedTuple):
     label: int | None
     content: bytes
     lies: Place | None
-    """Where its bytes lie uncompressed in an archive."""
+    """Where its bytes lie uncompressed in an archive, whose path it has."""
 
 
 class Layout(Protocol):
@@ -128,10 +128,11 @@ class ArchiveLayout:
     """Images stay where they lie in the archives."""
 
     def __init__(self, folder: Path, archives: Path) -> None:
-        self.archives = archives if archives.is_absolute() else Path(os.path.relpath(archives, folder))
+        self.archives = archives
+        self._root = archives if archives.is_absolute() else Path(os.path.relpath(archives, folder))
 
     def root(self, split: str) -> str:  # noqa: D102
-        return f"{self.archives}"
+        return self._root.as_posix()
 
     def keep(self, item: Item) -> None:  # noqa: D102
         pass
@@ -141,7 +142,7 @@ class ArchiveLayout:
             raise ScfsError(
                 f"layout = 'archive': {item.path} does not lie uncompressed in an archive: folder or shards"
             )
-        return item.lies
+        return item.lies._replace(shard=Path(item.lies.shard).relative_to(self.archives).as_posix())
 
     def close(self, split: str, batch: int) -> None:  # noqa: D102
         pass
@@ -200,10 +201,11 @@ def missing_shards(root: Path, rows: pa.Table) -> list[str]:
     ends = pa.table({"shard": rows["shard"], "end": pc.add(rows["offset"], rows["size"])})
     reach = ends.group_by("shard").aggregate([("end", "max")])
     wanted = dict(zip(reach["shard"].to_pylist(), reach["end_max"].to_pylist()))
-    return sorted(shard for shard, end in wanted.items() if shard and _size(root / shard) < end)
+    return sorted(shard for shard, end in wanted.items() if shard and size_of(root / shard) < end)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file; -1 if it is not there."""
     try:
         return path.stat().st_size
     except OSError:

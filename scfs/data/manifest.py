@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,7 +28,7 @@ from scfs.errors import ScfsError
 
 __all__ = [
     *("COLUMNS", "PLACES", "BoxFile", "ImageSet", "ListedSplit"),
-    *("describe", "load_split", "numbers_of_images", "open_split", "write_manifest"),
+    *("describe", "load_rows", "load_split", "numbers_of_images", "open_split", "write_manifest"),
 ]
 
 COLUMNS = pa.schema(
@@ -149,6 +148,17 @@ def load_split(manifest: Path, split: str) -> ImageSet:
     return _load(manifest, split)[0]
 
 
+def load_rows(manifest: Path, split: str) -> ImageRows:
+    """Rows of one split.
+
+    Raises:
+        ScfsError: see `load_split`.
+    """
+    table, about = _read(manifest)
+    _entry_of(manifest, about, split)
+    return _rows(table.filter(pc.equal(table["split"], split)))
+
+
 def numbers_of_images(manifest: Path) -> dict[str, int]:
     """Number of listed images by split.
 
@@ -162,12 +172,17 @@ def numbers_of_images(manifest: Path) -> dict[str, int]:
 def _load(manifest: Path, split: str) -> tuple[ImageSet, pa.Table, dict[str, Any]]:
     """The split's images, and the whole table and what its metadata say."""
     table, about = _read(manifest)
-    if split not in about["splits"]:
-        raise ScfsError(f"{manifest}: split = {split!r}: not among {sorted(about['splits'])}")
-    entry = about["splits"][split]
+    entry = _entry_of(manifest, about, split)
     rows = _rows(table.filter(pc.equal(table["split"], split)))
     images = ImageSet.of(about["name"], split, manifest.parent / entry["root"], entry["classes"], rows)
     return images, table, about
+
+
+def _entry_of(manifest: Path, about: dict[str, Any], split: str) -> dict[str, Any]:
+    if split not in about["splits"]:
+        raise ScfsError(f"{manifest}: split = {split!r}: not among {sorted(about['splits'])}")
+    entry: dict[str, Any] = about["splits"][split]
+    return entry
 
 
 def describe(manifest: Path) -> dict[str, Any]:
@@ -199,15 +214,5 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
 def _rows(table: pa.Table) -> ImageRows:
     column = {name: table[name].to_pylist() for name in ("path", "width", "height", "sha256", "label")}
     labels = None if table["label"].null_count else column["label"]
-    return ImageRows(column["path"], column["width"], column["height"], column["sha256"], labels, _places(table))
-
-
-def _places(table: pa.Table) -> Places | None:
-    if "shard" not in table.schema.names:
-        return None
-    shards = table["shard"].combine_chunks().dictionary_encode()
-    if isinstance(shards, pa.ChunkedArray):
-        shards = shards.combine_chunks()
-    numbers = shards.indices.to_numpy().astype(np.int32)
-    offsets, sizes = (table[name].to_numpy().astype(np.int64) for name in ("offset", "size"))
-    return Places(tuple(shards.dictionary.to_pylist()), numbers, offsets, sizes)
+    places = Places.of_table(table) if "shard" in table.schema.names else None
+    return ImageRows(column["path"], column["width"], column["height"], column["sha256"], labels, places)
