@@ -1,28 +1,27 @@
 import json
+from functools import partial
 
 import pytest
 from archive_packing import write
 from archive_writers import VOC_NAMES, coco, coco_instances, voc
 from torchvision.datasets import CocoDetection, VOCDetection
 
+from scfs.data.extraction import extract
 from scfs.data.official import coco as official_coco
 from scfs.data.official import voc as official_voc
 from scfs.errors import ScfsError
 
 
-def extract(pairs, folder):
+def extracted_to(folder, official, archives):
     """Write the files and give their paths below the folder."""
-    found = []
-    for path, member in pairs:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(member.read())
-        found.append(path)
-    return found
+    files = partial(official.extracted, archives)
+    extract(files, folder)
+    return [path for path, _ in files()]
 
 
 def test_coco_files_are_what_torchvision_reads(tmp_path):
     archives = coco()
-    found = extract(official_coco.extracted(write(archives, tmp_path / "archives")), tmp_path / "coco")
+    found = extracted_to(tmp_path / "coco", official_coco, write(archives, tmp_path / "archives"))
     assert found == [
         "annotations/instances_train2017.json",
         "annotations/instances_val2017.json",
@@ -84,7 +83,7 @@ def test_coco_archive_without_images(tmp_path):
 
 def test_voc_files_are_what_torchvision_reads(tmp_path):
     archives = voc()
-    found = extract(official_voc.extracted(write(archives, tmp_path / "archives")), tmp_path / "voc")
+    found = extracted_to(tmp_path / "voc", official_voc, write(archives, tmp_path / "archives"))
     every = {name: content for archive in archives.values() for name, content in archive.members.items()}
     left_out = [name for name in every if name not in found]
     assert {name.split("/", 2)[2].rpartition("/")[0] for name in left_out} == {
