@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config.base import NAME, Config, Seed
-from scfs.data.catalogue import catalogue
+from scfs.data import catalogue as official
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=28, le=96)]
@@ -138,7 +138,7 @@ class Official(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        sets = sorted(name for name, found in catalogue().items() if "image_list" not in found.archives)
+        sets = sorted(name for name, found in official.catalogue().items() if "image_list" not in found.archives)
         if self.entry not in sets:
             raise ValueError(f"entry = {self.entry!r}: not among {sets}")
         if self.has_boxes and self.layout != "folder":
@@ -152,7 +152,7 @@ class Official(Config):
     @property
     def has_boxes(self) -> bool:
         """Whether it is a detection set."""
-        return catalogue()[self.entry].task == "detection"
+        return official.catalogue()[self.entry].task == "detection"
 
     @property
     def is_imagenet(self) -> bool:
@@ -162,17 +162,17 @@ class Official(Config):
     @property
     def uses(self) -> tuple[str, ...]:
         """Other entries whose archives it is made from."""
-        return catalogue()[self.entry].uses
+        return official.catalogue()[self.entry].uses
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Splits by name: the official ones that each is made of."""
-        return JOINED_SPLITS.get(self.entry) or {split: (split,) for split in catalogue()[self.entry].splits}
+        return JOINED_SPLITS.get(self.entry) or {split: (split,) for split in official.catalogue()[self.entry].splits}
 
     @property
     def images(self) -> dict[str, int]:
         """Images of each split, where known."""
-        known = catalogue()[self.entry].splits
+        known = official.catalogue()[self.entry].splits
         if self.class_list is not None:
             return {}
         return {split: sum(known[part] for part in parts) for split, parts in self.splits.items()}

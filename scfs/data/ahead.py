@@ -21,22 +21,28 @@ def ahead(items: Iterable[T], work: Callable[[T], R], size: Callable[[T], int]) 
         size: bytes that an item holds in memory.
 
     Raises:
-        Exception: what `items` or `work` raises; no item behind it is yielded.
+        Exception: what `items` or `work` raises, after all items before it were yielded and none behind it.
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
-    held = 0
+    source, held, ended, failure = iter(items), 0, False, None
     with ThreadPoolExecutor() as pool:
         try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                held += size(item)
-                while held > MOST_BYTES or len(waiting) > MOST_ITEMS:
+            while not ended:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    ended = True
+                except Exception as error:
+                    ended, failure = True, error
+                else:
+                    waiting.append((item, pool.submit(work, item)))
+                    held += size(item)
+                while waiting and (ended or held > MOST_BYTES or len(waiting) > MOST_ITEMS):
                     first, future = waiting.popleft()
                     held -= size(first)
                     yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+            if failure is not None:
+                raise failure
         finally:
             for _, future in waiting:
                 future.cancel()

@@ -74,10 +74,11 @@ def shared_images(name: str, tables: Tables) -> list[dict[str, Any]]:
             continue
         partner = ours.filter(pc.equal(ours["sha256"], both["sha256"][0]))["path"][0].as_py()
         pair = [partner, both["path"][0].as_py()]
-        what = f"{len(both)} images of split {second} are also in split {first}"
-        if len(both) == len(theirs) or _all_in(ours, theirs):
-            raise ScfsError(f"{name}: {what}, and nothing else is in one of them: the archives are mixed up")
-        log(f"warning: {name}: {what}, the first are {pair[1]} and {pair[0]}")
+        for inner, outer, whole in ((second, first, len(both) == len(theirs)), (first, second, _all_in(ours, theirs))):
+            if whole:
+                raise ScfsError(f"{name}: all images of split {inner} are in split {outer}: the archives are mixed up")
+        number = f"{len(both)} images of split {second} are also in split {first}"
+        log(f"warning: {name}: {number}, the first are {pair[1]} and {pair[0]}")
         found.append({"splits": [first, second], "images": len(both), "first": pair})
     return found
 

@@ -7,7 +7,8 @@ output: they are made again from the archives when they are missing (scfs.data.r
 import os
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,7 +18,12 @@ import pyarrow.compute as pc
 from scfs.data.images import Place
 from scfs.data.shards import ShardWriter
 from scfs.errors import ScfsError
+from scfs.locks import alone
 
+LOCK = ".prepare.lock"
+ROWS = ".rows"
+"""Folder of what is known of a data set's images."""
+ANNOTATIONS = "annotations"
 PART = ".part"
 IMAGES = "images"
 SHARDS = "shards"
@@ -165,6 +171,24 @@ def keep_file(path: Path, content: bytes, part: Path) -> None:
     temporary.write_bytes(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(path)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Have a data set's folder for this process alone, without what others left that were killed.
+
+    Raises:
+        ScfsError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder / LOCK):
+            for place in (folder, folder / ROWS, folder / ANNOTATIONS):
+                for temporary in place.glob(".*.tmp"):
+                    temporary.unlink()
+            yield
+    except OSError as error:
+        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
 
 
 def make_parts(folder: Path) -> None:

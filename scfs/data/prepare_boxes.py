@@ -19,15 +19,14 @@ from scfs.data import hygiene, voc
 from scfs.data.batches import Batches
 from scfs.data.coco import read_coco
 from scfs.data.extraction import extract
-from scfs.data.layouts import files_below
+from scfs.data.layouts import ROWS, files_below, working_in
 from scfs.data.manifest import BoxFile, ListedSplit, describe, load_split, write_manifest
 from scfs.data.official import BOXES
 from scfs.data.official.coco import INSTANCES
 from scfs.data.official.voc import LISTS
-from scfs.data.prepare_official import LOCK, REPORT, ROWS
+from scfs.data.prepare_official import REPORT
 from scfs.data.ready import checksums, ready_archives
 from scfs.errors import ScfsError
-from scfs.locks import alone
 from scfs.progress import log
 
 FILES = "files"
@@ -40,9 +39,8 @@ def prepare_boxes(name: str, config: Official, folder: Path, manifest: Path) -> 
         ScfsError: archives are missing, broken or not those of the catalogue; there is no room; images or annotations
             are unsound (see scfs.data.coco and voc); or the set is not what the catalogue says.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     identity = {"version": STAGE_VERSIONS["prepare"], "name": name, "config": config}
-    with alone(folder / LOCK):
+    with working_in(folder):
         kept = Batches(folder / ROWS, {**identity, "archives": checksums(config.entry)}).folder / manifest.name
         if not (kept.is_file() and is_complete(kept, folder)):
             archives = ready_archives(config.entry, Path(config.archives))

@@ -19,20 +19,17 @@ from scfs.data.batches import Batches
 from scfs.data.class_list import read_class_list
 from scfs.data.images import ImageRows, Places
 from scfs.data.intake import take_in
-from scfs.data.layouts import ArchiveLayout, FileLayout, Layout, ShardLayout, make_parts, remove_parts
+from scfs.data.layouts import ROWS, ArchiveLayout, FileLayout, Layout, ShardLayout, make_parts, remove_parts, working_in
 from scfs.data.manifest import ListedSplit, write_manifest
 from scfs.data.official import LABELLED, imagenet
 from scfs.data.official.records import Record
 from scfs.data.ready import checksums, ready_archives
 from scfs.data.room import require_room
 from scfs.errors import ScfsError
-from scfs.locks import alone
 from scfs.progress import log
 
 MEGABYTE = 1_000_000
-ROWS = ".rows"
 REPORT = "report.json"
-LOCK = ".prepare.lock"
 
 Tables = dict[str, pa.Table]
 
@@ -44,10 +41,7 @@ def prepare_labelled(name: str, config: Official, folder: Path, manifest: Path) 
         ScfsError: archives are missing, broken or not those of the catalogue; there is no room; an image cannot be
             decoded and `unreadable` is "error"; or the set is not what the catalogue says.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / LOCK):
-        for left in folder.glob(".*.tmp"):  # by a process that was killed
-            left.unlink()
+    with working_in(folder):
         names = read_class_list(config.class_list) if config.class_list else None
         batches = Batches(folder / ROWS, _identity(config, names))
         layout = layout_of(config, folder)
@@ -121,8 +115,6 @@ def _take_in(config: Official, names: tuple[str, ...] | None, folder: Path, batc
         size = config.shard_size * MEGABYTE
         counts = take_in(records, layout, batches, size, config.check == "all", total)
         batches.finish(counts, classes)
-    except OSError as error:
-        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
     finally:
         layout.discard()
         remove_parts(folder)

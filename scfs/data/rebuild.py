@@ -18,16 +18,25 @@ from scfs.config.data import Official
 from scfs.data.ahead import ahead
 from scfs.data.extraction import extract
 from scfs.data.images import ImageSet, Place, close_files
-from scfs.data.layouts import IMAGES, PART, SHARDS, files_below, keep_file, make_parts, remove_parts, size_of
+from scfs.data.layouts import (
+    IMAGES,
+    PART,
+    SHARDS,
+    files_below,
+    keep_file,
+    make_parts,
+    remove_parts,
+    size_of,
+    working_in,
+)
 from scfs.data.manifest import describe, load_rows, load_split
 from scfs.data.official import BOXES
 from scfs.data.official.records import Record
 from scfs.data.prepare_boxes import FILES
-from scfs.data.prepare_official import LOCK, archived
+from scfs.data.prepare_official import archived
 from scfs.data.ready import require_archives
 from scfs.data.shards import ShardWriter
 from scfs.errors import ScfsError
-from scfs.locks import alone
 from scfs.progress import log, track
 from scfs.results import sha256_of
 
@@ -70,7 +79,7 @@ def ensure_images(manifest: Path, images: ImageSet) -> None:
     if config.layout == "archive":
         require_archives(config.entry, Path(config.archives))
         raise ScfsError(f"{images.root / min(missing)}: cut off: {manifest} lists images behind its end")
-    with alone(manifest.with_name(LOCK)):
+    with working_in(manifest.parent):
         everywhere = {split: missing_of(load_split(manifest, split)) for split in about["splits"]}
         if any(everywhere.values()):
             log(f"{manifest.parent}: images are missing, making them again as {manifest} lists them")
@@ -97,8 +106,6 @@ def _rebuild(manifest: Path, config: Official, missing: Mapping[str, set[str]]) 
         else:
             make_parts(folder)
             _Rebuilding(manifest, wanted).run(archived(config, archives)[1])
-    except OSError as error:
-        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
     finally:
         remove_parts(folder)
         close_files()

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from scfs.config.data import Official
-from scfs.data.catalogue import catalogue, official_named
+from scfs.data.catalogue import official_named
 from scfs.errors import ScfsError
 
 FILE_BYTES = 4096
@@ -23,7 +23,7 @@ def bytes_needed(config: Official, classes: int | None = None) -> int:
         classes: number of them, of a subset of ImageNet; None: all of the entry.
     """
     entry = official_named(config.entry)
-    owners = [entry, *(catalogue()[used] for used in entry.uses)]
+    owners = [entry, *map(official_named, entry.uses)]
     everything = sum(archive.size or 0 for owner in owners for archive in owner.archives.values())
     images, whole = sum(config.images.values()), max(owner.classes for owner in owners)
     share = (classes or entry.classes) / whole

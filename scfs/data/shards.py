@@ -6,6 +6,7 @@ all (POSIX.1-2001 pax, which is plain ustar for names of usual length).
 
 import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,7 +52,8 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Leave it unfinished."""
-        self._file.close()
+        with suppress(OSError):  # what is not written yet may not fit on the disk
+            self._file.close()
         self.part.unlink(missing_ok=True)
 
 

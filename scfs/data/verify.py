@@ -1,4 +1,4 @@
-"""`scfs data verify`: whether the images of a prepared data set are those that its manifest lists. Nothing is changed."""
+"""`scfs data verify`: are the images of a prepared data set those that its manifest lists? Nothing is changed."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
