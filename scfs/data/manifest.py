@@ -133,7 +133,7 @@ def open_split(manifest: Path, split: str) -> ImageSet:
         ensure_scenes(images.root, about["name"], config, hashes, manifest)
     elif about["source"] == "official":
         # By name, so that parsers of archives are no part of an evaluation: what is rebuilt has the manifest's hashes.
-        importlib.import_module("scfs.data.rebuild").ensure_images(manifest, images)
+        importlib.import_module("scfs.data.rebuild").ensure_images(manifest, images, about)
     if not images.root.is_dir():
         raise ScfsError(f"{images.root}: folder of data set {images.name}, split {split}: not found")
     return images

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from scfs.data.layouts import (
     size_of,
     working_in,
 )
-from scfs.data.manifest import describe, load_rows, load_split
+from scfs.data.manifest import load_rows, load_split
 from scfs.data.official import BOXES
 from scfs.data.official.records import Record
 from scfs.data.prepare_boxes import FILES
@@ -60,30 +60,37 @@ class Item(NamedTuple):
     content: bytes
 
 
-def ensure_images(manifest: Path, images: ImageSet) -> None:
+def ensure_images(manifest: Path, images: ImageSet, about: Mapping[str, Any]) -> None:
     """Make again what is missing of a data set if anything of one split is; several processes may ask at once.
 
     Args:
         manifest: of the data set.
         images: the split.
+        about: what the manifest's metadata say.
 
     Raises:
         ScfsError: archives are missing: which, and where they are from; or what they hold is not what is listed; or
             it cannot be written.
     """
-    missing = missing_of(images)
-    if not missing:
+    if not _missing(manifest, images, about):
         return
-    about = describe(manifest)
     config: Official = parse(Official, about["config"], f"{manifest}")
     if config.layout == "archive":
         require_archives(config.entry, Path(config.archives))
-        raise ScfsError(f"{images.root / min(missing)}: cut off: {manifest} lists images behind its end")
+        shard = min(_missing(manifest, images, about))
+        raise ScfsError(f"{images.root / shard}: cut off: {manifest} lists images behind its end")
     with working_in(manifest.parent):
-        everywhere = {split: missing_of(load_split(manifest, split)) for split in about["splits"]}
+        everywhere = {split: _missing(manifest, load_split(manifest, split), about) for split in about["splits"]}
         if any(everywhere.values()):
             log(f"{manifest.parent}: images are missing, making them again as {manifest} lists them")
             _rebuild(manifest, config, everywhere)
+
+
+def _missing(manifest: Path, images: ImageSet, about: Mapping[str, Any]) -> set[str]:
+    """The same with annotations that were extracted beside the images."""
+    boxes = about["splits"][images.split].get("boxes")
+    lost = boxes and boxes["file"].startswith(f"{FILES}/") and not (manifest.parent / boxes["file"]).is_file()
+    return missing_of(images) | ({boxes["file"]} if lost else set())
 
 
 def missing_of(images: ImageSet) -> set[str]:
