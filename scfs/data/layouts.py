@@ -214,10 +214,17 @@ def _walk(folder: str, below: str) -> Iterable[str]:
         return
     with entries:
         for entry in entries:  # which ask for no file's kind one by one: there may be a million
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from _walk(entry.path, f"{below}{entry.name}/")
             else:
                 yield below + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def missing_shards(root: Path, rows: pa.Table) -> list[str]:
