@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from scfs import stand_in_boxes
+from scfs.config.base import parse
+from scfs.config.data import Official
 from scfs.config.evaluation import Knn
 from scfs.config.finetune import FineTune
 from scfs.config.study import load_study, merged, read_yaml
@@ -126,6 +128,8 @@ def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[s
 
 
 def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
+    if data["source"] == "official":
+        return _small_data(name, _own_data(data))
     splits = data["splits"]
     if data["source"] == "garment-scenes":
         return {**data, "splits": {split: {**settings, "scenes": IMAGES} for split, settings in splits.items()}}
@@ -137,6 +141,14 @@ def _small_data(name: str, data: dict[str, Any]) -> dict[str, Any]:
     if "class_list" in data:
         small["class_list"] = {**data["class_list"], **class_list(name)}
     return small
+
+
+def _own_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A data set of one's own with the splits of an official one, whose archives no rehearsal waits for."""
+    official: Official = parse(Official, data, "smoke")
+    listed = {key: data[key] for key in ("class_list",) if key in data}
+    source = official.entry if official.has_boxes else "folder"  # entries with boxes are called as the sources are
+    return {"source": source, "splits": official.splits, "images": official.images, **listed}
 
 
 def _small_run(name: str, run: dict[str, Any]) -> dict[str, Any]:
