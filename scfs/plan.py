@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scfs import paths, stages
-from scfs.config.data import GarmentScenes
+from scfs.config.data import GarmentScenes, Official
 from scfs.config.detection import Detection
 from scfs.config.evaluation import (
     Attention,
@@ -148,7 +148,8 @@ class Images:
             if split in prepared:
                 return prepared[split]
         if split in config.images:
-            self.notes[f"{name}: {config.images[split]:,} images, as the study says (not prepared yet)"] = None
+            source = "published" if isinstance(config, Official) else "the study says"
+            self.notes[f"{name}: {config.images[split]:,} images, as {source} (not prepared yet)"] = None
             return config.images[split]
         self.notes[f"{name}: number of images unknown before `scfs prepare {dataset}`: counted as 0"] = None
         return 0

@@ -142,6 +142,9 @@ def test_a_class_list_of_ones_own(tmp_path, archives):
     train = open_split(manifest, "train")
     assert (train.classes, len(train)) == (("n02105855",), 2)
     assert len(open_split(manifest, "val")) == 1
+    (tmp_path / "list.txt").unlink()  # a clone that has the manifest does not need it
+    shutil.rmtree(manifest.parent / "shards")
+    assert decode(open_split(manifest, "train").read(0), "").shape == (20, 24, 3)
 
 
 @pytest.mark.parametrize("layout", ["folder", "shards", "archive"])
