@@ -72,6 +72,7 @@ class FileLayout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._there: dict[str, set[str]] = {}
+        """Paths by split, once they were listed: of a million files that is not done for each batch."""
 
     def root(self, split: str) -> str:  # noqa: D102
         return f"{IMAGES}/{split}"
@@ -80,6 +81,8 @@ class FileLayout:
         keep_file(self.folder / self.root(item.split) / item.path, item.content, self.folder / PART)
 
     def place(self, item: Item) -> Place:  # noqa: D102
+        if item.split in self._there:
+            self._there[item.split].add(item.path)
         return Place("", 0, len(item.content))
 
     def close(self, split: str, batch: int) -> None:  # noqa: D102

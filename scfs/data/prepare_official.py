@@ -51,7 +51,8 @@ def prepare_labelled(name: str, config: Official, folder: Path, manifest: Path) 
             tables = _done(batches, layout)
         else:
             log(f"{folder}: all images are there: nothing is read again")
-        assert tables is not None
+        if tables is None:
+            raise ScfsError(f"{folder}: images that were written are gone: who else changes this folder?")
         _finish(name, config, batches.classes(), tables, layout, manifest)
 
 

@@ -15,8 +15,8 @@ import pytest
 from archive_packing import picture, write
 from tiny_official import files, install, make, published, tiny_archives, tiny_catalogue
 
+from scfs.data import ahead, intake
 from scfs.data import catalogue as module
-from scfs.data import intake
 from scfs.data.manifest import describe, open_split
 from scfs.errors import ScfsError
 
@@ -35,6 +35,7 @@ def archives(tiny, tmp_path, monkeypatch):
     shutil.copytree(tiny[0], tmp_path / "datasets/archives")
     install(tiny[1], monkeypatch)
     monkeypatch.setattr(intake, "MOST_IMAGES", 2)
+    monkeypatch.setattr(ahead, "MOST_ITEMS", 1)
     return tmp_path / "datasets/archives"
 
 
@@ -278,6 +279,24 @@ def test_killed_at_any_moment(tmp_path, archives, entry, layout):
             prepare()
         left = files(place / "data" / f"set-{layout}")
         assert left == files(whole.parent)
+
+
+@pytest.mark.parametrize("layout", ["folder", "shards"])
+def test_killed_in_the_middle_of_a_file(tmp_path, archives, layout):
+    """By the kernel (SIGXFSZ), which lets a part of the bytes be written."""
+    (tmp_path / "whole").mkdir()
+    whole = files(make(tmp_path / "whole", "imagenet", layout).parent)
+    for size in (100, 500, 1000, 2000):
+        place = tmp_path / f"killed-{size}"
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            with no_file_larger_than(size):
+                make(place, "imagenet", layout)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGXFSZ
+        assert files(make(place, "imagenet", layout).parent) == whole
 
 
 @pytest.mark.parametrize("layout", ["folder", "shards"])

@@ -163,6 +163,17 @@ def test_a_second_call_reads_nothing(tmp_path, archives, layout, capsys):
     assert times == {path: path.stat().st_mtime_ns for path in manifest.parent.rglob("*.JPEG")}
 
 
+@pytest.mark.parametrize(
+    "layout, file", [("folder", "images/train/n02119789/n02119789_7.JPEG"), ("shards", "shards/train-00001.tar")]
+)
+def test_a_call_that_finds_images_missing_makes_them(tmp_path, archives, layout, file):
+    manifest = make(tmp_path, "imagenet", layout)
+    before = files(manifest.parent)
+    (manifest.parent / file).unlink()
+    make(tmp_path, "imagenet", layout)
+    assert files(manifest.parent) == before
+
+
 def test_other_settings_begin_anew(tmp_path, archives):
     folder = tmp_path / "data" / "set"
     for layout in ("folder", "shards", "folder"):
