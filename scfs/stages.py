@@ -206,9 +206,7 @@ def prepare(study: Study, dataset: str) -> Job:
 def _entries(study: Study, dataset: str) -> dict[str, str]:
     """Entry of an official data set in the catalogue, and the one of whose archives it takes a part, if it does."""
     data = study.data[dataset]
-    if not isinstance(data, Official):
-        return {}
-    return {"entry": data.entry, **dict(zip(("whole",), data.uses))}
+    return dict(zip(("entry", "whole"), (data.entry, *data.uses))) if isinstance(data, Official) else {}
 
 
 def pretrain(study: Study, run: str) -> Job:

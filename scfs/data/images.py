@@ -6,7 +6,7 @@ An image is a file of its own, or a range of bytes of a larger one: of a shard, 
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +50,20 @@ class Places:
         shards = table["shard"].combine_chunks().dictionary_encode()
         offsets, sizes = (table[name].to_numpy().astype(np.int64) for name in ("offset", "size"))
         return cls(tuple(shards.dictionary.to_pylist()), shards.indices.to_numpy().astype(np.int32), offsets, sizes)
+
+    def subset(self, rows: np.ndarray) -> "Places":
+        """Those of some rows (m,), in that order."""
+        return replace(self, numbers=self.numbers[rows], offsets=self.offsets[rows], sizes=self.sizes[rows])
+
+    def joined(self, root: Path, other: "Places", other_root: Path) -> "Places":
+        """These and then others, with the shards' whole paths."""
+        shards = [str(root / shard) for shard in self.shards] + [str(other_root / shard) for shard in other.shards]
+        return Places(
+            tuple(shards),
+            np.concatenate([self.numbers, other.numbers + np.int32(len(self.shards))]),
+            np.concatenate([self.offsets, other.offsets]),
+            np.concatenate([self.sizes, other.sizes]),
+        )
 
     def __getitem__(self, row: int) -> Place:
         return Place(self.shards[self.numbers[row]], int(self.offsets[row]), int(self.sizes[row]))
@@ -113,6 +127,35 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def subset(self, rows: np.ndarray) -> "ImageSet":
+        """The images of some rows (m,), in that order, as a set with a digest of its own."""
+        digest = hashlib.sha256(self.digest.encode() + rows.astype("<i8").tobytes())
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows.tolist()],
+            widths=self.widths[rows],
+            heights=self.heights[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            digest=digest.hexdigest(),
+            places=None if self.places is None else self.places.subset(rows),
+        )
+
+    def joined(self, other: "ImageSet") -> "ImageSet":
+        """These images and then those of another split of the same data set; both have labels or neither has."""
+        here, there = self.labels, other.labels
+        both = self.places, other.places
+        return replace(
+            self,
+            split=f"{self.split}+{other.split}",
+            root=Path(),
+            paths=[str(images.root / path) for images in (self, other) for path in images.paths],
+            widths=np.concatenate([self.widths, other.widths]),
+            heights=np.concatenate([self.heights, other.heights]),
+            labels=None if here is None or there is None else np.concatenate([here, there]),
+            digest=hashlib.sha256((self.digest + other.digest).encode()).hexdigest(),
+            places=None if both[0] is None or both[1] is None else both[0].joined(self.root, both[1], other.root),
+        )
 
     def read(self, row: int) -> bytes:
         """Encoded content of an image.

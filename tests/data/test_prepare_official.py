@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from archive_packing import taken
@@ -32,6 +34,7 @@ def tiny(tmp_path_factory):
 def archives(tiny, tmp_path, monkeypatch):
     """Tiny archives below the working folder, and their catalogue."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "sync", lambda: None)  # which waits for all that others write
     shutil.copytree(tiny[0], tmp_path / "datasets/archives")
     install(tiny[1], monkeypatch)
     monkeypatch.setattr(intake, "MOST_IMAGES", 2)  # so that there are several batches
@@ -230,6 +233,22 @@ def test_loaders_read_shards(tmp_path, archives, workers, monkeypatch):
             return sets[1].read(row)
 
     assert list(read_ahead(Contents(), order, workers)) == contents * 3
+
+
+@pytest.mark.parametrize("layout", ["folder", "shards", "archive"])
+def test_parts_of_a_set_and_two_splits_together(tmp_path, archives, layout):
+    """As cells of a grid and transfer sets take them."""
+    manifest = make(tmp_path, "imagenet", layout)
+    train, val = (open_split(manifest, split) for split in ("train", "val"))
+    part = train.subset(np.array([5, 0, 3]))
+    assert [part.read(row) for row in range(3)] == [train.read(row) for row in (5, 0, 3)]
+    assert part.paths == [train.paths[row] for row in (5, 0, 3)]
+    both = part.joined(val)
+    contents = [images.read(row) for images in (part, val) for row in range(len(images))]
+    assert [both.read(row) for row in range(len(both))] == contents
+    again = both.subset(np.array([6, 1]))
+    assert [again.read(0), again.read(1)] == [contents[6], contents[1]]
+    assert again.where(0).endswith(val.where(3).rpartition("/")[2])
 
 
 def test_a_sample_is_decoded(tmp_path, archives, monkeypatch):

@@ -25,6 +25,7 @@ def tiny(tmp_path_factory):
 @pytest.fixture
 def archives(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "sync", lambda: None)  # which waits for all that others write
     shutil.copytree(tiny[0], tmp_path / "datasets/archives")
     install(tiny[1], monkeypatch)
     monkeypatch.setattr(intake, "MOST_IMAGES", 2)
