@@ -8,6 +8,11 @@ def data_folder(dataset: str) -> Path:
     return Path("data") / dataset
 
 
+def archives() -> Path:
+    """Official archives, in a folder for each set of the catalogue."""
+    return Path("datasets") / "archives"
+
+
 def manifest(dataset: str) -> Path:
     """Table of a data set's images: the declared output of `prepare`."""
     return data_folder(dataset) / "manifest.parquet"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scfs import paths, stages
-from scfs.config.data import GarmentScenes
+from scfs.config.data import GarmentScenes, Official
 from scfs.config.detection import Detection
 from scfs.config.evaluation import (
     Attention,
@@ -23,7 +23,7 @@ from scfs.config.evaluation import (
 from scfs.config.finetune import FineTune, LabelledShare
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
-from scfs.data.manifest import open_split
+from scfs.data.manifest import numbers_of_images
 from scfs.model.backbones import build_backbone
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
@@ -144,9 +144,12 @@ class Images:
         if isinstance(config, GarmentScenes):
             return config.splits[split].scenes
         if paths.manifest(dataset).is_file():
-            return len(open_split(paths.manifest(dataset), split))
+            prepared = numbers_of_images(paths.manifest(dataset))  # opening it might make missing images again
+            if split in prepared:
+                return prepared[split]
         if split in config.images:
-            self.notes[f"{name}: {config.images[split]:,} images, as the study says (not prepared yet)"] = None
+            source = "published" if isinstance(config, Official) else "the study says"
+            self.notes[f"{name}: {config.images[split]:,} images, as {source} (not prepared yet)"] = None
             return config.images[split]
         self.notes[f"{name}: number of images unknown before `scfs prepare {dataset}`: counted as 0"] = None
         return 0
@@ -196,7 +199,7 @@ def plan(study: Study) -> Plan:
     costs = []
     for job in stages.jobs(study):
         rule = job.stage.split("-")[0]
-        if rule == "prepare":
+        if rule.startswith("prepare"):
             rows = sum(images.number(job.key, split) for split in study.data[job.key].splits)
             costs.append(Cost(rule, job.key, disk=rows * ROW_BYTES))
         elif rule == "pretrain":

@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from scfs import stand_in_boxes
+from scfs.config.base import parse
+from scfs.config.data import Official
 from scfs.config.evaluation import Knn
 from scfs.config.finetune import FineTune
 from scfs.config.study import load_study, merged, read_yaml
@@ -140,6 +142,8 @@ def _tuned(files: Files) -> set[tuple[str, str]]:
 
 
 def _small_data(name: str, data: dict[str, Any], tuned: set[tuple[str, str]]) -> dict[str, Any]:
+    if data["source"] == "official":
+        return _small_data(name, _own_data(data), tuned)
     splits = data["splits"]
     if data["source"] == "garment-scenes":
         numbers = {split: SCENES if (name, split) in tuned else IMAGES for split in splits}
@@ -152,6 +156,14 @@ def _small_data(name: str, data: dict[str, Any], tuned: set[tuple[str, str]]) ->
     if "class_list" in data:
         small["class_list"] = {**data["class_list"], **class_list(name)}
     return small
+
+
+def _own_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A data set of one's own with the splits of an official one, whose archives no rehearsal waits for."""
+    official: Official = parse(Official, data, "smoke")
+    listed = {key: data[key] for key in ("class_list",) if key in data}
+    source = official.entry if official.has_boxes else "folder"  # entries with boxes are called as the sources are
+    return {"source": source, "splits": official.splits, "images": official.images, **listed}
 
 
 def _small_run(name: str, run: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from scfs import paths
+from scfs.config.data import Official
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.study import Study, read_yaml
 
 VERSIONS = Path("scfs/config/identity.py")
 CATALOGUE = Path("scfs/weights/catalogue.yaml")
+DATA_CATALOGUE = Path("scfs/data/catalogue.yaml")
 
 EVALUATING = ("evaluate", "tune", "finetune", "detect", "average")
 VERSION_OF = {
@@ -116,6 +118,8 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     if stage in ("pretrain", *EVALUATING):
         keys = ["torch_threads", *keys]
     found = {file: tuple(key for key in keys if key.split(".")[0] in _content(file)), **versions}
+    if stage == "prepare" and isinstance(study.data[name], Official):
+        found[DATA_CATALOGUE] = tuple(f"sets.{entry}" for entry in _entries(study, name).values())
     if stage == "import_weights":
         imported = study.imported(name)
         assert imported is not None
@@ -186,16 +190,27 @@ def jobs(study: Study) -> Iterator[Job]:
 
 
 def prepare(study: Study, dataset: str) -> Job:
-    """A data set's manifest. Folders of one's own are no input here: DVC would hash every image."""
+    """A data set's manifest. Folders of one's own are no input here: DVC would hash every image.
+
+    Nor are official archives, as 138 GB of ImageNet would be hashed and stored again: their hashes are parameters.
+    """
+    entries = _entries(study, dataset)
     return Job(
-        "prepare",
+        {0: "prepare", 1: "prepare_official", 2: "prepare_subset"}[len(entries)],
         dataset,
         f"prepare {dataset}",
         f"logs/prepare/{dataset}.log",
         outputs=(paths.manifest(dataset),),
+        variables=entries,
         parameters=parameters(study, "prepare", dataset),
         file=study.file_of("data", dataset),
     )
+
+
+def _entries(study: Study, dataset: str) -> dict[str, str]:
+    """Entry of an official data set in the catalogue, and the one of whose archives it takes a part, if it does."""
+    data = study.data[dataset]
+    return dict(zip(("entry", "whole"), (data.entry, *data.uses))) if isinstance(data, Official) else {}
 
 
 def pretrain(study: Study, run: str) -> Job:

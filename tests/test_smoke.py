@@ -29,9 +29,10 @@ def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, files: Files, study: s
 
 
 def commands(study: Study, dropped: set[str]) -> set[tuple[str, str, str]]:
-    """Stage, key and command of every job; a rehearsal imports stand-in files where the study imports entries."""
+    """Stage, key and command of every job; a rehearsal takes stand-in files where the study takes catalogues' entries."""
     jobs = (job for job in stages.jobs(study) if job.key not in dropped)
-    return {(job.stage.replace("import_file", "import_weights"), job.key, job.command) for job in jobs}
+    same = {"import_file": "import_weights", "prepare_official": "prepare", "prepare_subset": "prepare"}
+    return {(same.get(job.stage, job.stage), job.key, job.command) for job in jobs}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -157,3 +158,24 @@ def test_a_row_of_each_table_of_the_mini_study_runs(tmp_path: Path, monkeypatch:
     assert {f"{table}.md" for table in ("main", "table1", "table7", "table8", "table9", "table10")} <= made
     assert {"curves.svg", "attention.png", "layers.svg", "fig1.png", "fig5.svg"} <= made
     assert "mini-smoke" in (shown / "report.html").read_text()
+
+
+def test_stand_ins_for_official_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets of one's own of the same splits, which `prepare` takes."""
+    from scfs.data.prepare import prepare
+
+    entries = {"imagenet": "archive", "imagenet100": "shards", "cifar10": "folder", "voc": "folder", "coco": "folder"}
+    data = {name: {"source": "official", "entry": name, "layout": layout} for name, layout in entries.items()}
+    study = tmp_path / "config" / "official" / "params.yaml"
+    study.parent.mkdir(parents=True)
+    knn = {"kind": "knn", "dataset": "cifar10", "test": "test", "k": [5], "report_k": 5}
+    study.write_text(yaml.safe_dump({"study": "official", "data": data, "evaluate": {"knn": knn}}))
+    monkeypatch.chdir(tmp_path)
+    before = load_study(study)
+    monkeypatch.chdir(set_up(Path("config/official/params.yaml")))
+    small = load_study(Path("config/official/params.yaml"))
+    sources = {name: config.source for name, config in small.data.items()}
+    assert sources == {"imagenet": "folder", "imagenet100": "folder", "cifar10": "folder", "voc": "voc", "coco": "coco"}
+    for name, config in small.data.items():
+        assert set(config.splits) == set(before.data[name].splits)
+        prepare(name, config, Path("data") / name)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config.base import NAME, Config, Seed
+from scfs.data import catalogue as official
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=28, le=96)]
@@ -114,4 +115,70 @@ class Voc(Config):
     """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
 
 
-DataSet = Annotated[GarmentScenes | ImageFolders | Coco | Voc, Field(discriminator="source")]
+class Official(Config):
+    """A data set as it is published: made from its official archives, whose facts the catalogue has."""
+
+    source: Literal["official"]
+    entry: str
+    """Name in the catalogue (scfs/data/catalogue.yaml)."""
+    archives: str = "datasets/archives"
+    """Folder with the archives, in a sub-folder for each entry; those that may be fetched are put there."""
+    layout: Literal["folder", "shards", "archive"] = "folder"
+    """Images as files; as tar shards, which network file systems like better; or read where they lie in the archives,
+    which takes no further space, and which only ImageNet's, not being compressed, allow."""
+    shard_size: Positive = 256
+    """Megabytes after which a shard ends. unsourced: ImageNet's train split then has some 550 of them, and what a kill
+    costs `prepare` is seconds."""
+    class_list: ClassList | None = None
+    """Take only the classes that this list names: of ImageNet alone, whose entry imagenet100 has its own list."""
+    check: Literal["all", "sample"] = "all"
+    """Decode all images, or one in 64 and of the others no more than the header; all are hashed."""
+    unreadable: Literal["error", "skip"] = "error"
+    """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        sets = sorted(name for name, found in official.catalogue().items() if "image_list" not in found.archives)
+        if self.entry not in sets:
+            raise ValueError(f"entry = {self.entry!r}: not among {sets}")
+        if self.has_boxes and self.layout != "folder":
+            raise ValueError(f"layout = {self.layout!r}: {self.entry} has boxes, whose readers want files: folder")
+        if self.layout == "archive" and not self.is_imagenet:
+            raise ValueError("layout = 'archive': the images do not lie uncompressed in a tar: folder or shards")
+        if self.class_list is not None and self.entry != "imagenet":
+            raise ValueError(f"class_list: for the entry imagenet, not for {self.entry}")
+        return self
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether it is a detection set."""
+        return official.catalogue()[self.entry].task == "detection"
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether it is made from ImageNet's archives."""
+        return "imagenet" in (self.entry, *self.uses)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Other entries whose archives it is made from."""
+        return official.catalogue()[self.entry].uses
+
+    @property
+    def splits(self) -> dict[str, tuple[str, ...]]:
+        """Splits by name: the official ones that each is made of."""
+        return JOINED_SPLITS.get(self.entry) or {split: (split,) for split in official.catalogue()[self.entry].splits}
+
+    @property
+    def images(self) -> dict[str, int]:
+        """Images of each split, where known."""
+        known = official.catalogue()[self.entry].splits
+        if self.class_list is not None:
+            return {}
+        return {split: sum(known[part] for part in parts) for split, parts in self.splits.items()}
+
+
+JOINED_SPLITS = {"voc": {"train": ("trainval2007", "trainval2012"), "test": ("test2007",)}}
+"""VOC 07+12, on which the paper trains detectors, and the test split of 2007."""
+
+DataSet = Annotated[GarmentScenes | ImageFolders | Coco | Voc | Official, Field(discriminator="source")]

@@ -324,8 +324,11 @@ def _check_pair(study: Study, run: str, evaluation: str) -> None:
     if protocol.stage == "detect":
         if is_vit:
             raise ScfsError(f"{where}: backbone = {settings.backbone!r}: allowed are ResNets")
-        if study.data[protocol.dataset].source == "folder":
-            raise ScfsError(f"{where}: dataset = {protocol.dataset!r}: its images have no boxes (source: folder)")
+        data = study.data[protocol.dataset]
+        if data.source == "folder" or (data.source == "official" and not data.has_boxes):
+            raise ScfsError(
+                f"{where}: dataset = {protocol.dataset!r}: its images have no boxes (source: {data.source})"
+            )
     if getattr(protocol, "cls_blocks", 1) > 1 and not is_vit:
         raise ScfsError(f"{where}: cls_blocks = {protocol.cls_blocks}: backbone {settings.backbone} has no [CLS]")  # type: ignore[union-attr]
     if protocol.kind == "class_probabilities":

@@ -2,6 +2,7 @@
 
 Where the JSON is: beside the embedded images for garment scenes; where the user has it for the source `coco`; made of
 the devkit by `prepare` for the source `voc`, and made again when it is missing, as it is no stage's declared output.
+Of official archives: among the extracted files for COCO, as for the source `voc` for VOC.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ def open_annotated(manifest: Path, split: str) -> AnnotatedSplit:
     if boxes is None and about["source"] != "garment-scenes":
         raise ScfsError(f"data set {images.name}, split {split}: has no boxes: its source is {about['source']!r}")
     path = manifest.parent / (boxes["file"] if boxes else voc.json_file(split))
-    if about["source"] == "voc" and not path.is_file():
+    if boxes and boxes["file"] == voc.json_file(split) and not path.is_file():
         _convert_again(path, images, manifest, boxes["sha256"])
     try:
         digest = sha256_of(path)

@@ -1,17 +1,14 @@
 """Images of one's own: a folder of JPEG or PNG files, flat (no labels) or with one sub-folder per class."""
 
-import hashlib
-import io
 import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-from PIL import Image
+from typing import Literal
 
 from scfs.data.images import ImageRows, ImageSet
+from scfs.data.probing import Probe, probe_image
 from scfs.errors import ScfsError
 from scfs.progress import log, track
 
@@ -30,16 +27,6 @@ class Listing:
     """Images relative to the folder, sorted."""
     classes: tuple[str, ...]
     """Names of the sub-folders, sorted; empty if the folder is flat."""
-
-
-class Probe(NamedTuple):
-    """What one file turned out to be."""
-
-    width: int
-    height: int
-    sha256: bytes
-    problem: str | None
-    """Why it cannot be decoded."""
 
 
 def list_images(folder: Path, only: Collection[str] | None = None) -> Listing:
@@ -146,7 +133,7 @@ def probes(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, Probe]]:
 
 
 def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[Probe]:
-    """Pillow's decoders and hashing run outside Python's lock."""
+    """In the order of the paths."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), IN_FLIGHT):
             yield from pool.map(lambda path: _probe(folder / path), paths[start : start + IN_FLIGHT])
@@ -155,13 +142,9 @@ def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[Probe]:
 def _probe(path: Path) -> Probe:
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            width, height = image.size
-            image.load()
-    # Pillow's decoders meet broken files with many types of exception (SyntaxError and struct.error among them).
-    except Exception as error:
-        return Probe(0, 0, b"", "not a JPEG or PNG" if isinstance(error, Image.UnidentifiedImageError) else str(error))
-    return Probe(width, height, hashlib.sha256(content).digest(), None)
+    except OSError as error:
+        return Probe(0, 0, b"", str(error))
+    return probe_image(content)
 
 
 def image_folder(folder: Path, unreadable: Literal["error", "skip"] = "error") -> ImageSet:

@@ -1,12 +1,15 @@
 """The manifest of a data set: one Parquet table of its images, the declared output of `prepare`.
 
-Columns: path, width, height, label (null: none), split, sha256. The schema's metadata (key `scfs`, JSON) hold the data
-set's name and source, its configuration, and per split the root folder, the classes, how many images were left out, and
-the file of its boxes with its SHA-256 where there is one (sources coco and voc).
+Columns: path, width, height, label (null: none), split, sha256; where images are not files of their own also shard (the
+file that they lie in), offset and size in bytes. The schema's metadata (key `scfs`, JSON) hold the data set's name and
+source, its configuration, and per split the root folder, the classes, how many images were left out, and the file of
+its boxes with its SHA-256 where there is one (sources coco, voc, official); of official archives also the checksums,
+and odd images.
 """
 
+import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +22,14 @@ from scfs.atomic import write_with
 from scfs.config.base import parse
 from scfs.config.data import DataSet, GarmentScenes
 from scfs.config.identity import canonical
-from scfs.data.images import ImageRows, ImageSet
+from scfs.data.images import ImageRows, ImageSet, Places
 from scfs.data.scene_images import ensure_scenes
 from scfs.errors import ScfsError
 
-__all__ = ["COLUMNS", "BoxFile", "ImageSet", "ListedSplit", "describe", "open_split", "write_manifest"]
+__all__ = [
+    *("COLUMNS", "PLACES", "BoxFile", "ImageSet", "ListedSplit"),
+    *("describe", "load_rows", "load_split", "numbers_of_images", "open_split", "write_manifest"),
+]
 
 COLUMNS = pa.schema(
     [
@@ -35,6 +41,12 @@ COLUMNS = pa.schema(
         pa.field("sha256", pa.binary(32), nullable=False),
     ]
 )
+PLACES = [
+    pa.field("shard", pa.string(), nullable=False),
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("size", pa.int64(), nullable=False),
+]
+"""Further columns of images that lie in larger files."""
 
 
 class BoxFile(NamedTuple):
@@ -59,10 +71,21 @@ class ListedSplit:
     """Images left out because they could not be decoded."""
     boxes: BoxFile | None = None
     """None: there are none, or they belong to the embedded images."""
+    odd: Mapping[str, str] | None = None
+    """What is odd about an image, by path; None: nobody looked."""
 
 
-def write_manifest(path: Path, name: str, config: DataSet, splits: Sequence[ListedSplit]) -> None:
+def write_manifest(
+    path: Path, name: str, config: DataSet, splits: Sequence[ListedSplit], archives: Mapping[str, str] | None = None
+) -> None:
     """Write the table of all splits, in their order; the same input gives the same bytes.
+
+    Args:
+        path: where to write it.
+        name: data set.
+        config: its settings.
+        splits: of which all or none have their images in larger files.
+        archives: checksums of the official archives, by name.
 
     Raises:
         ScfsError: the file cannot be written.
@@ -72,44 +95,94 @@ def write_manifest(path: Path, name: str, config: DataSet, splits: Sequence[List
         "source": config.source,
         "config": config,
         "splits": {item.split: _entry(item) for item in splits},
+        **({} if archives is None else {"archives": archives}),
     }
-    schema = COLUMNS.with_metadata({"scfs": canonical(about)})
+    columns = COLUMNS if splits[0].rows.places is None else pa.schema([*COLUMNS, *PLACES])
+    schema = columns.with_metadata({"scfs": canonical(about)})
     table = pa.Table.from_batches([_batch(item, schema) for item in splits], schema)
     write_with(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
 def _entry(item: ListedSplit) -> dict[str, Any]:
     boxes = {} if item.boxes is None else {"boxes": item.boxes._asdict()}
-    return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes}
+    odd = {} if item.odd is None else {"odd": item.odd}
+    return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes, **odd}
 
 
 def _batch(item: ListedSplit, schema: pa.Schema) -> pa.RecordBatch:
     rows, number = item.rows, len(item.rows.paths)
     labels = [None] * number if rows.labels is None else rows.labels
-    columns = [rows.paths, rows.widths, rows.heights, labels, [item.split] * number, rows.hashes]
+    columns: list[Any] = [rows.paths, rows.widths, rows.heights, labels, [item.split] * number, rows.hashes]
+    if rows.places is not None:
+        shards = [rows.places.shards[index] for index in rows.places.numbers]
+        columns += [shards, rows.places.offsets, rows.places.sizes]
     arrays = [pa.array(column, column_field.type) for column, column_field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def open_split(manifest: Path, split: str) -> ImageSet:
-    """Images of one split; embedded images and annotations that are missing are made again first.
+    """Images of one split; those that are made from others' data, and annotations, are made again first if missing.
 
     Raises:
         ScfsError: no manifest there, not a manifest, no such split, or the images are gone and cannot be remade.
     """
-    table, about = _read(manifest)
-    if split not in about["splits"]:
-        raise ScfsError(f"{manifest}: split = {split!r}: not among {sorted(about['splits'])}")
-    entry = about["splits"][split]
-    root = manifest.parent / entry["root"]
+    images, table, about = _load(manifest, split)
     if about["source"] == "garment-scenes":
         config: GarmentScenes = parse(GarmentScenes, about["config"], str(manifest))
         hashes = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-        ensure_scenes(root, about["name"], config, hashes, manifest)
-    if not root.is_dir():
-        raise ScfsError(f"{root}: folder of data set {about['name']}, split {split}: not found")
+        ensure_scenes(images.root, about["name"], config, hashes, manifest)
+    elif about["source"] == "official":
+        # By name, so that parsers of archives are no part of an evaluation: what is rebuilt has the manifest's hashes.
+        importlib.import_module("scfs.data.rebuild").ensure_images(manifest, images, about)
+    if not images.root.is_dir():
+        raise ScfsError(f"{images.root}: folder of data set {images.name}, split {split}: not found")
+    return images
+
+
+def load_split(manifest: Path, split: str) -> ImageSet:
+    """Images of one split as they are listed, whether they are there or not.
+
+    Raises:
+        ScfsError: no manifest there, not a manifest, or no such split.
+    """
+    return _load(manifest, split)[0]
+
+
+def load_rows(manifest: Path, split: str) -> ImageRows:
+    """Rows of one split.
+
+    Raises:
+        ScfsError: see `load_split`.
+    """
+    table, about = _read(manifest)
+    _entry_of(manifest, about, split)
+    return _rows(table.filter(pc.equal(table["split"], split)))
+
+
+def numbers_of_images(manifest: Path) -> dict[str, int]:
+    """Number of listed images by split.
+
+    Raises:
+        ScfsError: no manifest there, or not a manifest.
+    """
+    table, about = _read(manifest)
+    return {split: pc.sum(pc.equal(table["split"], split)).as_py() or 0 for split in about["splits"]}
+
+
+def _load(manifest: Path, split: str) -> tuple[ImageSet, pa.Table, dict[str, Any]]:
+    """The split's images, and the whole table and what its metadata say."""
+    table, about = _read(manifest)
+    entry = _entry_of(manifest, about, split)
     rows = _rows(table.filter(pc.equal(table["split"], split)))
-    return ImageSet.of(about["name"], split, root, entry["classes"], rows)
+    images = ImageSet.of(about["name"], split, manifest.parent / entry["root"], entry["classes"], rows)
+    return images, table, about
+
+
+def _entry_of(manifest: Path, about: dict[str, Any], split: str) -> dict[str, Any]:
+    if split not in about["splits"]:
+        raise ScfsError(f"{manifest}: split = {split!r}: not among {sorted(about['splits'])}")
+    entry: dict[str, Any] = about["splits"][split]
+    return entry
 
 
 def describe(manifest: Path) -> dict[str, Any]:
@@ -131,7 +204,8 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
     except (pa.ArrowException, OSError) as error:
         raise ScfsError(f"{manifest}: not a Parquet file: {error}") from None
     metadata = table.schema.metadata or {}
-    if table.schema.names != COLUMNS.names or b"scfs" not in metadata:
+    names = COLUMNS.names, [*COLUMNS.names, *(column.name for column in PLACES)]
+    if table.schema.names not in names or b"scfs" not in metadata:
         raise ScfsError(f"{manifest}: not a manifest: run `scfs prepare {manifest.parent.name}`")
     about: dict[str, Any] = json.loads(metadata[b"scfs"])
     return table, about
@@ -140,4 +214,5 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
 def _rows(table: pa.Table) -> ImageRows:
     column = {name: table[name].to_pylist() for name in ("path", "width", "height", "sha256", "label")}
     labels = None if table["label"].null_count else column["label"]
-    return ImageRows(column["path"], column["width"], column["height"], column["sha256"], labels)
+    places = Places.of_table(table) if "shard" in table.schema.names else None
+    return ImageRows(column["path"], column["width"], column["height"], column["sha256"], labels, places)

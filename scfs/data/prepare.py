@@ -1,17 +1,17 @@
 """The stage `prepare`: from a data set's configuration to its manifest, images and annotations."""
 
-import hashlib
 from pathlib import Path
 
 from scfs.atomic import write_text
-from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Voc
+from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Official, Voc
 from scfs.data import voc
 from scfs.data.class_list import read_class_list
 from scfs.data.coco import read_coco
 from scfs.data.folders import list_images, read_rows
 from scfs.data.garments import class_names
-from scfs.data.listed import read_listed
-from scfs.data.manifest import BoxFile, ListedSplit, write_manifest
+from scfs.data.manifest import ListedSplit, write_manifest
+from scfs.data.prepare_boxes import prepare_boxes
+from scfs.data.prepare_official import prepare_labelled
 from scfs.data.scene_images import locked, write_scenes
 from scfs.progress import log
 
@@ -19,14 +19,14 @@ MANIFEST = "manifest.parquet"
 
 
 def prepare(name: str, config: DataSet, folder: Path) -> None:
-    """Write folder/manifest.parquet, last of all; before it, for scenes and VOC, folder/annotations/<split>.json, and
-    for scenes folder/images/.
+    """Write folder/manifest.parquet, last of all; before it, for scenes and VOC, folder/annotations/<split>.json, for
+    scenes folder/images/, and for official archives what scfs.data.prepare_official and prepare_boxes name.
 
     Repeating it gives the same files.
 
     Raises:
-        ScfsError: bad folders, images, annotations or class list (see scfs.data.folders, coco, voc, class_list), or the
-            disk is full.
+        ScfsError: bad folders, images, annotations, archives or class list (see scfs.data.folders, coco, voc,
+            prepare_official, prepare_boxes, class_list), or the disk is full.
     """
     match config:
         case GarmentScenes():
@@ -37,6 +37,10 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
             _prepare_coco(name, config, folder)
         case Voc():
             _prepare_voc(name, config, folder)
+        case Official(has_boxes=True):
+            prepare_boxes(name, config, folder, folder / MANIFEST)
+        case Official():
+            prepare_labelled(name, config, folder, folder / MANIFEST)
 
 
 def _prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
@@ -65,16 +69,7 @@ def _prepare_coco(name: str, config: Coco, folder: Path) -> None:
 
 
 def _prepare_voc(name: str, config: Voc, folder: Path) -> None:
-    root, paths = voc.list_images(config)
-    annotations = {split: voc.read_annotations(root, names) for split, names in paths.items()}
-    classes = voc.class_names(config.classes, root, annotations)
-    listed, texts = [], {}
-    for split, found in annotations.items():
-        file = voc.json_file(split)
-        text = texts[file] = voc.coco_text(name, split, classes, found)
-        boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
-        rows = read_listed(root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations")
-        listed.append(ListedSplit(split, str(root), rows, tuple(classes), boxes=boxes))
+    listed, texts = voc.read_voc(name, config)
     with locked(folder / "annotations"):  # against those that make missing ones again
         for file, text in texts.items():
             write_text(folder / file, text)

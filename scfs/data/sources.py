@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Voc
+from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Official, Voc
 
 
 def source_paths(config: DataSet) -> list[Path]:
@@ -13,7 +13,7 @@ def source_paths(config: DataSet) -> list[Path]:
     overwritten in place, or anything further down.
     """
     match config:
-        case GarmentScenes():
+        case GarmentScenes() | Official():  # archives are told by their hashes in the catalogue
             return []
         case ImageFolders():
             return [path for folder in config.splits.values() for path in _folders(Path(folder))]

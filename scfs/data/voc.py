@@ -4,6 +4,7 @@ A devkit is the folder that holds ImageSets, Annotations and JPEGImages. Paths o
 all devkits of a data set have in common, as in VOC2007/JPEGImages/000005.jpg.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,35 @@ from pathlib import Path
 
 from scfs.config.data import Voc
 from scfs.data.boxes import require_instances
-from scfs.data.listed import require_files
+from scfs.data.listed import read_listed, require_files
+from scfs.data.manifest import BoxFile, ListedSplit
 from scfs.data.voc_xml import VocAnnotation, read_annotation
 from scfs.errors import ScfsError
 from scfs.progress import track
 
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
+
+
+def read_voc(name: str, config: Voc) -> tuple[list[ListedSplit], dict[str, str]]:
+    """Check the devkits of data set `name`, and convert their annotations.
+
+    Returns:
+        Splits, and the text of the COCO JSON of each by path within the prepared data set's folder.
+
+    Raises:
+        ScfsError: see `list_images`, `read_annotations`, `class_names` and `scfs.data.listed.read_listed`.
+    """
+    root, paths = list_images(config)
+    annotations = {split: read_annotations(root, names) for split, names in paths.items()}
+    classes = class_names(config.classes, root, annotations)
+    listed, texts = [], {}
+    for split, found in annotations.items():
+        file = json_file(split)
+        text = texts[file] = coco_text(name, split, classes, found)
+        boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
+        rows = read_listed(root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations")
+        listed.append(ListedSplit(split, str(root), rows, tuple(classes), boxes=boxes))
+    return listed, texts
 
 
 def list_images(config: Voc) -> tuple[Path, dict[str, list[str]]]:

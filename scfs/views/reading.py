@@ -21,7 +21,7 @@ def read_image(images: "ImageSet", row: int) -> Pixels:
     Raises:
         ScfsError: it cannot be read or decoded, or its size is not the one it had when the data were prepared.
     """
-    name = str(images.root / images.paths[row])
+    name = images.where(row)
     image = decode(images.read(row), name)
     expected = int(images.heights[row]), int(images.widths[row])
     if image.shape[:2] != expected:

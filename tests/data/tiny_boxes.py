@@ -97,7 +97,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def prepare_and_die(name: str, config: Config, folder: Path, before: str) -> None:
-    """`prepare` in a process that is killed when it calls the named function of its module."""
+    """`prepare` in a process that is killed when it calls the named function, of its module or the module `voc`."""
     process = get_context("fork").Process(target=_die, args=(name, config, folder, before))
     process.start()
     process.join(60)
@@ -106,5 +106,6 @@ def prepare_and_die(name: str, config: Config, folder: Path, before: str) -> Non
 
 def _die(name: str, config: Any, folder: Path, before: str) -> None:
     patch = pytest.MonkeyPatch()
-    patch.setattr(prepare_module, before, lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
+    module = prepare_module if hasattr(prepare_module, before) else prepare_module.voc
+    patch.setattr(module, before, lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
     prepare_module.prepare(name, config, folder)

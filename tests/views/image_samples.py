@@ -56,6 +56,9 @@ class MemoryImages:
     def read(self, row: int) -> bytes:
         return self.files[row]
 
+    def where(self, row: int) -> str:
+        return f"{self.root / self.paths[row]}"
+
 
 def small_images(number: int) -> MemoryImages:
     """Distinct small PNG images of three sizes."""

@@ -10,10 +10,10 @@ from urllib.parse import urlparse
 
 import pytest
 
+from scfs import fetch as fetching
 from scfs.config.base import parse
 from scfs.config.imported import Imported
 from scfs.errors import ScfsError
-from scfs.weights import fetch as fetching
 from scfs.weights.catalogue import Catalogue, Entry, catalogue
 from scfs.weights.fetch import fetch
 from scfs.weights.keys import LAYOUTS

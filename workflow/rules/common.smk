@@ -72,6 +72,11 @@ def figures() -> list[Path]:
     return [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
 
 
+PREPARED_BY = {dataset: stages.prepare(study, dataset).stage for dataset in study.data}
+OWN_DATA, OFFICIAL_DATA, SUBSETS = (
+    [dataset for dataset, stage in PREPARED_BY.items() if stage == rule]
+    for rule in ("prepare", "prepare_official", "prepare_subset")
+)
 TRAINED = [run for run in study.runs if study.imported(run) is None]
 IMPORTED = {run: study.imported(run) for run in study.runs if study.imported(run)}
 IMPORTED_FILES = [run for run, imported in IMPORTED.items() if imported.is_file]

@@ -10,6 +10,8 @@ rule prepare:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/prepare/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=any_of(OWN_DATA),
     threads: 1
     resources:
         mem_mb=2000,  # the annotations of COCO's train2017 take half of it
@@ -17,3 +19,17 @@ rule prepare:
         identity=lambda wildcards: stages.identity(study, "prepare", wildcards.dataset),
     shell:
         command("prepare {wildcards.dataset:q}")
+
+
+# From official archives, which are no input: their hashes are in the catalogue, and so in the identity.
+use rule prepare as prepare_official with:
+    input:
+        [],
+    wildcard_constraints:
+        dataset=any_of(OFFICIAL_DATA),
+
+
+# A part of another entry's archives: ImageNet-100.
+use rule prepare_official as prepare_subset with:
+    wildcard_constraints:
+        dataset=any_of(SUBSETS),

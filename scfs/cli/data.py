@@ -1,0 +1,32 @@
+"""Commands about the official data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scfs import paths
+from scfs.cli.app import app
+
+FOLDER = paths.archives()
+
+data = typer.Typer(help="Official data sets: their archives, licences and sizes.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Archives = Annotated[Path, typer.Option("--archives", metavar="FOLDER", help="Where the archives are, by set.")]
+
+
+@data.command("list")
+def list_sets(archives: Archives = FOLDER) -> None:
+    """List the sets: which of their archives are there, and which are missing."""
+    from scfs.data.holdings import list_all
+
+    typer.echo(list_all(archives))
+
+
+@data.command()
+def info(name: str, archives: Archives = FOLDER) -> None:
+    """Print what is known of a set: licence, citation, splits, and where its archives come from."""
+    from scfs.data.holdings import describe
+
+    typer.echo(describe(name, archives))

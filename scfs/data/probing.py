@@ -1,0 +1,59 @@
+"""What an encoded image is: its size, whether it can be decoded, and what is odd about it."""
+
+import hashlib
+import io
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+FORMATS = ("JPEG", "PNG")
+"""Of images of one's own."""
+OFFICIAL_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+"""Oxford-IIIT Pets has GIF files among its .jpg; the loader decodes all of these."""
+FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+
+
+class Probe(NamedTuple):
+    """What one file turned out to be."""
+
+    width: int
+    height: int
+    sha256: bytes
+    """32 bytes; none if it cannot be decoded."""
+    problem: str | None
+    """Why it cannot be decoded."""
+    kind: tuple[str, str] = ("", "")
+    """Format and mode in Pillow's words, such as JPEG and CMYK."""
+
+
+def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool = True) -> Probe:
+    """Look at an encoded image; Pillow's decoders and hashing run outside Python's lock.
+
+    Args:
+        content: the file.
+        formats: that are taken, in Pillow's words.
+        whole: decode all of it, not the header alone.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            (width, height), kind = image.size, (image.format or "", image.mode)
+            if whole:
+                image.load()
+    # Pillow's decoders meet broken files with many types of exception (SyntaxError and struct.error among them).
+    except Exception as error:
+        unknown = f"not a {' or '.join(formats)}"
+        return Probe(0, 0, b"", unknown if isinstance(error, Image.UnidentifiedImageError) else str(error))
+    return Probe(width, height, hashlib.sha256(content).digest(), None, kind)
+
+
+def oddity(path: str, kind: tuple[str, str]) -> str | None:
+    """What is odd about an image that can be decoded: a format that its name does not say, or inks instead of light.
+
+    ImageNet has a PNG and CMYK JPEGs under .JPEG. Nothing has to be done about them: the loader goes by the content,
+    and converts to RGB as Pillow does.
+    """
+    found, mode = kind
+    if found != FORMAT_OF.get(PurePosixPath(path).suffix.lower(), found):
+        return f"{found} in spite of its name"
+    return f"{mode} instead of RGB" if mode in ("CMYK", "YCCK") else None

@@ -1,0 +1,141 @@
+"""`scfs data verify`: are the images of a prepared data set those that its manifest lists? Nothing is changed."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from scfs.data.ahead import ahead
+from scfs.data.folders import ENDINGS
+from scfs.data.images import ImageSet, close_files
+from scfs.data.layouts import files_below
+from scfs.data.manifest import describe, load_rows, load_split
+from scfs.data.probing import probe_image
+from scfs.data.rebuild import missing_of
+from scfs.errors import ScfsError
+from scfs.progress import track
+from scfs.results import sha256_of
+
+SHOWN = 10
+"""Names of a kind that the text lists before it only counts."""
+
+
+@dataclass
+class Report:
+    """What was found."""
+
+    manifest: Path
+    remade: bool
+    """Whether images can be made again from what they were made from."""
+    images: int = 0
+    """Listed ones."""
+    missing: list[str] = field(default_factory=list)
+    """Images, shards and annotations that are not there."""
+    changed: list[str] = field(default_factory=list)
+    """Those whose content is another one, or cannot be read."""
+    extra: list[str] = field(default_factory=list)
+    """Files beside the images that nobody lists."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether all is as listed, and nothing else is there."""
+        return not (self.missing or self.changed or self.extra)
+
+    def __str__(self) -> str:
+        if self.sound:
+            return f"{self.manifest}: all {self.images:,} images are as listed"
+        lines = []
+        for what, names in (("missing", self.missing), ("changed", self.changed), ("extra", self.extra)):
+            if names:
+                lines.append(f"{self.manifest}: {len(names)} {what}:")
+                lines += [f"  {name}" for name in names[:SHOWN]]
+                lines += [f"  and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+        if self.remade and self.missing + self.changed:
+            lines.append("  what is missing is made again when a stage reads the set; remove what is changed before")
+        return "\n".join(lines)
+
+
+def verify(manifest: Path) -> Report:
+    """Read every image, shard and file of boxes that a manifest lists, and look for others.
+
+    Files beside the images count as extra where the folder belongs to the data set alone: not those beside COCO's and
+    VOC's images, of which a split takes a part.
+
+    Raises:
+        ScfsError: no manifest there, or not a manifest.
+    """
+    about = describe(manifest)
+    report = Report(manifest, about["source"] in ("garment-scenes", "official"))
+    close_files()  # others may stand in their places
+    sets = {split: load_split(manifest, split) for split in about["splits"]}
+    for split, images in sets.items():
+        _compare(images, load_rows(manifest, split).hashes, report)
+        _compare_boxes(manifest, about["splits"][split].get("boxes"), report)
+    if not any("boxes" in entry for entry in about["splits"].values()):
+        for root in dict.fromkeys(images.root for images in sets.values()):
+            report.extra += _extra(root, [images for images in sets.values() if images.root == root], about)
+    return report
+
+
+def _compare(images: ImageSet, hashes: list[bytes], report: Report) -> None:
+    missing = missing_of(images)
+    report.images += len(images)
+    report.missing += sorted(f"{images.root / name}" for name in missing)
+    rows = [row for row in range(len(images)) if _file(images, row) not in missing]
+    results = ahead(rows, lambda row: _is_same(images, row, hashes[row]), lambda row: 0)
+    for row, problem in track(results, f"verifying {images.name}, split {images.split}", "images", len(rows)):
+        if problem:
+            report.changed.append(f"{images.where(row)}{problem}")
+
+
+def _file(images: ImageSet, row: int) -> str:
+    return images.paths[row] if images.places is None else images.places[row].shard
+
+
+def _is_same(images: ImageSet, row: int, sha256: bytes) -> str | None:
+    """What is wrong with an image."""
+    try:
+        same = hashlib.sha256(images.read(row)).digest() == sha256
+    except ScfsError:
+        return " (cannot be read)"
+    return None if same else " (another content)"
+
+
+def _compare_boxes(manifest: Path, boxes: dict[str, str] | None, report: Report) -> None:
+    if boxes is None:
+        return
+    path = manifest.parent / boxes["file"]
+    if not path.is_file():
+        report.missing.append(f"{path}")
+    elif sha256_of(path) != boxes["sha256"]:
+        report.changed.append(f"{path} (another content)")
+
+
+def _extra(root: Path, sets: list[ImageSet], about: dict[str, Any]) -> Iterator[str]:
+    """Files below a folder that none of the splits there lists."""
+    first = sets[0]
+    if first.places is not None:
+        if about["config"]["layout"] == "shards":
+            listed = {shard for images in sets if images.places for shard in images.places.shards}
+            yield from (f"{root / name}" for name in sorted(files_below(root) - listed))
+        return
+    others = files_below(root) - {path for images in sets for path in images.paths}
+    if about["source"] == "folder":
+        others = set(_own_images(root, others, first, about))
+    yield from (f"{root / name}" for name in sorted(others) if not _is_hidden(name))
+
+
+def _own_images(root: Path, names: Iterable[str], images: ImageSet, about: dict[str, Any]) -> Iterator[str]:
+    """Those that `prepare` would have taken from a folder of one's own."""
+    listed = about["config"].get("class_list") is not None
+    left_out = about["splits"][images.split]["unreadable"] > 0
+    for name in names:
+        if not name.lower().endswith(ENDINGS) or (listed and name.partition("/")[0] not in images.classes):
+            continue
+        if not (left_out and probe_image((root / name).read_bytes()).problem):
+            yield name
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
