@@ -17,6 +17,7 @@ from scfs import paths
 from scfs.config.data import Official
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.study import Study, read_yaml
+from scfs.stage_code import modules_of, report_modules
 
 VERSIONS = Path("scfs/config/identity.py")
 CATALOGUE = Path("scfs/weights/catalogue.yaml")
@@ -31,28 +32,6 @@ VERSION_OF = {
     "figure": "report",
 }
 """Entry of STAGE_VERSIONS of the stages that share one."""
-
-EVERY_EVALUATION = [
-    *(f"evaluation/{name}" for name in ("run", "features", "measurement")),
-    *(f"data/{name}" for name in ("manifest", "images", "annotations")),
-    *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
-    *(f"views/{name}" for name in ("images", "reading")),
-    *(f"model/{name}" for name in ("backbones", "resnet", "vit")),
-]
-PROBE = ("probe", "sweep", "shares")
-EVALUATION_KINDS = {
-    "knn": ["evaluation/knn"],
-    "layers": ["evaluation/layers", "evaluation/knn"],
-    "linear_cached": [*(f"evaluation/{name}" for name in ("linear_cached", *PROBE)), "views/philox"],
-    "linear": [
-        *(f"evaluation/{name}" for name in ("linear", *PROBE)),
-        *(f"views/{name}" for name in ("crops", "philox", "table")),
-    ],
-    "attention": ["evaluation/attention", "model/search"],
-    "class_probabilities": [
-        *("evaluation/class_probabilities", "model/search", "views/colour", "views/philox", "views/table"),
-    ],
-}
 
 
 @dataclass(frozen=True)
@@ -79,16 +58,6 @@ class Job:
     """The study's file that the command reads."""
     variables: dict[str, str] = field(default_factory=dict)
     """What differs, beside the key, between the jobs of a stage."""
-
-
-def modules_of(kind: str) -> list[Path]:
-    """Modules that the number of an evaluation of this kind comes from."""
-    return [Path(f"scfs/{module}.py") for module in [*EVERY_EVALUATION, *EVALUATION_KINDS[kind]]]
-
-
-def report_modules() -> list[Path]:
-    """Files that tables, figures and the report come from."""
-    return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
 
 
 def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str, ...]]:

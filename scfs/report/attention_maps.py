@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from scfs import paths
-from scfs.config.study import Figure as FigureSettings
+from scfs.config.shown import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import canvas

@@ -1,7 +1,8 @@
 """What a reader must know of single columns of a table: how a detection's number came about."""
 
 from scfs.config.detection import Detection
-from scfs.config.study import Study, Table
+from scfs.config.shown import Table
+from scfs.config.study import Study
 
 
 def column_notes(study: Study, table: Table) -> list[str]:

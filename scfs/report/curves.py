@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from scfs.config.study import Figure as FigureSettings
+from scfs.config.shown import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.reading import PRETRAIN, read_result

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scfs.atomic import write_with
-from scfs.config.study import Figure, Study
+from scfs.config.shown import Figure
+from scfs.config.study import Study
 from scfs.report.attention_maps import draw_attention
 from scfs.report.class_probabilities import draw_class_probabilities
 from scfs.report.curves import draw_curves

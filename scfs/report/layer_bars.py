@@ -5,7 +5,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from scfs.config.evaluation import Layers
-from scfs.config.study import Figure as FigureSettings
+from scfs.config.shown import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.reading import read_result

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from scfs.config.study import PaperRow, Study
+from scfs.config.shown import PaperRow
+from scfs.config.study import Study
 from scfs.errors import ScfsError
 
 CITATION = "Song et al., ICCV 2023"

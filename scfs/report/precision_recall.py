@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scfs import paths
-from scfs.config.study import Figure as FigureSettings
+from scfs.config.shown import Figure as FigureSettings
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import canvas

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from scfs import paths
-from scfs.config.study import Column, Study
+from scfs.config.shown import Column
+from scfs.config.study import Study
 from scfs.errors import ScfsError
 
 PRETRAIN = "pretrain"

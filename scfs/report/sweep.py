@@ -4,7 +4,8 @@ from statistics import fmean, stdev
 
 from matplotlib.figure import Figure as Canvas
 
-from scfs.config.study import Column, Figure, Study
+from scfs.config.shown import Column, Figure
+from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.reading import read_value
 from scfs.report.series import LIGHT, MARKERS

@@ -8,8 +8,9 @@ from typing import Any
 from scfs import paths
 from scfs.atomic import write_json, write_text
 from scfs.config.identity import evaluate_identity, pretrain_identity
-from scfs.config.study import Column, Row, Study
-from scfs.config.study import Table as TableConfig
+from scfs.config.shown import Column, Row
+from scfs.config.shown import Table as TableConfig
+from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import paper
 from scfs.report.column_notes import column_notes

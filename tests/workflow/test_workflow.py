@@ -18,10 +18,11 @@ import pytest
 import yaml
 from repository import ROOT, command_environment, copy_repository, git
 
-from scfs import paths, stages
+from scfs import paths
 from scfs.config.schema import params_schema
 from scfs.config.study import Study, load_study
 from scfs.evaluation.run import KINDS
+from scfs.stage_code import modules_of
 
 HERE = Path(__file__).parent
 ORDER = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads", "resources", "params", "shell"]
@@ -132,13 +133,13 @@ def test_an_evaluation_depends_on_what_it_imports(kind: str) -> None:
     # All kinds are imported where one of them is chosen.
     shared = imported_modules(EVALUATE, leave_out={f"scfs.evaluation.{other}" for other in KINDS})
     expected = shared | imported_modules(f"scfs.evaluation.{kind}", leave_out=set())
-    assert set(stages.modules_of(kind)) == {module_file(module).relative_to(ROOT) for module in expected}
+    assert set(modules_of(kind)) == {module_file(module).relative_to(ROOT) for module in expected}
 
 
 def test_evaluations_have_their_modules_as_inputs(jobs: list[dict[str, Any]], study: Study) -> None:
     for job in (job for job in jobs if job["rule"].startswith("evaluate")):
         kind = study.evaluate[job["wildcards"]["evaluation"]].kind
-        assert set(map(str, stages.modules_of(kind))) <= set(job["input"]), kind
+        assert set(map(str, modules_of(kind))) <= set(job["input"]), kind
 
 
 def test_a_study_without_tables_and_maps_has_a_graph(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         weights=paths.weights("{run}"),
         manifest=lambda wildcards: paths.manifest(study.evaluate[wildcards.evaluation].dataset),
-        code=lambda wildcards: stages.modules_of(study.evaluate[wildcards.evaluation].kind),
+        code=lambda wildcards: modules_of(study.evaluate[wildcards.evaluation].kind),
     output:
         result=paths.result("{run}", "{evaluation}"),
         occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),

@@ -4,7 +4,7 @@
 rule table:
     input:
         results=lambda wildcards: stages.table_results(study, wildcards.table),
-        code=stages.report_modules(),
+        code=report_modules(),
     output:
         json=paths.table(study.study, "{table}"),
         markdown=report(
@@ -31,7 +31,7 @@ for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
             f"draw_{kind}"
         input:
             results=lambda wildcards: stages.figure_results(study, wildcards.figure),
-            code=stages.report_modules(),
+            code=report_modules(),
         output:
             report(
                 paths.figure(study.study, "{figure}", kind),
@@ -54,7 +54,7 @@ rule report:
         results=every_result(),
         tables=[paths.table(study.study, table) for table in study.tables],
         figures=figures(),
-        code=stages.report_modules(),
+        code=report_modules(),
     output:
         report(paths.report(study.study), caption="../report/report.rst", category="Report"),
     log:
