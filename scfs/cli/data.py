@@ -1,4 +1,4 @@
-"""Commands about the official data sets."""
+"""Commands about data sets: the official ones and their archives, and those that are prepared."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,3 +30,14 @@ def info(name: str, archives: Archives = FOLDER) -> None:
     from scfs.data.holdings import describe
 
     typer.echo(describe(name, archives))
+
+
+@data.command()
+def verify(dataset: str) -> None:
+    """Hold the images of a prepared data set to its manifest: changed, missing and extra files. Exit code 1 if any."""
+    from scfs.data.verify import verify as check
+
+    report = check(paths.manifest(dataset))
+    typer.echo(str(report))
+    if not report.sound:
+        raise typer.Exit(1)
