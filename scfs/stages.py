@@ -37,6 +37,12 @@ EVERY_EVALUATION = [
     *(f"views/{name}" for name in ("images", "reading")),
     *(f"model/{name}" for name in ("backbones", "resnet", "vit")),
 ]
+INSPECTION = [
+    *("inspection", "manifest", "images", "annotated", "annotations", "coco_json", "boxes"),
+    *("scene_images", "scenes", "garments", "grey_png"),
+    *("voc", "voc_xml", "listed", "folders"),
+]
+"""Modules of scfs/data."""
 PROBE = ("probe", "sweep", "shares")
 EVALUATION_KINDS = {
     "knn": ["evaluation/knn"],
@@ -84,6 +90,11 @@ def modules_of(kind: str) -> list[Path]:
     return [Path(f"scfs/{module}.py") for module in [*EVERY_EVALUATION, *EVALUATION_KINDS[kind]]]
 
 
+def inspection_modules() -> list[Path]:
+    """Modules that the inspection of a data set comes from."""
+    return [Path(f"scfs/data/{module}.py") for module in INSPECTION]
+
+
 def report_modules() -> list[Path]:
     """Files that tables, figures and the report come from."""
     return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
@@ -99,6 +110,7 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     """
     section = {
         "prepare": "data",
+        "inspect": "data",
         "pretrain": "runs",
         "import_weights": "runs",
         **dict.fromkeys(EVALUATING, "evaluate"),
@@ -169,6 +181,7 @@ def jobs(study: Study) -> Iterator[Job]:
     """Every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
     for dataset in study.data:
         yield prepare(study, dataset)
+        yield inspect(study, dataset)
     for run in study.runs:
         yield pretrain(study, run)
     for run, library in study.converted:
@@ -196,6 +209,25 @@ def prepare(study: Study, dataset: str) -> Job:
         parameters=parameters(study, "prepare", dataset),
         file=study.file_of("data", dataset),
     )
+
+
+def inspect(study: Study, dataset: str) -> Job:
+    """What a data set holds, for the report."""
+    return Job(
+        "inspect",
+        dataset,
+        f"inspect {dataset}",
+        f"logs/inspect/{dataset}.log",
+        inputs=(paths.manifest(dataset), *inspection_modules()),
+        outputs=inspected(dataset),
+        parameters=parameters(study, "inspect", dataset),
+        file=study.file_of("data", dataset),
+    )
+
+
+def inspected(dataset: str) -> tuple[Path, ...]:
+    """What the inspection of a data set leaves."""
+    return (paths.inspection(dataset), paths.inspection(dataset).with_suffix(".npz"))
 
 
 def pretrain(study: Study, run: str) -> Job:
@@ -357,6 +389,7 @@ def figure_job(study: Study, figure: str) -> Job:
 def report(study: Study) -> Job:
     """The report of a study."""
     results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
+    data = [path for dataset in study.data for path in inspected(dataset)]
     tables = [paths.table(study.study, table) for table in study.tables]
     figures = [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
     return Job(
@@ -364,7 +397,7 @@ def report(study: Study) -> Job:
         "",
         "report",
         f"logs/report/{study.study}.log",
-        inputs=(*results, *tables, *figures, *report_modules()),
+        inputs=(*data, *results, *tables, *figures, *report_modules()),
         outputs=(paths.report(study.study),),
         parameters=parameters(study, "report"),
         file=study.path,

@@ -1,4 +1,4 @@
-# Data sets: images and the manifest that describes them.
+# Data sets: images, the manifest that describes them, and what they hold.
 
 
 rule prepare:
@@ -17,3 +17,23 @@ rule prepare:
         identity=lambda wildcards: stages.identity(study, "prepare", wildcards.dataset),
     shell:
         command("prepare {wildcards.dataset:q}")
+
+
+# What a data set holds, for the report. Cheap, so its modules are inputs.
+rule inspect:
+    input:
+        manifest=paths.manifest("{dataset}"),
+        code=stages.inspection_modules(),
+    output:
+        stages.inspected("{dataset}"),
+    log:
+        "logs/inspect/{dataset}.log",
+    benchmark:
+        "logs/inspect/{dataset}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,  # as above
+    params:
+        identity=lambda wildcards: stages.identity(study, "inspect", wildcards.dataset),
+    shell:
+        command("inspect {wildcards.dataset:q}")
