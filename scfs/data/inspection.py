@@ -82,7 +82,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
             contact sheet cannot be read or decoded, or is not the one that the manifest lists.
     """
     about = describe(manifest)
-    splits = [_opened(manifest, split, about) for split in about["splits"]]
+    splits = [_opened(manifest, split, hashes, about) for split, hashes in _hashes(manifest).items()]
     between = [_shared(first, second) for first, second in combinations(splits, 2)]
     arrays = {key: array for split in splits for key, array in _pictures(split).items()}
     for pair in (pair for pair in between if pair["number"]):
@@ -95,10 +95,15 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
     write_json(out, {**record, "splits": [_numbers(split) for split in splits], "between": between})
 
 
-def _opened(manifest: Path, split: str, about: dict[str, Any]) -> Opened:
-    images, entry = open_split(manifest, split), about["splits"][split]
+def _hashes(manifest: Path) -> dict[str, list[bytes]]:
+    """SHA-256 of the images of each split, in the manifest's order, which is the study's; its metadata are sorted."""
     table = pq.read_table(manifest, columns=["split", "sha256"])
-    hashes = table.filter(pc.equal(table["split"], split))["sha256"].to_pylist()
+    splits = pc.unique(table["split"]).to_pylist()
+    return {split: table.filter(pc.equal(table["split"], split))["sha256"].to_pylist() for split in splits}
+
+
+def _opened(manifest: Path, split: str, hashes: list[bytes], about: dict[str, Any]) -> Opened:
+    images, entry = open_split(manifest, split), about["splits"][split]
     rows = shown_rows(images.labels, len(images))
     has_boxes = "boxes" in entry or about["source"] == "garment-scenes"
     boxes = _boxes(manifest, split, [images.paths[row] for row in rows.tolist()]) if has_boxes else None

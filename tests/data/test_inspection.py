@@ -1,6 +1,5 @@
 """What the inspection says of tiny data sets whose images were counted and measured by hand."""
 
-import io
 import json
 import shutil
 
@@ -9,7 +8,6 @@ import pytest
 from PIL import Image
 from tiny_boxes import write_coco, write_voc
 
-from scfs import progress
 from scfs.config.data import Coco, GarmentScenes, ImageFolders, Voc
 from scfs.data.coco_json import load_coco
 from scfs.data.inspection import evenly, inspect, shown_rows
@@ -131,7 +129,11 @@ def test_rows_are_spread_over_the_classes():
 def test_boxes_are_scaled_with_their_images(tmp_path):
     def change(content):
         content["images"][1] |= {"width": 192, "height": 96}
-        content["annotations"][1] |= {"bbox": [20, 10, 40, 30], "area": 1200, "segmentation": [[20, 10, 60, 10, 60, 40]]}
+        content["annotations"][1] |= {
+            "bbox": [20, 10, 40, 30],
+            "area": 1200,
+            "segmentation": [[20, 10, 60, 10, 60, 40]],
+        }
 
     split = write_coco(tmp_path, change=change)
     Image.new("RGB", (192, 96)).save(tmp_path / "train" / "deep" / "a.jpg")
