@@ -1,6 +1,5 @@
 """A data set on a page: some of its images with their boxes, how many there are of each class, and numbers."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,8 @@ DPI = 144
 BOX = "#e69f00"
 MOST_BARS = 40
 """Of more classes, the counts are a curve."""
+CURVE = 10
+"""Height of the curve, in bars."""
 PANELS = 3
 """Histograms beside one another."""
 NAME = 95.0
@@ -175,27 +176,37 @@ def draw_histogram(found: Inspected) -> bytes | None:
 def compose_histogram(panels: list[tuple[str, Counts]]) -> Figure:
     """The figure: bars for up to 40 classes, else a curve of the counts from the greatest to the least."""
     columns = min(PANELS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    most = max(len(counts.names) if len(counts.names) <= MOST_BARS else 12 for _, counts in panels)
-    figure = Figure(figsize=(8.6, rows * (0.55 + 0.17 * max(most, 4))), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(panels) :]:
+    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    lines = [max(_lines(counts) for _, counts in row) for row in rows]
+    heights = [0.45 + 0.17 * number for number in lines]
+    figure = Figure(figsize=(8.6, sum(heights)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    for axes in grid.ravel()[len(panels) :]:
         axes.set_axis_off()
-    for axes, (name, counts) in zip(grid, panels):
-        axes.set_title(f"{name}: {counts.what} per class", fontsize=8.5, parse_math=False)
-        draw = _draw_bars if len(counts.names) <= MOST_BARS else _draw_curve
-        draw(axes, counts)
+    for row, cells, number in zip(rows, grid, lines):
+        for axes, (name, counts) in zip(cells, row):
+            axes.set_title(f"{name}: {counts.what} per class", fontsize=8.5, parse_math=False)
+            if len(counts.names) <= MOST_BARS:
+                _draw_bars(axes, counts, number)
+            else:
+                _draw_curve(axes, counts)
     return figure
 
 
-def _draw_bars(axes: Axes, counts: Counts) -> None:
+def _lines(counts: Counts) -> int:
+    """Height of a panel, in bars."""
+    return len(counts.names) if len(counts.names) <= MOST_BARS else CURVE
+
+
+def _draw_bars(axes: Axes, counts: Counts, most: int) -> None:
+    """One below the other, as thick as where there are `most` of them."""
     places = range(len(counts.names))
     bars = axes.barh(places, counts.numbers, 0.72, color=LIGHT[0])
     axes.bar_label(bars, [f"{number:,}" for number in counts.numbers], padding=2, fontsize=7, color=canvas.QUIET)
-    names = axes.set_yticks(places, [fitted(name, NAME, 7.5) for name in counts.names], fontsize=7.5)
-    for tick in names:
-        tick.label1.set_parse_math(False)
-    axes.set_ylim(len(counts.names) - 0.4, -0.6)
+    axes.set_yticks(places, [fitted(name, NAME, 7.5) for name in counts.names], fontsize=7.5)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.set_ylim(most - 0.4, -0.6)
     axes.set_xticks([])
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
@@ -203,22 +214,13 @@ def _draw_bars(axes: Axes, counts: Counts) -> None:
 
 
 def _draw_curve(axes: Axes, counts: Counts) -> None:
-    """The counts in order, with the names of the classes at both ends."""
+    """The counts in order; the classes at both ends are named below."""
     order = sorted(range(len(counts.names)), key=lambda place: (-counts.numbers[place], place))
     numbers = [counts.numbers[place] for place in order]
     axes.plot(range(1, len(numbers) + 1), numbers, color=LIGHT[0])
-    axes.set_ylim(0, 1.25 * max(numbers, default=0) or 1)
-    axes.set_xlabel(f"classes, of {len(numbers):,}", fontsize=8)
-    for place, offset, align in ((0, 6, "left"), (-1, -6, "right")):
-        said = f"{fitted(counts.names[order[place]], NAME, 7.5)} {numbers[place]:,}"
-        axes.annotate(
-            said,
-            (len(numbers) if place else 1, numbers[place]),
-            (0, offset),
-            textcoords="offset points",
-            ha=align,
-            va="bottom" if offset > 0 else "top",
-            fontsize=7.5,
-            color=canvas.INK,
-            parse_math=False,
-        )
+    axes.set_ylim(0, 1.1 * max(1, *numbers))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(labelsize=7.5)
+    greatest, least = (f"{fitted(counts.names[order[end]], NAME, 8)} ({numbers[end]:,})" for end in (0, -1))
+    said = f"{len(numbers):,} classes: from {greatest}\nto {least}"
+    axes.set_xlabel(said, fontsize=8, parse_math=False)
