@@ -42,6 +42,7 @@ rule all:
     default_target: True
     input:
         [paths.manifest(dataset) for dataset in study.data],
+        [paths.inspection(dataset) for dataset in study.data],
         [paths.weights(run) for run in study.runs],
         [paths.converted(run, library) for run, library in study.converted],
         every_result(),

@@ -18,6 +18,11 @@ def manifest(dataset: str) -> Path:
     return data_folder(dataset) / "manifest.parquet"
 
 
+def inspection(dataset: str) -> Path:
+    """What a data set holds, in numbers; its contact sheet stands beside it (.npz)."""
+    return Path("results") / "data" / f"{dataset}.json"
+
+
 def annotations(dataset: str, split: str) -> Path:
     """COCO JSON with the boxes and masks of a split."""
     return data_folder(dataset) / "annotations" / f"{split}.json"

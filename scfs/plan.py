@@ -202,6 +202,8 @@ def plan(study: Study) -> Plan:
         if rule.startswith("prepare"):
             rows = sum(images.number(job.key, split) for split in study.data[job.key].splits)
             costs.append(Cost(rule, job.key, disk=rows * ROW_BYTES))
+        elif rule == "inspect":
+            costs.append(Cost(rule, job.key, disk=RESULT_BYTES + ARRAY_BYTES))
         elif rule == "pretrain":
             costs.append(_training(study, job.key, images))
         elif rule in ("import_weights", "convert"):

@@ -9,6 +9,12 @@ EVERY_EVALUATION = [
     *(f"views/{name}" for name in ("images", "reading")),
     *(f"model/{name}" for name in ("backbones", "resnet", "vit")),
 ]
+INSPECTION = [
+    *("inspection", "manifest", "images", "annotated", "annotations", "coco_json", "boxes"),
+    *("scene_images", "scenes", "garments", "grey_png"),
+    *("voc", "voc_xml", "listed", "folders", "probing"),
+]
+"""Modules of scfs/data."""
 PROBE = ("probe", "sweep", "shares")
 EVALUATION_KINDS = {
     "knn": ["evaluation/knn"],
@@ -28,6 +34,11 @@ EVALUATION_KINDS = {
 def modules_of(kind: str) -> list[Path]:
     """Modules that the number of an evaluation of this kind comes from."""
     return [Path(f"scfs/{module}.py") for module in [*EVERY_EVALUATION, *EVALUATION_KINDS[kind]]]
+
+
+def inspection_modules() -> list[Path]:
+    """Modules that the inspection of a data set comes from."""
+    return [Path(f"scfs/data/{module}.py") for module in INSPECTION]
 
 
 def report_modules() -> list[Path]:

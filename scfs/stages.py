@@ -17,7 +17,7 @@ from scfs import paths
 from scfs.config.data import Official
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.study import Study, read_yaml
-from scfs.stage_code import modules_of, report_modules
+from scfs.stage_code import inspection_modules, modules_of, report_modules
 
 VERSIONS = Path("scfs/config/identity.py")
 CATALOGUE = Path("scfs/weights/catalogue.yaml")
@@ -70,6 +70,7 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     """
     section = {
         "prepare": "data",
+        "inspect": "data",
         "pretrain": "runs",
         "import_weights": "runs",
         **dict.fromkeys(EVALUATING, "evaluate"),
@@ -142,6 +143,7 @@ def jobs(study: Study) -> Iterator[Job]:
     """Every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
     for dataset in study.data:
         yield prepare(study, dataset)
+        yield inspect(study, dataset)
     for run in study.runs:
         yield pretrain(study, run)
     for run, library in study.converted:
@@ -180,6 +182,25 @@ def _entries(study: Study, dataset: str) -> dict[str, str]:
     """Entry of an official data set in the catalogue, and the one of whose archives it takes a part, if it does."""
     data = study.data[dataset]
     return dict(zip(("entry", "whole"), (data.entry, *data.uses))) if isinstance(data, Official) else {}
+
+
+def inspect(study: Study, dataset: str) -> Job:
+    """What a data set holds, for the report."""
+    return Job(
+        "inspect",
+        dataset,
+        f"inspect {dataset}",
+        f"logs/inspect/{dataset}.log",
+        inputs=(paths.manifest(dataset), *inspection_modules()),
+        outputs=inspected(dataset),
+        parameters=parameters(study, "inspect", dataset),
+        file=study.file_of("data", dataset),
+    )
+
+
+def inspected(dataset: str) -> tuple[Path, ...]:
+    """What the inspection of a data set leaves."""
+    return (paths.inspection(dataset), paths.inspection(dataset).with_suffix(".npz"))
 
 
 def pretrain(study: Study, run: str) -> Job:
@@ -341,6 +362,7 @@ def figure_job(study: Study, figure: str) -> Job:
 def report(study: Study) -> Job:
     """The report of a study."""
     results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
+    data = [path for dataset in study.data for path in inspected(dataset)]
     tables = [paths.table(study.study, table) for table in study.tables]
     figures = [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
     return Job(
@@ -348,7 +370,7 @@ def report(study: Study) -> Job:
         "",
         "report",
         f"logs/report/{study.study}.log",
-        inputs=(*results, *tables, *figures, *report_modules()),
+        inputs=(*data, *results, *tables, *figures, *report_modules()),
         outputs=(paths.report(study.study),),
         parameters=parameters(study, "report"),
         file=study.path,

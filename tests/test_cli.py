@@ -88,6 +88,7 @@ def test_version(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_stage_of_a_study(scfs: Scfs, capsys: pytest.CaptureFixture[str]) -> None:
     assert scfs("prepare", "scenes") == 0
+    assert scfs("inspect", "scenes") == 0
     assert scfs("pretrain", "--run", "small-random") == 0
     assert scfs("evaluate", "knn", "--run", "small-random", "--workers", "0") == 0
     top1 = json.loads(Path("results/runs/small-random/knn.json").read_text())["values"]["top1"]
@@ -95,6 +96,7 @@ def test_every_stage_of_a_study(scfs: Scfs, capsys: pytest.CaptureFixture[str]) 
     table = json.loads(Path("results/studies/small/tables/main.json").read_text())
     assert table["rows"][0]["cells"][0]["mean"] == top1
     assert scfs("report") == 0
+    assert '<section id="data">' in Path("results/studies/small/report.html").read_text()
     capsys.readouterr()
     assert scfs("summary") == 0
     said = capsys.readouterr().out

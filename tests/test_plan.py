@@ -69,7 +69,7 @@ def test_disk_of_a_training() -> None:
 def test_costs_of_a_study() -> None:
     found = plan(parse_study(STUDY))
     costs = {(cost.rule, cost.name): cost for cost in found.costs}
-    assert len(costs) == 1 + 3 + 4 + 1 + 1  # data, runs, evaluations, table, report
+    assert len(costs) == 2 + 3 + 4 + 1 + 1  # data and its inspection, runs, evaluations, table, report
     one = costs["pretrain", "one"]
     assert one.flops == one.per_image * 1000 * 3  # batches of ten: the last image is left out
     assert costs["pretrain", "random"].flops == 0

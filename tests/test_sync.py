@@ -53,7 +53,7 @@ def test_an_included_stage_has_its_name_in_the_file_that_defines_it(
     write(Path("config/more/params.yaml"), {"study": "more", "include": ["params.yaml"], "figures": figures})
     study = load_study(Path("config/more/params.yaml"))
     of_more = {"config/more/dvc.yaml:figure-curves", "config/more/dvc.yaml:report"}
-    assert set(sync.jobs_of(study)) == {"prepare@photos", "pretrain@one"} | of_more
+    assert set(sync.jobs_of(study)) == {"prepare@photos", "inspect@photos", "pretrain@one"} | of_more
 
 
 @pytest.fixture

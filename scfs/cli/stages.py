@@ -27,6 +27,17 @@ def prepare(context: typer.Context, dataset: str) -> None:
 
 
 @app.command()
+def inspect(context: typer.Context, dataset: str) -> None:
+    """Say and show what a prepared data set holds: classes, sizes, duplicates, a contact sheet."""
+    study = load(context)
+    member(context, "data set", dataset, study.data)
+    from scfs.config.identity import prepare_identity
+    from scfs.data import inspection
+
+    inspection.inspect(paths.manifest(dataset), prepare_identity(study, dataset), paths.inspection(dataset))
+
+
+@app.command()
 def pretrain(
     context: typer.Context,
     folder: Annotated[Path | None, typer.Argument(help="Any folder of images: no study needed.")] = None,

@@ -11,7 +11,16 @@ from typing import Any
 from scfs.config.base import Config
 from scfs.config.study import Study
 
-STAGE_VERSIONS = {"prepare": 1, "pretrain": 1, "convert": 1, "evaluate": 1, "finetune": 1, "detect": 1, "report": 1}
+STAGE_VERSIONS = {
+    "prepare": 1,
+    "inspect": 1,
+    "pretrain": 1,
+    "convert": 1,
+    "evaluate": 1,
+    "finetune": 1,
+    "detect": 1,
+    "report": 1,
+}
 """Raise a stage's integer when the same parameters and inputs give another result."""
 
 

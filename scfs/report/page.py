@@ -10,6 +10,7 @@ from scfs import paths
 from scfs.atomic import write_text
 from scfs.config.study import Study
 from scfs.report import provenance
+from scfs.report.data_sheets import data_sheets
 from scfs.report.detections import MOST_OBJECTS, SHOWN_SCORE
 from scfs.report.embed import inline_svg, png_uri, theme, themed
 from scfs.report.figures import DRAWINGS
@@ -99,6 +100,7 @@ def _context(study: Study) -> dict[str, Any]:
         "tables": [_table(study, name) for name in study.tables],
         "warnings": provenance.warnings(study),
         "figures": _figures(study),
+        "data": _data(study),
         "runs": _runs(study),
         "facts": {
             "Settings": settings,
@@ -171,6 +173,21 @@ def _figures(study: Study) -> list[Embedded]:
         narrow = figure.kind in ("layers", "sweep")
         embedded.append(Embedded(name, title, CAPTIONS[figure.kind], **picture, narrow=narrow))
     return embedded
+
+
+def _data(study: Study) -> list[dict[str, Any]]:
+    """The study's data sets: numbers, warnings, pictures."""
+    return [
+        {
+            "name": sheet.name,
+            "rows": sheet.rows,
+            "warnings": sheet.warnings,
+            "contact": png_uri(sheet.contact),
+            "histogram": sheet.histogram
+            and inline_svg(sheet.histogram, f"data-{sheet.name}", f"{sheet.name}: classes"),
+        }
+        for sheet in data_sheets(study)
+    ]
 
 
 def _reproduce(study: Study) -> str:

@@ -10,7 +10,7 @@ from scfs.config.study import Study, parse_study
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeResults:
-    """An empty working folder and the means to fill it."""
+    """A working folder with the inspection of the data alone, and the means to fill it."""
     monkeypatch.chdir(tmp_path)
     return FakeResults(parse_study(STUDY, "fake.yaml"))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from scfs import paths
+from scfs.config.identity import prepare_identity
 from scfs.config.study import Study
 
 PROTOTYPES = 512
@@ -141,6 +142,8 @@ class FakeResults:
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        for dataset in study.data:
+            self.inspection(dataset)
 
     def write(self, run: str, values: dict[str, dict[str, float]]) -> None:
         """Everything that the stages leave for one run."""
@@ -151,6 +154,25 @@ class FakeResults:
                 self.maps(run, evaluation)
             if self.study.evaluate[evaluation].kind == "detection":
                 self.detections(run, evaluation)
+
+    def inspection(self, dataset: str, **changes: Any) -> None:
+        """What the stage inspect leaves; `changes` are made to its JSON."""
+        splits = list(self.study.data[dataset].splits)
+        found = {
+            "dataset": dataset,
+            "identity": prepare_identity(self.study, dataset),
+            "stage_version": 1,
+            "splits": [inspection_of(split) for split in splits],
+            "between": [{"splits": splits[:2], "number": 0, "pairs": []}],
+        }
+        path = paths.inspection(dataset)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**found, **changes}))
+        arrays = {}
+        for split in splits:
+            arrays[f"{split}/names"] = np.array(["cat"])
+            arrays[f"{split}/image_0"] = np.full((2, 3, 3), 200, np.uint8)
+        np.savez(path.with_suffix(".npz"), **arrays)
 
     def pretrain(self, run: str, warnings: tuple[str, ...] = ()) -> None:
         settings = self.study.run(run)
@@ -209,6 +231,23 @@ class FakeResults:
             "lock_sha256": "a" * 64,
         }
         path.with_suffix(".run.json").write_text(json.dumps({**common, **occasion}))
+
+
+def inspection_of(split: str, **changes: Any) -> dict[str, Any]:
+    """Numbers of a split of 5,000 cats and 250 dogs."""
+    side = {"least": 96, "median": 96.0, "greatest": 96}
+    numbers = {
+        "split": split,
+        "images": 5250,
+        "digest": "0123456789abcdef" * 4,
+        "left_out": 0,
+        "classes": {"names": ["cat", "dog"], "counts": [5000, 250]},
+        "objects": None,
+        "width": side,
+        "height": side,
+        "duplicates": {"number": 0, "pairs": []},
+    }
+    return {**numbers, **changes}
 
 
 def curve_of(epochs: int, method: str, seed: int) -> dict[str, list[float]]:

@@ -152,6 +152,6 @@ def test_both_figures_stand_in_the_page(detection: Study) -> None:
     text = as_written(detection)
     html = paths.report(detection.study).read_text()
     assert 'id="figure-found"' in html and 'id="figure-curves"' in html
-    assert html.count("data:image/png;base64,") == 1
+    assert html.count("data:image/png;base64,") == 1 + 1  # and the contact sheet
     assert not re.search(r"(?:fill|stroke): #(?!ffffff)", html.split("</style>")[1])
     assert page.TITLES["detections"] in text and page.CAPTIONS["precision_recall"] in text

@@ -80,6 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out, which take most of the time, where a test is not about them."""
+    monkeypatch.setattr(page, "data_sheets", lambda study: [])
     for kind in DRAWINGS:
         monkeypatch.setitem(DRAWINGS, kind, lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
 
@@ -125,11 +126,12 @@ def test_all_links_lead_somewhere_and_ids_are_unique(finished: tuple[str, Page])
 
 def test_all_figures_are_embedded(finished: tuple[str, Page]) -> None:
     html, seen = finished
-    assert html.count("<svg ") == 2
+    assert html.count("<svg ") == 2 + 1  # the data's classes
     assert "Teacher entropy / ln K" in seen.text
     assert "k-NN top-1 in % (k = 20)" in seen.text
-    (data,) = (source for source in seen.sources if source.startswith("data:"))
-    assert Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).width > 500
+    attention, contact_sheet = (source for source in seen.sources if source.startswith("data:"))
+    for picture in (attention, contact_sheet):
+        assert Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).width > 500
 
 
 def test_figures_follow_the_theme(finished: tuple[str, Page]) -> None:
@@ -160,6 +162,15 @@ def test_what_ran_on_what(finished: tuple[str, Page]) -> None:
         "torch threads",
     ):
         assert seen.text.count(fact) == 1, fact
+
+
+def test_what_the_data_hold(finished: tuple[str, Page]) -> None:
+    html, seen = finished
+    names = ["", "images", "classes", "per class", "width", "height", "duplicates", "left out", "digest"]
+    rows = [[cell.strip() for cell in row] for row in seen.rows]
+    assert names in rows
+    assert ["val", "5,250", "2", "250 – 5,000 images", "96", "96", "0", "0", "0123456789ab"] in rows
+    assert '<section id="data">' in html and 'class="shared"' not in html
 
 
 def test_time_by_stage(finished: tuple[str, Page]) -> None:
@@ -241,7 +252,7 @@ def test_a_study_with_one_run_and_one_evaluation(fake: FakeResults) -> None:
     fake.study = study
     fake.write("scfs", {"knn": {"top1": 26.0}})
     html, seen = report(study)
-    assert html.count("<svg ") == 1
+    assert html.count("<svg ") == 1 + 1  # curves; the data's classes
     assert "Attention score" not in seen.text
 
 

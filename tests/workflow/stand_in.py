@@ -27,6 +27,8 @@ def main(arguments: list[str]) -> None:
 def outputs(stage: str, rest: list[str]) -> list[Path]:
     if stage == "prepare":
         return [paths.manifest(rest[0])]
+    if stage == "inspect":
+        return [paths.inspection(rest[0]), paths.inspection(rest[0]).with_suffix(".npz")]
     if stage == "pretrain":
         result = paths.result(rest[1], "pretrain")
         return [paths.weights(rest[1]), result, result.with_suffix(".run.json"), paths.curve(rest[1])]

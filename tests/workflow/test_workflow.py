@@ -72,7 +72,7 @@ def test_directives_stand_in_one_order() -> None:
 
 def test_there_is_a_job_for_each_stage_of_the_study(jobs: list[dict[str, Any]], study: Study) -> None:
     commands = [shlex.split(job["command"])[5:] for job in jobs if job["rule"] != "all"]
-    expected = [["prepare", dataset] for dataset in study.data]
+    expected = [[stage, dataset] for stage in ("prepare", "inspect") for dataset in study.data]
     expected += [["pretrain", "--run", run] for run in study.runs]
     expected += [["convert", "--run", run, "--to", "safetensors"] for run in study.runs if study.run(run).epochs]
     expected += [["evaluate", name, "--run", run] for run in study.runs for name in EVALUATIONS]
@@ -101,7 +101,7 @@ def test_pretraining_depends_on_its_data_alone(jobs: list[dict[str, Any]]) -> No
 
 
 FOLLOWED = ("scfs.evaluation", "scfs.model", "scfs.views", "scfs.data")
-EVALUATE = "scfs.evaluation.run"
+EVALUATE, INSPECT = "scfs.evaluation.run", "scfs.data.inspection"
 
 
 def imported_modules(*modules: str, leave_out: set[str]) -> set[str]:
@@ -136,6 +136,12 @@ def test_an_evaluation_depends_on_what_it_imports(kind: str) -> None:
     assert set(modules_of(kind)) == {module_file(module).relative_to(ROOT) for module in expected}
 
 
+def test_an_inspection_depends_on_what_it_imports(jobs: list[dict[str, Any]]) -> None:
+    expected = {str(module_file(name).relative_to(ROOT)) for name in imported_modules(INSPECT, leave_out=set())}
+    for job in (job for job in jobs if job["rule"] == "inspect"):
+        assert set(job["input"]) == {str(paths.manifest(job["wildcards"]["dataset"])), *expected}
+
+
 def test_evaluations_have_their_modules_as_inputs(jobs: list[dict[str, Any]], study: Study) -> None:
     for job in (job for job in jobs if job["rule"].startswith("evaluate")):
         kind = study.evaluate[job["wildcards"]["evaluation"]].kind
@@ -147,7 +153,7 @@ def test_a_study_without_tables_and_maps_has_a_graph(tmp_path: Path) -> None:
     small["tables"], small["figures"] = {}, {"curves": {"kind": "curves"}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
     rules = {job["rule"] for job in job_graph(str(tmp_path / "small.yaml"))}
-    assert rules == {"all", "prepare", "pretrain", "convert", "draw_curves", "report"}
+    assert rules == {"all", "prepare", "inspect", "pretrain", "convert", "draw_curves", "report"}
 
 
 # --- the schema ---
@@ -235,7 +241,8 @@ def downstream(runs: set[str]) -> set[str]:
 
 
 def test_bare_snakemake_runs_everything_once(finished: Path) -> None:
-    every = {"prepare garments", "prepare garments-detection"} | {f"pretrain --run {run}" for run in RUNS}
+    every = {f"{stage} {data}" for stage in ("prepare", "inspect") for data in ("garments", "garments-detection")}
+    every |= {f"pretrain --run {run}" for run in RUNS}
     every |= evaluated(EVALUATIONS, RUNS) | downstream(RUNS) | REPORT | converted({"demo-scfs", "demo-dino"})
     assert sorted((finished / "logs" / "calls.txt").read_text().splitlines()) == sorted(every)
 
@@ -317,6 +324,11 @@ def test_the_views_make_every_evaluation_stale_and_no_training(folder: Path) -> 
     replace(folder / "scfs" / "views" / "images.py", '"""\n', '"""\n# changed\n')
     shown = {"table main", "figure layers", "figure attention", "report"}
     assert planned(folder) == evaluated(EVALUATIONS, RUNS) | shown
+
+
+def test_code_of_the_inspection_makes_the_inspections_and_the_report_stale(folder: Path) -> None:
+    replace(folder / "scfs" / "data" / "inspection.py", '"""\n', '"""\n# changed\n')
+    assert planned(folder) == {"inspect garments", "inspect garments-detection", "report"}
 
 
 def test_a_lost_result_is_made_again(folder: Path) -> None:

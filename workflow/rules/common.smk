@@ -13,7 +13,7 @@ from scfs.config.study import load_study
 from scfs.data.sources import source_paths
 from scfs.errors import ScfsError
 from scfs.report import paper
-from scfs.stage_code import modules_of, report_modules
+from scfs.stage_code import inspection_modules, modules_of, report_modules
 from scfs.weights import catalogue
 
 PARAMS = Path(os.path.relpath([*workflow.configfiles, "params.yaml"][0]))

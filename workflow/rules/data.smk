@@ -1,4 +1,4 @@
-# Data sets: images and the manifest that describes them.
+# Data sets: images, the manifest that describes them, and what they hold.
 
 
 rule prepare:
@@ -33,3 +33,23 @@ use rule prepare as prepare_official with:
 use rule prepare_official as prepare_subset with:
     wildcard_constraints:
         dataset=any_of(SUBSETS),
+
+
+# What a data set holds, for the report. Cheap, so its modules are inputs.
+rule inspect:
+    input:
+        manifest=paths.manifest("{dataset}"),
+        code=inspection_modules(),
+    output:
+        stages.inspected("{dataset}"),
+    log:
+        "logs/inspect/{dataset}.log",
+    benchmark:
+        "logs/inspect/{dataset}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,  # as above
+    params:
+        identity=lambda wildcards: stages.identity(study, "inspect", wildcards.dataset),
+    shell:
+        command("inspect {wildcards.dataset:q}")

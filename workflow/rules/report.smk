@@ -51,6 +51,7 @@ for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
 
 rule report:
     input:
+        data=[path for dataset in study.data for path in stages.inspected(dataset)],
         results=every_result(),
         tables=[paths.table(study.study, table) for table in study.tables],
         figures=figures(),
