@@ -1,5 +1,6 @@
 """The rehearsal of a study: the same jobs and commands on next to nothing, and never to be taken for the study."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,14 @@ def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, files: Files, study: s
 
 
 def commands(study: Study, dropped: set[str]) -> set[tuple[str, str, str]]:
-    """Stage, key and command of every job; a rehearsal takes stand-in files where the study takes catalogues' entries."""
-    jobs = (job for job in stages.jobs(study) if job.key not in dropped)
+    """Stage, key and command of every job; a rehearsal takes stand-in files where the study takes catalogues' entries,
+    and no more than two trials, rates and weight decays."""
+    jobs = (
+        job
+        for job in stages.jobs(study)
+        if job.variables.get("run", job.key) not in dropped
+        and all(int(number) < 2 for number in re.findall(r"\d+", job.variables.get("part", "")))
+    )
     same = {"import_file": "import_weights", "prepare_official": "prepare", "prepare_subset": "prepare"}
     return {(same.get(job.stage, job.stage), job.key, job.command) for job in jobs}
 
