@@ -145,6 +145,8 @@ def _small_data(name: str, data: dict[str, Any], tuned: set[tuple[str, str]]) ->
     if data["source"] == "official":
         return _small_data(name, _own_data(data), tuned)
     splits = data["splits"]
+    if data["source"] == "table":
+        return _small_data(name, {**data, "source": "folder"}, tuned)
     if data["source"] == "garment-scenes":
         numbers = {split: SCENES if (name, split) in tuned else IMAGES for split in splits}
         return {**data, "splits": {split: {**splits[split], "scenes": numbers[split]} for split in splits}}

@@ -83,6 +83,17 @@ class ImageFolders(Config):
         return self
 
 
+class ImageTable(Config):
+    """A data set of one's own: images that a table names."""
+
+    source: Literal["table"]
+    splits: dict[SplitName, str] = Field(min_length=1)
+    """CSV or Parquet file of each split, with a column `path` (absolute, or relative to the table's folder) and, if the
+    images have labels, a column `label`."""
+    images: dict[SplitName, Positive] = {}
+    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+
 class CocoSplit(Config):
     """One split of a data set in COCO's format."""
 
@@ -181,4 +192,4 @@ class Official(Config):
 JOINED_SPLITS = {"voc": {"train": ("trainval2007", "trainval2012"), "test": ("test2007",)}}
 """VOC 07+12, on which the paper trains detectors, and the test split of 2007."""
 
-DataSet = Annotated[GarmentScenes | ImageFolders | Coco | Voc | Official, Field(discriminator="source")]
+DataSet = Annotated[GarmentScenes | ImageFolders | ImageTable | Coco | Voc | Official, Field(discriminator="source")]

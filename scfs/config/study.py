@@ -225,7 +225,7 @@ def _check_pair(study: Study, run: str, evaluation: str) -> None:
         if is_vit:
             raise ScfsError(f"{where}: backbone = {settings.backbone!r}: allowed are ResNets")
         data = study.data[protocol.dataset]
-        if data.source == "folder" or (data.source == "official" and not data.has_boxes):
+        if data.source in ("folder", "table") or (data.source == "official" and not data.has_boxes):
             raise ScfsError(
                 f"{where}: dataset = {protocol.dataset!r}: its images have no boxes (source: {data.source})"
             )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scfs.atomic import write_text
-from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Official, Voc
+from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, ImageTable, Official, Voc
 from scfs.data import voc
 from scfs.data.class_list import read_class_list
 from scfs.data.coco import read_coco
@@ -13,6 +13,7 @@ from scfs.data.manifest import ListedSplit, write_manifest
 from scfs.data.prepare_boxes import prepare_boxes
 from scfs.data.prepare_official import prepare_labelled
 from scfs.data.scene_images import locked, write_scenes
+from scfs.data.tables import read_tables
 from scfs.progress import log
 
 MANIFEST = "manifest.parquet"
@@ -25,7 +26,7 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
     Repeating it gives the same files.
 
     Raises:
-        ScfsError: bad folders, images, annotations, archives or class list (see scfs.data.folders, coco, voc,
+        ScfsError: bad folders, images, annotations, archives or class list (see scfs.data.folders, tables, coco, voc,
             prepare_official, prepare_boxes, class_list), or the disk is full.
     """
     match config:
@@ -33,6 +34,8 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
             _prepare_scenes(name, config, folder)
         case ImageFolders():
             _prepare_folders(name, config, folder)
+        case ImageTable():
+            _write(name, config, folder, read_tables(config))
         case Coco():
             _prepare_coco(name, config, folder)
         case Voc():
@@ -76,7 +79,7 @@ def _prepare_voc(name: str, config: Voc, folder: Path) -> None:
         _write(name, config, folder, listed)
 
 
-def _write(name: str, config: ImageFolders | Coco | Voc, folder: Path, listed: list[ListedSplit]) -> None:
+def _write(name: str, config: ImageFolders | ImageTable | Coco | Voc, folder: Path, listed: list[ListedSplit]) -> None:
     """Write the manifest; say where a number of images is not the known one."""
     for item in listed:
         found = len(item.rows.paths)

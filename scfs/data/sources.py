@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, Official, Voc
+from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, ImageTable, Official, Voc
 
 
 def source_paths(config: DataSet) -> list[Path]:
@@ -17,6 +17,8 @@ def source_paths(config: DataSet) -> list[Path]:
             return []
         case ImageFolders():
             return [path for folder in config.splits.values() for path in _folders(Path(folder))]
+        case ImageTable():
+            return list(filter(Path.is_file, map(Path, config.splits.values())))
         case Coco():
             files = [Path(split.annotations) for split in config.splits.values()]
             folders = (path for split in config.splits.values() for path in _folders(Path(split.images)))
