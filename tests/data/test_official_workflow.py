@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 import yaml
-from repository import command_environment, copy_repository, git
+from repository import ROOT, command_environment, copy_repository, git
 from tiny_official import tiny_catalogue
 
+from scfs.config.study import load_study
 from scfs.data.manifest import numbers_of_images
 from scfs.data.official import BOXES, LABELLED
 
@@ -82,3 +83,16 @@ def test_another_archive_makes_its_sets_stale(copy):
     assert {"tiny-imagenet", "tiny-imagenet100"} == stale
     assert "prepare_official@tiny-imagenet:" in of_dvc and "prepare_subset@tiny-imagenet100:" in of_dvc
     assert "prepare_official@tiny-cifar10" not in of_dvc
+
+
+def test_the_data_part_of_the_study_paper_runs(copy):
+    study = "config/paper/params.yaml"
+    names = [*load_study(ROOT / study).data]
+    assert {"imagenet", "imagenet100", "coco", "voc", "pets"} <= set(names)
+    targets = [f"data/{name}/manifest.parquet" for name in names] + [f"results/data/{name}.json" for name in names]
+    snakemake = ("snakemake", "--cores", "2", "--configfile", study)
+    run(copy, *snakemake, "--", *targets)
+    # ImageNet is read where it lies, in a tar of tars.
+    assert not [path for path in (copy / "data/imagenet").rglob("*") if path.suffix.lower() in (".jpeg", ".tar")]
+    assert "Nothing to be done" in run(copy, *snakemake, "--dry-run", "--", *targets)
+    assert "images are as listed" in run(copy, "scfs", "data", "verify", "imagenet")
