@@ -63,6 +63,16 @@ def every_part() -> list[Path]:
     return [path for run, name in study.pairs for path in stages.part_results(study, run, name)]
 
 
+def training_inputs(wildcards) -> list[Path]:
+    """What a training of an evaluation reads."""
+    return list(stages.training_inputs(study, wildcards.run, wildcards.evaluation))
+
+
+def part_results(wildcards) -> list[Path]:
+    """Results that an evaluation is made of."""
+    return list(stages.part_results(study, wildcards.run, wildcards.evaluation))
+
+
 def evaluations_with(stage: str) -> list[str]:
     """Evaluations of the study whose work is done by the stage: evaluate, finetune or detect."""
     return [name for name, protocol in study.evaluate.items() if protocol.stage == stage]

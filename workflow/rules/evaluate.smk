@@ -41,14 +41,6 @@ ruleorder: evaluate_arrays > evaluate
 # state is no output. Cells of a grid and trials are jobs of their own.
 
 
-def training_inputs(wildcards):
-    return list(stages.training_inputs(study, wildcards.run, wildcards.evaluation))
-
-
-def part_results(wildcards):
-    return list(stages.part_results(study, wildcards.run, wildcards.evaluation))
-
-
 rule tune:
     input:
         training_inputs,
