@@ -94,6 +94,9 @@ class Ripples:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def where(self, row: int) -> str:
+        return self.paths[row]
+
     def read(self, row: int) -> bytes:
         y, x = np.mgrid[:96, :80] / 80
         waves = [np.sin((5 + row) * x * (x + c) + (9 - row) * y + c) + np.cos(40 * (c + 1) * x * y) for c in range(3)]

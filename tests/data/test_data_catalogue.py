@@ -71,21 +71,21 @@ def test_every_null_has_a_reason() -> None:
     assert nulls and all("# " in line for line in nulls)
 
 
-def test_the_settings_that_say_where_class_lists_are() -> None:
-    """The study of ImageNet-100 and the catalogue mean the same list, and the same numbers of images."""
-    study = yaml.safe_load((Path(module.__file__).parents[2] / "config/imagenet100/params.yaml").read_text())
-    config = study["data"]["imagenet100"]
-    assert config["class_list"]["sha256"] == SETS["imagenet100"].archives["class_list"].sha256
-    assert config["images"] == SETS["imagenet100"].splits
+def test_the_studies_take_every_set_of_the_paper_from_the_catalogue() -> None:
+    root = Path(module.__file__).parents[2]
+    study = yaml.safe_load((root / "config/paper/params.yaml").read_text())
+    entries = {data["entry"] for data in study["data"].values() if data["source"] == "official"}
+    assert entries == SETS.keys() - {"imagenet100", "imagenet-1percent", "imagenet-10percent", "fashion_mnist"}
+    ablations = yaml.safe_load((root / "config/imagenet100/params.yaml").read_text())
+    assert ablations["data"]["imagenet100"]["entry"] == "imagenet100"
 
 
-def test_the_studies_have_the_same_numbers() -> None:
-    study = yaml.safe_load((Path(module.__file__).parents[2] / "config/paper/params.yaml").read_text())["data"]
-    assert study["cub"]["images"] == SETS["cub200"].splits
-    for name in ("imagenet", "coco", "cifar10", "cifar100", "cars", "aircraft", "pets"):
-        assert study[name]["images"] == SETS[name].splits, name
-    voc = SETS["voc"].splits
-    assert study["voc"]["images"] == {"train": voc["trainval2007"] + voc["trainval2012"], "test": voc["test2007"]}
+@pytest.mark.parametrize(("evaluation", "entry"), [("semi-1", "imagenet-1percent"), ("semi-10", "imagenet-10percent")])
+def test_the_study_and_the_catalogue_mean_the_same_lists_of_labelled_images(evaluation: str, entry: str) -> None:
+    study = yaml.safe_load((Path(module.__file__).parents[2] / "config/paper/params.yaml").read_text())
+    (item,) = [item for item in needed(entry, Path("datasets/archives")) if item.role == "image_list"]
+    labels = study["evaluate"][evaluation]["labels"]
+    assert labels["file"] == item.path.as_posix() and labels["sha256"] == item.archive.sha256
 
 
 def test_archives_of_a_set_that_uses_another() -> None:
