@@ -275,7 +275,8 @@ def test_killed_at_any_moment(tmp_path, archives, entry, layout):
     for moment in draw.sample(range(1, moments + 1), 7):
         place = tmp_path / f"killed-{moment}"
         prepare = partial(make, place, entry, layout)
-        assert killed_at(moment, prepare) is None
+        ended = killed_at(moment, prepare)
+        assert ended is None or ended < moment  # threads that make one folder count it once or twice
         if killed_at(draw.randrange(1, moments), prepare) is None:
             prepare()
         left = files(place / "data" / f"set-{layout}")
@@ -312,7 +313,8 @@ def test_killed_while_it_is_made_again(tmp_path, archives, layout):
     moments = killed_at(-1, lambda: open_split(whole, "val"))
     for moment in range(1, moments + 1, 2):
         lose_all()
-        assert killed_at(moment, lambda: open_split(whole, "val")) is None
+        ended = killed_at(moment, lambda: open_split(whole, "val"))
+        assert ended is None or ended < moment  # threads that make one folder count it once or twice
         for split in ("val", "train"):
             open_split(whole, split)
         assert files(whole.parent) == before
