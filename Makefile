@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 PYTHON ?= python3
 
 demo: .venv/.scfs
-	@echo "demo: data, SCFS and DINO side by side, evaluations, detectors, report (15 to 25 minutes on 2 cores)"
+	@echo "demo: data, SCFS and DINO side by side, evaluations, detectors, report (up to 25 minutes on 2 cores)"
 	@snakemake --cores 2 --quiet host rules
 	@scfs summary
 
