@@ -15,6 +15,8 @@ from torch import Tensor
 
 from scfs import progress
 from scfs.errors import ScfsError
+from scfs.rendezvous import meet
+from scfs.stopping import StoppedError
 from scfs.world import World, find_world
 
 T = TypeVar("T")
@@ -68,7 +70,7 @@ def joined(device: torch.device) -> Iterator[World]:
     if found.size == 1:
         yield found
         return
-    store, _, _ = next(dist.rendezvous("env://", found.rank, found.size))
+    store = meet(found)
     failures = dist.PrefixStore("scfs", store)
     dist.init_process_group(BACKENDS[device.type], store=store, rank=found.rank, world_size=found.size)
     _world = found
@@ -77,6 +79,8 @@ def joined(device: torch.device) -> Iterator[World]:
     try:
         yield found
         ended_well = True
+    except StoppedError:  # all of them, after the same step
+        raise
     except Exception:
         if not _is_first_failure(failures):
             raise SystemExit(1) from None

@@ -33,6 +33,11 @@ def run_folder(run: str, identity: str) -> Path:
     return Path("runs") / f"{run}-{identity}"
 
 
+def job_folder(name: str, identity: str) -> Path:
+    """What belongs to the job of a run or evaluation: its lock, its logs, the code that it runs."""
+    return Path("runs") / "jobs" / f"{name}-{identity}"
+
+
 def weights(run: str) -> Path:
     """Exported weights of a run."""
     return Path("checkpoints") / f"{run}.safetensors"

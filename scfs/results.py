@@ -17,6 +17,10 @@ from typing import Any
 from scfs.atomic import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
+LOCK = Path("envs", "runtime.txt")
+"""From the root: what the environment was made from."""
+REVISION = Path("REVISION")
+"""From the root of a copy of the package (scfs.launch.code): the revision of the checkout that it is of."""
 PROCESS_START = time.time()
 
 
@@ -33,7 +37,7 @@ def write_result(path: Path, result: dict[str, Any], occasion: dict[str, Any] | 
 
 
 def _occasion() -> dict[str, Any]:
-    lock = ROOT / "envs" / "runtime.txt"
+    lock = ROOT / LOCK
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - PROCESS_START, 1),
@@ -44,14 +48,16 @@ def _occasion() -> dict[str, Any]:
         "python": platform.python_version(),
         "scfs": version("scfs"),
         "torch": version("torch"),
-        "git": _git_revision(),
+        "git": git_revision(),
         "lock_sha256": sha256_of(lock) if lock.is_file() else None,
         "image_digest": os.environ.get("SCFS_IMAGE_DIGEST"),
     }
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
     """Revision of the checkout, marked when it has uncommitted changes; None outside a checkout."""
+    if (ROOT / REVISION).is_file():
+        return (ROOT / REVISION).read_text().strip() or None
     try:
         command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -14,8 +14,9 @@ import yaml
 from PIL import Image
 
 from scfs import __version__, progress
-from scfs.cli.app import main, usable_cores
+from scfs.cli.app import main
 from scfs.config.overrides import parse_overrides
+from scfs.cores import usable_cores
 from scfs.errors import ScfsError
 
 STUDY: dict[str, Any] = {

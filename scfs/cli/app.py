@@ -1,6 +1,5 @@
 """The application, the options that stand before a command, and what several commands share."""
 
-import math
 import os
 import shlex
 import sys
@@ -90,19 +89,3 @@ def member(context: typer.Context, what: str, name: str, known: dict[str, Any]) 
     if name not in known:
         raise ScfsError(f"{context.obj}: {what} {name!r}: not among {sorted(known)}")
     return known[name]
-
-
-def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it is bound to, and no more than a container's quota (cgroup v2) pays."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        microseconds, period = quota.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if microseconds == "max" else min(cores, math.ceil(int(microseconds) / int(period)))
-
-
-def worker_count(wanted: int | None, threads: int) -> int:
-    """Processes that read images: half of the cores that torch's threads leave, since other jobs may run beside."""
-    cores = usable_cores() // find_world().sharing
-    return min(8, max(0, cores - threads) // 2) if wanted is None else wanted

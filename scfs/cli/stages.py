@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scfs import paths
-from scfs.cli.app import Device, Run, SaveEvery, Workers, app, load, member, usable_cores, worker_count
+from scfs.cli.app import Device, Run, SaveEvery, Workers, app, load, member
+from scfs.cores import usable_cores
 from scfs.errors import ScfsError
 from scfs.progress import log
 from scfs.world import find_world
@@ -73,50 +74,58 @@ def pretrain(
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     options: dict[str, Any] = {"device": device, "save_every": save_every}
     if run is not None:
-        study = load(context)
-        options |= {"threads": study.torch_threads, "workers": worker_count(workers, study.torch_threads)}
-        _pretrain_run(context, study, run, options)
+        _pretrain_run(load(context), run, workers, options)
     elif folder is not None:
         threads = threads or max(1, usable_cores() // find_world().sharing)
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        options |= {"threads": threads, "workers": worker_count(workers, threads)}
         out = out or Path("runs") / folder.resolve().name
-        _pretrain_folder(folder, unreadable or "error", out, overrides or [], shortcuts, options)
+        from scfs.config.base import parse
+        from scfs.config.overrides import parse_overrides
+        from scfs.config.pretrain import Pretrain
+        from scfs.config.study import merged
+
+        values = merged({"dataset": folder.resolve().name, **shortcuts}, parse_overrides(overrides or []))
+        settings = parse(Pretrain, values, "pretrain")
+        _pretrain_folder(folder, unreadable or "error", out, settings, threads, workers, options)
 
 
-def _pretrain_run(context: typer.Context, study: "Study", run: str, options: dict[str, Any]) -> None:
+def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[str, Any]) -> None:
     settings = study.run(run)
-    from scfs.data.manifest import open_split
-    from scfs.training import pretrain as training
+    manifest = paths.manifest(settings.dataset)
+    files = {"weights": paths.weights(run), "result": paths.result(run, "pretrain")}
+    keywords = {"run": run, "settings": settings, "manifest": manifest, **files, **options}
+    from scfs.launch.start import start, submits
+    from scfs.launch.work import Work
+    from scfs.results import sha256_of
 
-    images = open_split(paths.manifest(settings.dataset), settings.split)
-    weights, result = paths.weights(run), paths.result(run, "pretrain")
-    training.pretrain(run, settings, images, folder=None, weights=weights, result=result, **options)
+    hours = 0.0
+    if submits("pretrain"):
+        from scfs.launch.forecast import forecast
+
+        hours = forecast(run, settings, manifest).announced().hours
+        keywords["sha256"] = sha256_of(manifest)
+    work = Work("scfs.training.pretrain", "pretrain_split", keywords, study.torch_threads, workers)
+    start("pretrain", run, work, settings, [manifest], hours)
 
 
 def _pretrain_folder(
     folder: Path,
     unreadable: Literal["error", "skip"],
     out: Path,
-    overrides: list[str],
-    shortcuts: dict[str, Any],
+    settings: "Pretrain",
+    threads: int,
+    workers: int | None,
     options: dict[str, Any],
 ) -> None:
     name = folder.resolve().name
-    from scfs.config.base import parse
-    from scfs.config.overrides import parse_overrides
-    from scfs.config.pretrain import Pretrain
-    from scfs.config.study import merged
+    files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
+    keywords = {"run": name, "settings": settings, "images": folder, "unreadable": unreadable, **files, **options}
+    from scfs.launch.start import start
+    from scfs.launch.work import Work
 
-    values = merged({"dataset": name, **shortcuts}, parse_overrides(overrides))
-    settings: Pretrain = parse(Pretrain, values, "pretrain")
-    from scfs.data.folders import image_folder
-    from scfs.training import pretrain as training
-
-    images = image_folder(folder, unreadable)
-    weights, result = out / "weights.safetensors", out / "pretrain.json"
-    training.pretrain(name, settings, images, folder=out / "state", weights=weights, result=result, **options)
-    log(f"weights: {weights}")
+    work = Work("scfs.training.pretrain", "pretrain_folder", keywords, threads, workers)
+    start("pretrain", name, work, {"settings": settings, "folder": str(folder.resolve())}, [])
+    log(f"weights: {files['weights']}")
 
 
 @app.command()
@@ -128,11 +137,13 @@ def evaluate(
     cheap = {name: protocol for name, protocol in study.evaluate.items() if protocol.stage == "evaluate"}
     protocol = member(context, "evaluation", evaluation, cheap)
     member(context, "run", run, study.runs)
-    from scfs.evaluation import run as stage
+    files = {"weights": paths.weights(run), "out": paths.result(run, evaluation)}
+    keywords = {"protocol": protocol, **files, "run": run, "device": device}
+    from scfs.launch.start import start
+    from scfs.launch.work import Work
 
-    options: dict[str, Any] = {"threads": study.torch_threads, "device": device}
-    options["workers"] = worker_count(workers, study.torch_threads)
-    stage.evaluate(protocol, paths.weights(run), run, paths.result(run, evaluation), **options)
+    work = Work("scfs.evaluation.run", "evaluate", keywords, study.torch_threads, workers)
+    start("evaluate", f"{run}-{evaluation}", work, protocol, [files["weights"], paths.manifest(protocol.dataset)])
 
 
 @app.command()
@@ -148,11 +159,8 @@ def tune(
     """Fine-tune a run's weights with one rate and weight decay of the grid. Called again, it resumes."""
     study, protocol = _trained_evaluation(context, "finetune", evaluation, run)
     member(context, f"cell of {evaluation}", cell, dict.fromkeys(protocol.parts))
-    from scfs.evaluation.finetune import stage
-
-    options = _training_options(study, device, workers, save_every)
-    files = paths.weights(run), paths.manifest(protocol.dataset)
-    stage.tune(protocol, evaluation, cell, run, *files, paths.part(run, evaluation, cell), **options)
+    options = {"part": cell, "out": paths.part(run, evaluation, cell), "device": device, "save_every": save_every}
+    _train("tune", "scfs.evaluation.finetune.stage", study, protocol, evaluation, run, workers, options)
 
 
 @app.command()
@@ -166,12 +174,9 @@ def finetune(
 ) -> None:
     """Fine-tune a run's weights with what the cells of the grid are best with, and test. Called again, it resumes."""
     study, protocol = _trained_evaluation(context, "finetune", evaluation, run)
-    from scfs.evaluation.finetune import stage
-
-    options = _training_options(study, device, workers, save_every)
-    files = paths.weights(run), paths.manifest(protocol.dataset)
     cells = [paths.part(run, evaluation, cell) for cell in protocol.parts]
-    stage.finish(protocol, evaluation, run, *files, cells, paths.result(run, evaluation), **options)
+    options = {"parts": cells, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
+    _train("finetune", "scfs.evaluation.finetune.stage", study, protocol, evaluation, run, workers, options)
 
 
 @app.command()
@@ -190,13 +195,12 @@ def detect(
     study, protocol = _trained_evaluation(context, "detect", evaluation, run)
     member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
     from scfs.launch.local import on_every_gpu
+    from scfs.launch.start import submits
 
-    on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
-    from scfs.detection import stage
-
-    options = _training_options(study, device, workers, save_every)
-    files = paths.converted(run, "detectron2"), paths.manifest(protocol.dataset)
-    stage.detect(protocol, evaluation, trial, run, *files, paths.part(run, evaluation, trial), **options)
+    if not submits("detect"):
+        on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
+    options = {"part": trial, "out": paths.part(run, evaluation, trial), "device": device, "save_every": save_every}
+    _train("detect", "scfs.detection.stage", study, protocol, evaluation, run, workers, options)
 
 
 @app.command()
@@ -218,14 +222,28 @@ def _trained_evaluation(context: typer.Context, stage: str, evaluation: str, run
     return study, protocol
 
 
-def _training_options(study: "Study", device: str, workers: int | None, save_every: float) -> dict[str, Any]:
-    threads = study.torch_threads
-    return {
-        "threads": threads,
-        "device": device,
-        "workers": worker_count(workers, threads),
-        "save_every": save_every,
-    }
+def _train(
+    stage: str,
+    module: str,
+    study: "Study",
+    protocol: Any,
+    evaluation: str,
+    run: str,
+    workers: int | None,
+    options: dict[str, Any],
+) -> None:
+    """Do the work of a training of an evaluation, here or by a job."""
+    from scfs.launch.start import start
+    from scfs.launch.work import Work
+
+    name = f"{run}-{evaluation}" + (f"-{options['part']}" if "part" in options else "")
+    weights = (
+        {"converted": paths.converted(run, "detectron2")} if stage == "detect" else {"weights": paths.weights(run)}
+    )
+    files = {**weights, "manifest": paths.manifest(protocol.dataset)}
+    keywords = {"protocol": protocol, "evaluation": evaluation, "run": run, **files, **options}
+    work = Work(module, stage, keywords, study.torch_threads, workers)
+    start(stage, name, work, {"protocol": protocol, "name": name}, files.values())
 
 
 @app.command("import-weights")

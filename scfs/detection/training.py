@@ -26,7 +26,8 @@ from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
 from scfs.model.batch_norm import synchronized
 from scfs.progress import PLAIN_LINE_SECONDS, log, track
-from scfs.training.keeping import Keeper, check_identity, stop_requests
+from scfs.stopping import stop_requests
+from scfs.training.keeping import Keeper, check_identity
 from scfs.training.loop import EXPLODED
 from scfs.views.reading import read_ahead
 

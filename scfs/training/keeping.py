@@ -1,16 +1,15 @@
 """What every training does around its steps: one holder of its folder, its newest state, saving, stopping."""
 
 import fcntl
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from scfs import distributed
 from scfs.errors import ScfsError
+from scfs.stopping import StoppedError
 from scfs.training.checkpoint import Checkpoints
 
 
@@ -76,22 +75,6 @@ def check_identity(state: dict[str, Any], identity: str, source: Path) -> None:
         )
 
 
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; the loop saves and stops."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Keeper:
     """Saves a training when it is time, at the same step in all processes, of which the first one writes."""
 
@@ -104,7 +87,8 @@ class Keeper:
         """Save if time has passed, the last of `total` steps is done or a signal was received; then stop for a signal.
 
         Raises:
-            ScfsError: it is to stop (the state is saved), its state must not be saved, or the disk is full.
+            StoppedError: it is to stop; the state is saved.
+            ScfsError: its state must not be saved, or the disk is full.
         """
         due = distributed.is_first() and time.monotonic() - self._saved >= self._save_every
         stopped_by, saving = distributed.largest(received[0] if received else 0, due)
@@ -116,5 +100,4 @@ class Keeper:
         if stopped_by and training.step < total:
             self.checkpoints.wait()
             distributed.wait_for_all()  # the first to end would make torchrun end the one that writes
-            name = signal.Signals(stopped_by).name
-            raise ScfsError(f"stopped by {name} at step {training.step} of {total}; start again to resume there")
+            raise StoppedError(stopped_by, training.step, total)

@@ -16,7 +16,8 @@ from scfs.model.drop_path import drop_path_factors
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.progress import log, track
-from scfs.training.keeping import Keeper, check_identity, stop_requests
+from scfs.stopping import stop_requests
+from scfs.training.keeping import Keeper, check_identity
 from scfs.training.monitor import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
 from scfs.training.scalars import Scalars

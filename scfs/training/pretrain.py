@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -9,7 +10,8 @@ from scfs import distributed
 from scfs.atomic import write_text
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Pretrain
-from scfs.data.manifest import ImageSet
+from scfs.data.folders import image_folder
+from scfs.data.manifest import ImageSet, open_split
 from scfs.device import resolve_device, resolve_precision
 from scfs.errors import ScfsError
 from scfs.paths import run_folder
@@ -20,6 +22,43 @@ from scfs.training.loop import Labels, Training, train
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
 from scfs.world import World
+
+
+def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str | None = None, **options: Any) -> None:
+    """`pretrain` on the split that the settings name.
+
+    Args:
+        run: name of the run.
+        settings: everything that defines it.
+        manifest: the data set's.
+        sha256: of the manifest when the job was submitted; None: any.
+        options: see `pretrain`.
+
+    Raises:
+        ScfsError: see `pretrain`; the images are others by now.
+    """
+    if sha256 not in (None, sha256_of(manifest)):
+        raise ScfsError(f"{manifest}: has changed since the job was submitted; start the run again")
+    images = open_split(manifest, settings.split)
+    pretrain(run, settings, images, **options)
+
+
+def pretrain_folder(
+    run: str, settings: Pretrain, images: Path, unreadable: Literal["error", "skip"], **options: Any
+) -> None:
+    """`pretrain` on all images of a folder.
+
+    Args:
+        run: name of the run.
+        settings: everything that defines it.
+        images: the folder.
+        unreadable: stop at an image that cannot be decoded, or leave it out.
+        options: see `pretrain`.
+
+    Raises:
+        ScfsError: see `pretrain` and `scfs.data.folders.image_folder`.
+    """
+    pretrain(run, settings, image_folder(images, unreadable), **options)
 
 
 def pretrain(

@@ -49,7 +49,7 @@ def whole_stage(weights: Path, manifest: Path, out: Path, protocol: FineTune, wo
     if protocol.parts:
         stage.tune(protocol, "transfer", protocol.parts[0], "toy", weights, manifest, out, **options)
     else:
-        stage.finish(protocol, "transfer", "toy", weights, manifest, [], out, **options)
+        stage.finetune(protocol, "transfer", "toy", weights, manifest, [], out, **options)
 
 
 def start(

@@ -38,7 +38,7 @@ def tune(protocol: FineTune, files: Files, part: str, **options: Any) -> dict[st
 def finish(protocol: FineTune, files: Files, **options: Any) -> dict[str, Any]:
     parts = [Path(f"{part}.json") for part in protocol.parts]
     out = Path("result.json")
-    stage.finish(protocol, "transfer", "toy", *files, parts, out, **{"threads": 1, "device": "cpu", **options})
+    stage.finetune(protocol, "transfer", "toy", *files, parts, out, **{"threads": 1, "device": "cpu", **options})
     result: dict[str, Any] = json.loads(out.read_text())
     return result
 

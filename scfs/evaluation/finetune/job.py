@@ -23,7 +23,8 @@ from scfs.evaluation.finetune.training import FineTuning
 from scfs.paths import run_folder
 from scfs.progress import log, track
 from scfs.results import sha256_of
-from scfs.training.keeping import Keeper, resume, sole_holder, stop_requests
+from scfs.stopping import stop_requests
+from scfs.training.keeping import Keeper, resume, sole_holder
 from scfs.training.monitor import DivergedError
 from scfs.views.reading import read_ahead
 from scfs.weights.store import load_backbone

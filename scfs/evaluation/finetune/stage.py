@@ -64,7 +64,7 @@ def tune(
         write_result(out, record, now.about(outcome["seconds"]))
 
 
-def finish(
+def finetune(
     protocol: FineTune,
     evaluation: str,
     run: str,

@@ -1,0 +1,110 @@
+"""What each process of a job does: the work of a stage, and after SLURM's warning a new place in the queue."""
+
+import json
+import os
+import select
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scfs.atomic import write_json
+from scfs.errors import ScfsError
+from scfs.launch import slurm
+from scfs.launch.work import Work
+from scfs.progress import log, silence
+from scfs.stopping import StoppedError, stop_requests
+from scfs.world import find_world
+
+WARNED = 12  # signal.SIGUSR2
+NEAR = 150.0
+"""Seconds before the warning is due in which it counts as the time limit's: SLURM may send it 60 s early."""
+BEING_ENDED = 300.0
+"""Seconds that the processes wait for SLURM to end them once the job is queued again."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Pickled by reference into the run folder, and loaded again by each process at each start of the job."""
+
+    work: Work
+    folder: Path
+    """Of the job: its time limits are counted here."""
+    code: Path
+    """Copy of the package that the process must have imported."""
+    seconds: float | None = None
+    """From the start of the job to SLURM's warning; None: there is no time limit."""
+    time_limits: int = 0
+    """Time limits that the job may run into."""
+    launcher: int | None = None
+    """Process with which this one is to end; None: it lives on without."""
+
+    def __call__(self) -> None:
+        """Work until the end, or until asked to stop.
+
+        Raises:
+            SystemExit: with status 1 after an error, which the log says in one line, or after a stop.
+        """
+        started = time.monotonic()
+        if self.launcher is not None:
+            end_with(self.launcher)
+        world = find_world()
+        silence(world.local_rank > 0)
+        try:
+            if Path(sys.modules["scfs"].__file__ or "").resolve().parent.parent != self.code.resolve():
+                raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
+            with stop_requests():
+                self.work()
+        except StoppedError as stop:
+            log(f"scfs: {stop}")
+            if stop.number == WARNED and "SLURM_JOB_ID" in os.environ:
+                self._queue_again(world.rank, time.monotonic() - started)
+            raise SystemExit(1) from None
+        except ScfsError as error:
+            log(f"scfs: {error}")
+            raise SystemExit(1) from None
+
+    def _queue_again(self, rank: int, seconds: float) -> None:
+        """The first process asks; all wait to be ended, since one that ends by itself makes srun end the others.
+
+        Submitit's own handler would ask at once, in the middle of a step, and count time limits by its own rule.
+        """
+        job = os.environ["SLURM_JOB_ID"]
+        if rank == 0:
+            try:
+                self._count_time_limit(job, seconds)
+                slurm.requeue(job)
+            except ScfsError as error:
+                log(f"scfs: job {job} is not queued again: {error}")
+                return
+            log(f"job {job} is queued again and will resume there")
+        time.sleep(BEING_ENDED)
+
+    def _count_time_limit(self, job: str, seconds: float) -> None:
+        """Raise once there were more of them than the planned hours explain; preemptions are not counted."""
+        if self.seconds is None or seconds < self.seconds - NEAR:
+            return
+        file = self.folder / f"{job}-time-limits.json"
+        number = (json.loads(file.read_text()) if file.is_file() else 0) + 1
+        write_json(file, number)
+        if number > self.time_limits:
+            raise ScfsError(
+                f"time limit number {number}, more than the {self.time_limits} that the planned hours explain; start"
+                " the same command again to go on, with more minutes or nodes"
+            )
+
+
+def end_with(pid: int) -> None:
+    """Kill this process as soon as process `pid` is gone, however that ended."""
+
+    def watch() -> None:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            os.kill(os.getpid(), 9)
+            return
+        select.select([handle], [], [])
+        os.kill(os.getpid(), 9)
+
+    threading.Thread(target=watch, name="launcher", daemon=True).start()

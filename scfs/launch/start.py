@@ -1,0 +1,50 @@
+"""Do a stage's work in this process, or by a job on this machine or on the cluster."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scfs.config.identity import identity
+from scfs.launch.settings import load_launch
+from scfs.launch.work import Work
+from scfs.paths import job_folder
+from scfs.results import sha256_of
+from scfs.world import find_world
+
+VERSION_OF = {"tune": "finetune"}
+"""Entry of STAGE_VERSIONS, where it is not the stage's name."""
+
+
+def submits(stage: str) -> bool:
+    """Whether a stage's work is done by a job: not in one of the processes that a launcher has started already.
+
+    Raises:
+        ScfsError: the settings of `scfs.launch.settings` are wrong.
+    """
+    settings = load_launch()
+    return settings.executor != "none" and stage in settings.stages and find_world().size == 1
+
+
+def start(stage: str, name: str, work: Work, parameters: Any, files: Iterable[Path], hours: float = 0) -> None:
+    """Do the work of a stage, and return when it is done.
+
+    Args:
+        stage: pretrain, evaluate, tune, finetune or detect.
+        name: of the run, with that of the evaluation if it is one.
+        work: what to do.
+        parameters: all that defines the work; with the files it says which job is of the same work.
+        files: what the work reads.
+        hours: planned; from them follows how many time limits a job may run into. 0: unknown.
+
+    Raises:
+        ScfsError: the work failed, or the settings of `scfs.launch.settings` are wrong.
+    """
+    if not submits(stage):
+        work()
+        return
+    from scfs.launch.launcher import launch
+
+    settings = load_launch()
+    inputs = {str(path): sha256_of(path) for path in files}
+    found = identity(VERSION_OF.get(stage, stage), {"parameters": parameters, "torch_threads": work.threads}, inputs)
+    launch(work, job_folder(name, found), settings, name=name, time_limits=settings.time_limits(hours))
