@@ -7,19 +7,35 @@ from torch import nn
 from scfs import distributed
 from scfs.errors import ScfsError
 from scfs.model.batch_norm import synchronized
-from scfs.world import World, find_world
+from scfs.world import Meeting, World, find_world
 
 ADDRESS = {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "2"}
+SRUN = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "6", "SLURM_LOCALID": "2", "SLURM_NTASKS": "6"}
+SRUN |= {"SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "gpu[07-08,11]"}
+LOCAL = {"SUBMITIT_LOCAL_GLOBALID": "1", "SUBMITIT_LOCAL_NTASKS": "2", "SUBMITIT_LOCAL_LOCALID": "1"}
+LOCAL |= {"SUBMITIT_LOCAL_JOB_ID": "123"}
 
 
 def test_the_world_is_found_in_the_environment() -> None:
     assert find_world({}) == World(0, 1, 0, 1)
     assert find_world(TORCHRUN | ADDRESS) == World(3, 4, 1, 2)
-    assert find_world(SLURM | ADDRESS) == World(5, 6, 2, 1)
-    assert find_world(SLURM | TORCHRUN | ADDRESS) == World(3, 4, 1, 2)  # torchrun inside a SLURM job
-    assert find_world(SLURM) == World()  # a single command in a job of several tasks
+    assert find_world(SRUN | ADDRESS) == World(5, 6, 2, 1)
+    assert find_world(SRUN | TORCHRUN | ADDRESS) == World(3, 4, 1, 2)  # torchrun inside a SLURM job
+    assert find_world({"SLURM_PROCID": "0", "SLURM_NTASKS": "6", "SLURM_LOCALID": "0"}) == World()  # its batch script
+    assert find_world(SRUN | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == World()
+    assert find_world(LOCAL) == World(1, 2, 1, 2, Meeting("127.0.0.1", "123"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("n1", "n1"), ("n[1-2]", "n1"), ("gpu[07-08,11]", "gpu07"), ("a1,a2", "a1"), ("n[1,3]-ib,m4", "n1-ib")],
+)
+def test_processes_of_srun_meet_on_the_first_node_anew_after_each_requeue(nodes: str, first: str) -> None:
+    found = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes})
+    assert found == World(5, 6, 2, 1, Meeting(first, "77.0.0"))
+    again = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes, "SLURM_RESTART_COUNT": "2"})
+    assert again.meeting == Meeting(first, "77.0.2")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from scfs.progress import log
 from scfs.world import find_world
 
 if TYPE_CHECKING:
+    from scfs.config.pretrain import Pretrain
     from scfs.config.study import Study
 
 

@@ -1,4 +1,4 @@
-"""What a pre-training will take, said before its job is submitted: batch and rate are what users most often get wrong."""
+"""What a pre-training will take, said before its job is submitted: batch and rate are often wrong."""
 
 import shutil
 from dataclasses import dataclass

@@ -11,19 +11,17 @@ import fcntl
 import os
 import platform
 import secrets
-import select
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from scfs.atomic import write_text
 from scfs.errors import ScfsError
 from scfs.launch import slurm, submission
 from scfs.launch.code import keep_code
+from scfs.launch.interruptions import Interruptions, interruptions
 from scfs.launch.logs import SHOWN, Follower, failed_rank, lines_of, rank_log
 from scfs.launch.payload import Payload
 from scfs.launch.settings import Launch
@@ -51,23 +49,26 @@ def launch(work: Work, folder: Path, settings: Launch, *, name: str, time_limits
     Raises:
         ScfsError: the job failed, was cancelled, or was left running; or another launcher follows it.
     """
-    with _sole_launcher(folder) as lock, _signals() as received, _callers() as gone:
+    with _sole_launcher(folder) as lock, interruptions() as interrupted:
         code = keep_code((folder / "code").resolve())
         if settings.executor == "local":
-            payload = Payload(work, folder.resolve(), code, launcher=os.getpid())
-            _follow_local(submission.LocalProcesses(payload, settings), folder, name, received, gone)
-            return
-        comment = f"scfs:{folder.name}:{_token(folder)}"
-        job = _adopted(comment, settings)
-        adopted = job is not None
-        if job is None:
-            seconds = settings.minutes * 60 - settings.warning_seconds
-            payload = Payload(work, folder.resolve(), code, seconds, time_limits)
-            job = submission.submit(payload, name, comment, settings, lock)
-            log(f"submitted job {job}: {settings.nodes} x {settings.processes} processes, {settings.minutes} min")
+            processes = submission.LocalProcesses(Payload(work, folder.resolve(), code, launcher=os.getpid()), settings)
+            job, state = processes.id, "ENDED"
+            _follow_local(processes, Follower(folder, job), interrupted)
         else:
-            log(f"job {job} of this run is there already: following it")
-        _follow(job, Follower(folder, job, from_now=adopted), folder, name, settings, received, gone)
+            comment = f"scfs:{folder.name}:{_token(folder)}"
+            found = _live_job(comment, settings)
+            if found is None:
+                seconds = settings.minutes * 60 - settings.warning_seconds
+                payload = Payload(work, folder.resolve(), code, seconds, time_limits)
+                job = submission.submit(payload, name, comment, settings, lock)
+                log(f"submitted job {job}: {settings.nodes} x {settings.processes} processes, {settings.minutes} min")
+            else:
+                job = found
+                log(f"job {job} of this run is there already: following it")
+            state = _follow(job, Follower(folder, job, from_now=found is not None), settings, interrupted)
+        if state != "COMPLETED" and not (state in ("ENDED", slurm.GONE) and submission.ended_well(folder, job)):
+            raise _failure(folder, job, name, state)
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def _token(folder: Path) -> str:
     return file.read_text()
 
 
-def _adopted(comment: str, settings: Launch) -> str | None:
+def _live_job(comment: str, settings: Launch) -> str | None:
     """The live job with this comment; none means that it is safe to submit one."""
     for attempt in range(5):
         try:
@@ -118,93 +119,39 @@ def _adopted(comment: str, settings: Launch) -> str | None:
     return None
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect what is to end the launcher; SIGHUP stays ignored under nohup."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    watched = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        watched.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in watched}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _callers() -> Iterator[list[int]]:
-    """Handles of the Snakemake or DVC processes above this one, that tell when they end, however that happens."""
-    handles = []
-    pid = os.getppid()
-    while pid > 1:
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if any(Path(os.fsdecode(word)).name in ("snakemake", "dvc") for word in words[:3]):
-                handles.append(os.pidfd_open(pid))
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            break
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            os.close(handle)
-
-
-def _left(received: list[int], callers: list[int]) -> str:
-    """Why the launcher is to leave without ending the job; empty if it is not."""
-    if signal.SIGHUP in received:
-        return "SIGHUP"
-    return "the process that started this one is gone" if select.select(callers, [], [], 0)[0] else ""
-
-
-def _follow(job: str, folder: Path, name: str, settings: Launch, received: list[int], callers: list[int]) -> None:
-    follower, asked, said = Follower(folder, job), 0.0, ("", "")
+def _follow(job: str, follower: Follower, settings: Launch, interrupted: Interruptions) -> str:
+    """Pass on what a SLURM job says, until it has ended; returns its last state."""
+    asked, said = 0.0, ("", "")
     while True:
         follower.pass_on()
-        if ending := next((number for number in received if number != signal.SIGHUP), 0):
+        if interrupted.ending:
             ended = slurm.cancel(job)
             follower.pass_on()
             left = "" if ended else ", but it has not ended yet"
-            raise ScfsError(f"{signal.Signals(ending).name}: job {job} is cancelled{left}")
-        if reason := _left(received, callers):
-            raise ScfsError(f"{reason}: job {job} goes on; the same command follows it again")
+            raise ScfsError(f"{interrupted.ending}: job {job} is cancelled{left}")
+        if interrupted.leaving:
+            raise ScfsError(f"{interrupted.leaving}: job {job} goes on; the same command follows it again")
         if time.monotonic() - asked >= settings.poll_seconds:
             asked, state = time.monotonic(), slurm.state_of(job)
             if state != said:
                 log(f"job {job}: {' '.join(state)}".rstrip())
                 said = state
             if not slurm.is_live(state[0]):
-                break
+                follower.pass_on()
+                return state[0]
         time.sleep(TICK)
-    time.sleep(TICK)
-    follower.pass_on()
-    if state[0] != "COMPLETED" and not (state[0] == slurm.GONE and submission.ended_well(folder, job)):
-        raise _failure(folder, job, name, state[0])
 
 
-def _follow_local(
-    job: submission.LocalProcesses, folder: Path, name: str, received: list[int], callers: list[int]
-) -> None:
-    follower = Follower(folder, job.id)
-    follower.pass_on()
+def _follow_local(job: submission.LocalProcesses, follower: Follower, interrupted: Interruptions) -> None:
+    """Pass on what processes of this machine say, until they have ended."""
     while job.ended() is None:
         follower.pass_on()
-        reason = signal.Signals(received[0]).name if received else _left(received, callers)
-        if reason:
+        if reason := interrupted.ending or interrupted.leaving:
             job.stop(SAVING)
             follower.pass_on()
             raise ScfsError(f"{reason}: the processes have ended; start again to resume")
         time.sleep(TICK)
     follower.pass_on()
-    if not submission.ended_well(folder, job.id):
-        raise _failure(folder, job.id, name, "FAILED")
 
 
 def _failure(folder: Path, job: str, name: str, state: str) -> ScfsError:

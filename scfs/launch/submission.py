@@ -82,6 +82,7 @@ def _parameters(payload: Payload, name: str, comment: str, settings: Launch, wor
         optional["gpus_per_node"] = settings.gpus_per_node
     if settings.memory_gb:
         optional["mem"] = f"{int(settings.memory_gb * 1024)}MB"
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in _environment(payload).items()]
     return {
         **{key: value for key, value in optional.items() if value is not None},
         "job_name": name,
@@ -96,11 +97,7 @@ def _parameters(payload: Payload, name: str, comment: str, settings: Launch, wor
         # One process that ends with an error ends all: the others would wait for it in a collective, until the time
         # limit. And since 22.05 srun does not take over sbatch's cpus-per-task.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus_per_process}", *settings.srun],
-        "setup": [
-            *(f"export {name}={shlex.quote(value)}" for name, value in _environment(payload).items()),
-            *_pickle(work),
-            *settings.setup,
-        ],
+        "setup": [*exports, *_pickle(work), *settings.setup],
     }
 
 
