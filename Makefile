@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast lint schema dvc fingerprint locks clean
+.PHONY: demo test test-fast soak lint schema dvc fingerprint locks clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -22,6 +22,10 @@ test: lint
 # All but what needs the demo's results, or software that is not everywhere.
 test-fast: .venv/.dev
 	pytest -m "not demo and not detectron2 and not slurm and not container"
+
+# Each fault of a cluster SCFS_SOAK times (hours); what happened is appended to soak.jsonl.
+soak: .venv/.dev
+	SCFS_SOAK=$${SCFS_SOAK:-20} SCFS_SOAK_TABLE=$(CURDIR)/soak.jsonl pytest -q tests/slurm/test_slurm_faults.py
 
 lint: .venv/.dev
 	ruff check .

@@ -79,7 +79,7 @@ def stale_for_dvc(study: Study, jobs: Jobs) -> Jobs:
 def stale_for_snakemake(study: Study, jobs: Jobs) -> Jobs:
     """Those of the study's jobs that Snakemake would run."""
     said = _snakemake(study, "--dry-run", "--printshellcmds")
-    logs = {shlex.split(command)[3] for command in re.findall(r"Shell command: scfs (.*)", said)}
+    logs = {shlex.split(command)[3] for command in re.findall(r"Shell command: (?:SCFS_LAUNCH=\S* )?scfs (.*)", said)}
     if not logs and "Nothing to be done" not in said:
         raise ScfsError(f"snakemake --dry-run: names no command of scfs: {said[-200:]}")
     return {name: job for name, job in jobs.items() if job.log in logs}

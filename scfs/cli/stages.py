@@ -100,13 +100,16 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
     from scfs.results import sha256_of
 
     hours = 0.0
-    if submits("pretrain"):
+    if settings.epochs and submits("pretrain"):
         from scfs.launch.forecast import forecast
 
         hours = forecast(run, settings, manifest).announced().hours
         keywords["sha256"] = sha256_of(manifest)
     work = Work("scfs.training.pretrain", "pretrain_split", keywords, study.torch_threads, workers)
-    start("pretrain", run, work, settings, [manifest], hours)
+    if settings.epochs:
+        start("pretrain", run, work, settings, [manifest], hours)
+    else:  # random weights: nothing that a job would be worth
+        work()
 
 
 def _pretrain_folder(

@@ -20,6 +20,35 @@ def summary(context: typer.Context) -> None:
 
 
 @app.command()
+def status(context: typer.Context) -> None:
+    """Say how far each pre-training is: state, SLURM job, step, loss, speed, hours left."""
+    study = load(context)
+    from scfs.launch.status import status as of_study
+
+    typer.echo(of_study(study))
+
+
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="A run that had a job.")],
+    rank: Annotated[int | None, typer.Option(min=0, help="Which process.  [default: the one that failed]")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 40,
+) -> None:
+    """Show what a process of the run's last job said: the one that failed."""
+    from scfs.launch.status import logs as of_run
+
+    typer.echo(of_run(run, rank, lines))
+
+
+@app.command()
+def unlock() -> None:
+    """Clear the lock of a Snakemake that was killed, if nothing that it started lives on."""
+    from scfs.launch.unlock import unlock as clear
+
+    typer.echo(clear())
+
+
+@app.command()
 def publish(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(help="Tables and figures.  [default: all]")] = None,

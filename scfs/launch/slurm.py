@@ -3,6 +3,7 @@
 import getpass
 import subprocess
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from scfs.errors import ScfsError
@@ -43,6 +44,16 @@ def live_jobs() -> list[Job]:
         identifier, state, reason, comment = line.split("|", 3)
         jobs.append(Job(identifier, comment.strip(), state, reason))
     return jobs
+
+
+def folders() -> dict[str, Path]:
+    """Working folder of each job of the user that waits or runs.
+
+    Raises:
+        UnreachableError: the controller does not answer.
+    """
+    said = _ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%Z")
+    return {job: Path(folder) for job, folder in (line.split("|", 1) for line in said.splitlines())}
 
 
 def state_of(job: str) -> tuple[str, str]:

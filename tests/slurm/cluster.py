@@ -146,7 +146,7 @@ class Cluster:
 
     def _is_of(self, pid: int, node: str) -> bool:
         try:
-            return any(f"/spool/{node}" in os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+            return any(f"/spool/{node}" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
         except OSError:
             return False
 
@@ -188,7 +188,11 @@ class Cluster:
 
     def _munge(self) -> list[str]:
         run = self.folder / "run"
-        files = {"key-file": self.folder / "etc/munge.key", "socket": run / "munge.sock", "pid-file": run / "munged.pid"}
+        files = {
+            "key-file": self.folder / "etc/munge.key",
+            "socket": run / "munge.sock",
+            "pid-file": run / "munged.pid",
+        }
         files |= {"log-file": self.folder / "log/munged.log", "seed-file": run / "munge.seed"}
         return [f"--{name}={path}" for name, path in files.items()]
 

@@ -77,7 +77,9 @@ def stale_for_dvc(folder: Path) -> set[str]:
 
 
 def stale_for_snakemake(folder: Path) -> set[str]:
-    commands = re.findall(r"Shell command: scfs (.*)", run(folder, "snakemake", "--dry-run", "--printshellcmds"))
+    commands = re.findall(
+        r"Shell command: (?:SCFS_LAUNCH=\S* )?scfs (.*)", run(folder, "snakemake", "--dry-run", "--printshellcmds")
+    )
     return {stage_name(shlex.split(command)[4:]) for command in commands}
 
 

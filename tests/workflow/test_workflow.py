@@ -217,7 +217,9 @@ def snakemake(folder: Path, *arguments: str, fails: bool = False) -> str:
 
 def planned(folder: Path) -> set[str]:
     """Stages that would run again, such as "prepare garments"."""
-    commands = re.findall(r"Shell command: scfs (.*)", snakemake(folder, "--dry-run", "--printshellcmds"))
+    commands = re.findall(
+        r"Shell command: (?:SCFS_LAUNCH=\S* )?scfs (.*)", snakemake(folder, "--dry-run", "--printshellcmds")
+    )
     return {" ".join(shlex.split(command)[4:]) for command in commands}
 
 

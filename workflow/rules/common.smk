@@ -33,6 +33,16 @@ def command(arguments: str) -> str:
     return f"scfs --params {shlex.quote(str(PARAMS))} --log {{log:q}} {arguments}"
 
 
+def launched(arguments: str) -> str:
+    """The same for a stage that may submit a job: by the settings that the profile, else the environment, names."""
+    return f"SCFS_LAUNCH={{resources.launch:q}} {command(arguments)}"
+
+
+def growing(megabytes: int):
+    """Memory of a job: more with each attempt, where a profile says `retries`."""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
 def any_of(names) -> str:
     """Regular expression for exactly these names."""
     return "|".join(map(re.escape, names)) or "(?!)"

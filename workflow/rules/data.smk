@@ -14,7 +14,7 @@ rule prepare:
         dataset=any_of(OWN_DATA),
     threads: 1
     resources:
-        mem_mb=2000,  # the annotations of COCO's train2017 take half of it
+        mem_mb=growing(2000),  # the annotations of COCO's train2017 take half of it
     params:
         identity=lambda wildcards: stages.identity(study, "prepare", wildcards.dataset),
     shell:
@@ -48,7 +48,7 @@ rule inspect:
         "logs/inspect/{dataset}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,  # as above
+        mem_mb=growing(2000),  # as above
     params:
         identity=lambda wildcards: stages.identity(study, "inspect", wildcards.dataset),
     shell:

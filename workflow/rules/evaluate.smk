@@ -17,7 +17,7 @@ rule evaluate:
         evaluation=any_of(evaluations_with("evaluate")),
     threads: study.torch_threads
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
     params:
         identity=lambda wildcards: stages.identity(study, "evaluate", wildcards.evaluation),
     shell:
@@ -56,7 +56,7 @@ rule tune:
         part=r"lr\d+-wd\d+",
     threads: study.torch_threads
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
     params:
         identity=lambda wildcards: stages.identity(study, "tune", wildcards.evaluation),
     shell:
@@ -78,7 +78,7 @@ rule finetune:
         evaluation=any_of(evaluations_with("finetune")),
     threads: study.torch_threads
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
     params:
         identity=lambda wildcards: stages.identity(study, "finetune", wildcards.evaluation),
     shell:
@@ -102,7 +102,7 @@ rule detect:
     priority: 5  # the longest after pre-training
     threads: study.torch_threads
     resources:
-        mem_mb=3000,
+        mem_mb=growing(3000),
     params:
         identity=lambda wildcards: stages.identity(study, "detect", wildcards.evaluation),
     shell:

@@ -1,5 +1,10 @@
 # Pre-training. No code among the inputs: the identity carries the stage's version instead, so that a refactoring
-# repeats nothing. The resumable state under runs/ is not an output either: Snakemake deletes those before a rerun.
+# repeats nothing. The resumable state under runs/ is not an output either: Snakemake deletes those before a rerun. On a
+# cluster the rule still runs here: the command submits the job, follows it, and finds it again if it was killed.
+
+
+localrules:
+    pretrain,
 
 
 rule pretrain:
@@ -19,11 +24,12 @@ rule pretrain:
     priority: 10  # the longest jobs first
     threads: study.torch_threads
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
+        launch=os.environ.get("SCFS_LAUNCH", ""),
     params:
         identity=lambda wildcards: stages.identity(study, "pretrain", wildcards.run),
     shell:
-        command("pretrain --run {wildcards.run:q}")
+        launched("pretrain --run {wildcards.run:q}")
 
 
 # Others' weights, as a run.

@@ -1,0 +1,57 @@
+"""A cluster, a checkout on it with a small prepared study, and what an undisturbed training of it ends with."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import Checkout
+from cluster import Cluster, impossible
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("slurm")
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes; with accounting where the module says `ACCOUNTING = True`."""
+    accounting = getattr(request.module, "ACCOUNTING", False)
+    if reason := impossible(accounting):
+        pytest.skip(reason)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"), accounting)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The study's data, prepared once."""
+    checkout = Checkout.make(tmp_path_factory.mktemp("prepared"))
+    subprocess.run(["scfs", "prepare", "scenes"], cwd=checkout.folder, env=checkout.environment(), check=True)
+    return checkout
+
+
+@pytest.fixture
+def checkout(prepared: Checkout, cluster: Cluster, tmp_path: Path) -> Iterator[Checkout]:
+    """A checkout of the test's own; afterwards no job is left."""
+    shutil.copytree(prepared.folder, tmp_path / "checkout", symlinks=True)
+    yield Checkout(tmp_path / "checkout")
+    cluster.settle()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(prepared: Checkout, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """SHA-256 of the weights that two processes end with when nothing happens to them."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "checkout"
+    shutil.copytree(prepared.folder, folder, symlinks=True)
+    checkout = Checkout(folder)
+    environment = checkout.environment(SCFS_LAUNCH_EXECUTOR="local", SCFS_LAUNCH_PROCESSES_PER_NODE="2")
+    subprocess.run(["scfs", "pretrain", "--run", "small", "--workers", "0"], cwd=folder, env=environment, check=True)
+    return checkout.weights()

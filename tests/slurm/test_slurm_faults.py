@@ -1,0 +1,110 @@
+"""Faults at random moments of a pre-training under Snakemake: no job is orphaned or doubled, and no bit is lost.
+
+In CI three of them, with seeds that are written here; `make soak` tries each kind of fault SCFS_SOAK times and appends
+what happened to the file that SCFS_SOAK_TABLE names.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkout import STEPS, Checkout, live_jobs
+from cluster import Cluster
+
+ACCOUNTING = True
+CI = [("interrupt", 1), ("hangup", 2), ("kill", 3)]
+EARLIEST, LATEST = 0, 40  # step; 0: from the first moment on, before there is a job
+
+Snakemake = subprocess.Popen[str]
+
+
+def interrupt(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    """Ctrl-C goes to all processes of the terminal; the job is cancelled."""
+    os.killpg(snakemake.pid, signal.SIGINT)
+
+
+def terminate(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    os.killpg(snakemake.pid, signal.SIGTERM)
+
+
+def hangup(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    """The ssh session is gone."""
+    os.killpg(snakemake.pid, signal.SIGHUP)
+
+
+def kill(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    """Snakemake alone; its launcher notices."""
+    snakemake.kill()
+
+
+def kill_all(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    os.killpg(snakemake.pid, signal.SIGKILL)
+
+
+def kill_rank(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    pids = checkout.pids(checkout.job())
+    checkout.until(lambda: pids or snakemake.poll() is not None or pids.update(checkout.pids(checkout.job())))
+    if pids:
+        os.kill(pids[max(pids)], signal.SIGKILL)
+
+
+def requeue(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    subprocess.run(["scontrol", "requeue", checkout.job()], check=False)
+
+
+def warn(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    """As before a time limit."""
+    subprocess.run(["scancel", "--signal=USR2", checkout.job()], check=False)
+
+
+def lose_node(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
+    checkout.job()
+    cluster.kill_node("n2")
+    time.sleep(20)
+    cluster.start_node("n2")
+
+
+FAULTS: dict[str, Callable[[Checkout, Cluster, Snakemake], None]] = {
+    function.__name__: function
+    for function in (interrupt, terminate, hangup, kill, kill_all, kill_rank, requeue, warn, lose_node)
+}
+TRIES = int(os.environ.get("SCFS_SOAK", "0"))
+CASES = [(fault, seed) for fault in FAULTS for seed in range(TRIES)] or CI
+
+
+@pytest.mark.parametrize(("fault", "seed"), CASES)
+def test_nothing_is_lost(fault: str, seed: int, checkout: Checkout, cluster: Cluster, undisturbed: str) -> None:
+    started = time.monotonic()
+    moment = random.Random(f"{fault} {seed}")
+    snakemake = checkout.snakemake()
+    step = moment.randint(EARLIEST, LATEST)
+    if step < 10:  # somewhere in the start of Snakemake, of the launcher, or of the job
+        time.sleep(moment.uniform(0, 12))
+    else:
+        checkout.reach(step)
+    FAULTS[fault](checkout, cluster, snakemake)
+    snakemake.wait(240)
+    attempts = 1
+    while not (checkout.folder / "checkpoints" / "small.safetensors").exists() or snakemake.returncode:
+        assert attempts < 6 and len(live_jobs()) <= 1, checkout.said[-3000:]
+        checkout.until(
+            lambda: subprocess.run(["scfs", "unlock"], cwd=checkout.folder, env=checkout.environment()).returncode == 0,
+            60,
+        )
+        snakemake = checkout.snakemake()
+        snakemake.wait(240)
+        attempts += 1
+    checkout.until(lambda: not live_jobs(), 60)
+    assert checkout.weights() == undisturbed
+    assert checkout.step() == STEPS
+    if table := os.environ.get("SCFS_SOAK_TABLE"):
+        jobs = len(checkout.submitted())
+        line = {"fault": fault, "seed": seed, "step": step, "jobs": jobs, "seconds": time.monotonic() - started}
+        with Path(table).open("a") as file:
+            file.write(json.dumps(line) + "\n")
