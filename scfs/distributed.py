@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from scfs import progress
-from scfs.errors import ScfsError
+from scfs.errors import ProcessLostError, ScfsError
 from scfs.rendezvous import meet
 from scfs.stopping import StoppedError
 from scfs.world import World, find_world
@@ -23,10 +23,6 @@ T = TypeVar("T")
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 _world = World()
-
-
-class ProcessLostError(ScfsError):
-    """Another process of the training is gone, so that a collective failed."""
 
 
 def world() -> World:
@@ -81,8 +77,10 @@ def joined(device: torch.device) -> Iterator[World]:
         ended_well = True
     except StoppedError:  # all of them, after the same step
         raise
-    except Exception:
+    except Exception as error:
         if not _is_first_failure(failures):
+            if isinstance(error, ProcessLostError):  # what to do about it is the launcher's business
+                raise
             raise SystemExit(1) from None
         progress.silence(False)
         raise

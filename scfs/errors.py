@@ -6,3 +6,7 @@ class ScfsError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(str(message).split()))
+
+
+class ProcessLostError(ScfsError):
+    """Another process of the training is gone, so that a collective failed."""

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -10,18 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scfs.atomic import write_json
-from scfs.errors import ScfsError
+from scfs.errors import ProcessLostError, ScfsError
 from scfs.launch import slurm
 from scfs.launch.work import Work
 from scfs.progress import log, silence
 from scfs.stopping import StoppedError, stop_requests
 from scfs.world import find_world
 
-WARNED = 12  # signal.SIGUSR2
 NEAR = 150.0
 """Seconds before the warning is due in which it counts as the time limit's: SLURM may send it 60 s early."""
 BEING_ENDED = 300.0
 """Seconds that the processes wait for SLURM to end them once the job is queued again."""
+
+LOST = 360.0
+"""Seconds that a process waits after another one was lost. If its node has died, SLURM starts the job again as soon as
+it knows (SlurmdTimeout, 300 s by default), unless the job has failed before; if it ended alone, srun ends this one."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,13 @@ class Payload:
                 self.work()
         except StoppedError as stop:
             log(f"scfs: {stop}")
-            if stop.number == WARNED and "SLURM_JOB_ID" in os.environ:
+            if stop.number == signal.SIGUSR2 and "SLURM_JOB_ID" in os.environ:
                 self._queue_again(world.rank, time.monotonic() - started)
             raise SystemExit(1) from None
         except ScfsError as error:
             log(f"scfs: {error}")
+            if isinstance(error, ProcessLostError) and "SLURM_JOB_ID" in os.environ:
+                wait_to_be_ended(LOST)
             raise SystemExit(1) from None
 
     def _queue_again(self, rank: int, seconds: float) -> None:
@@ -79,7 +85,7 @@ class Payload:
                 log(f"scfs: job {job} is not queued again: {error}")
                 return
             log(f"job {job} is queued again and will resume there")
-        time.sleep(BEING_ENDED)
+        wait_to_be_ended(BEING_ENDED)
 
     def _count_time_limit(self, job: str, seconds: float) -> None:
         """Raise once there were more of them than the planned hours explain; preemptions are not counted."""
@@ -95,6 +101,12 @@ class Payload:
             )
 
 
+def wait_to_be_ended(seconds: float) -> None:
+    """Leave the end to SLURM, whose SIGTERM is obeyed at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(seconds)
+
+
 def end_with(pid: int) -> None:
     """Kill this process as soon as process `pid` is gone, however that ended."""
 
@@ -102,9 +114,9 @@ def end_with(pid: int) -> None:
         try:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), signal.SIGKILL)
             return
         select.select([handle], [], [])
-        os.kill(os.getpid(), 9)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="launcher", daemon=True).start()

@@ -138,17 +138,20 @@ class Cluster:
         self._daemon(node, "slurmd", "-D", "-N", node)
 
     def kill_node(self, node: str) -> None:
-        """As if its power failed: the daemon and all that runs under it, at once."""
-        self.daemons.pop(node).kill()
-        for pid in self.processes("slurmstepd"):
-            if _environment(pid).get("SLURMD_NODENAME") == node or self._is_of(pid, node):
-                _kill_tree(pid)
+        """As if its power failed: the daemon and all that runs under it, at once; returns when SLURM has noticed."""
+        daemon = self.daemons.pop(node)
+        daemon.kill()
+        daemon.wait()
+        tasks = [pid for pid in map(int, _numbers(Path("/proc"))) if _environment(pid).get("SLURMD_NODENAME") == node]
+        keepers = {parent for pid in tasks if (parent := _parent(pid)) in self.processes("slurmstepd")}
+        for pid in (*keepers, *tasks):  # first those that would report the end of the others
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._until(lambda: self.node_state(node).startswith("down"), f"{node} to be down", 120)
 
-    def _is_of(self, pid: int, node: str) -> bool:
-        try:
-            return any(f"/spool/{node}" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
-        except OSError:
-            return False
+    def node_state(self, node: str) -> str:
+        said = subprocess.run(["sinfo", "-h", "-N", "-n", node, "-o", "%T"], capture_output=True, text=True)
+        return said.stdout.split()[0] if said.stdout else ""
 
     def processes(self, name: str) -> list[int]:
         """Processes with this name."""
@@ -242,12 +245,12 @@ def _environment(pid: int) -> dict[str, str]:
     return dict(os.fsdecode(entry).partition("=")[::2] for entry in entries if b"=" in entry)  # type: ignore[misc]
 
 
-def _kill_tree(pid: int) -> None:
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (task / "children").read_text().split())
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    for child in children:
-        _kill_tree(child)
+def _numbers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0

@@ -66,7 +66,6 @@ def warn(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
 def lose_node(checkout: Checkout, cluster: Cluster, snakemake: Snakemake) -> None:
     checkout.job()
     cluster.kill_node("n2")
-    time.sleep(20)
     cluster.start_node("n2")
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 from checkout import STEPS, Checkout, live_jobs
 from cluster import Cluster
@@ -55,7 +54,6 @@ def test_the_death_of_a_node(checkout: Checkout, cluster: Cluster, undisturbed: 
     launcher = checkout.pretrain()
     checkout.reach(10)
     cluster.kill_node("n2")
-    time.sleep(20)  # SlurmdTimeout: the controller gives the node up
     cluster.start_node("n2")
     checkout.finished(launcher)
     assert "resuming at step" in checkout.said and len(checkout.submitted()) == 1
