@@ -39,7 +39,7 @@ def jobs(config_files: list[Path]) -> list[dict[str, Any]]:
                 "log": [str(path) for path in job.log],
                 "params": dict(job.params.items()),
                 "threads": job.threads,
-                "command": job.shellcmd and job.shellcmd.removeprefix("SCFS_LAUNCH='' "),  # none is set here
+                "command": job.shellcmd and job.shellcmd.removeprefix("SCFS_LAUNCH= "),  # none is set here
             }
             for job in workflow.dag.jobs
         ]
