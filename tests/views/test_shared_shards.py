@@ -50,7 +50,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 
     def counting_pread(descriptor: int, size: int, offset: int) -> bytes:
         assert advised[descriptor] == os.POSIX_FADV_RANDOM
-        found.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")).name, offset, size))
+        found.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, offset, size))
         return pread(descriptor, size, offset)
 
     def noting_fadvise(descriptor: int, offset: int, length: int, advice: int) -> None:
