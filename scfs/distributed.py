@@ -5,7 +5,7 @@ a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GP
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -128,6 +128,17 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def broadcast(tensor: Tensor, source: int) -> Tensor:
+    """What process `source` has, in the memory of this tensor: of equal shape and type on all of them."""
+    if _world.size == 1:
+        return tensor
+    tensor = tensor.contiguous()
+    with _communicating():
+        dist.broadcast(tensor, source)
+    return tensor
+
+
+@torch.no_grad()
 def add_up_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace each gradient by its sum over the processes, in one collective.
 
@@ -177,6 +188,17 @@ def of_all(value: T) -> list[T]:
     with _communicating():
         dist.all_gather_object(values, value)
     return values
+
+
+def in_turn(items: Sequence[T]) -> Sequence[T]:
+    """Those of some items that fall to this process when the processes take them in turn."""
+    return items[_world.rank :: _world.size]
+
+
+def merged(own: Sequence[T]) -> list[T]:
+    """What all processes have made of the items that they took in turn, in the order of the items; on all of them."""
+    everyone = of_all(own)
+    return [everyone[item % _world.size][item // _world.size] for item in range(sum(map(len, everyone)))]
 
 
 def check_same(name: str, value: Any) -> None:

@@ -22,8 +22,8 @@ def test_top1_and_top5_equal_the_authors(block: int) -> None:
     train_labels, labels = (torch.from_numpy(GOLDEN[f"knn/{split}_labels"]) for split in ("train", "test"))
     ks = GOLDEN["knn/ks"].tolist()
     neighbours = Neighbours(test, max(ks))
-    for part in train.split(block):
-        neighbours.add(part)
+    for part, rows in zip(train.split(block), torch.arange(len(train)).split(block), strict=True):
+        neighbours.add(part, rows)
     similarities, rows = neighbours.nearest()
     classes = int(max(train_labels.max(), labels.max())) + 1
     found = vote(similarities, train_labels[rows], labels, ks, GOLDEN["knn/temperature"].item(), classes)

@@ -197,6 +197,9 @@ class _OpenFile:
     def __init__(self, path: Path) -> None:
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY)
+        # Whole images at scattered places: without this the kernel reads on from places that it knows, and half of a
+        # shard read in random order costs three quarters of it (Linux 6, images of 110 kB).
+        os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def __del__(self) -> None:
         if self.descriptor >= 0:

@@ -4,14 +4,14 @@ Fig. 3: four local images are the 2 x 2 jigsaw of the global one; each one's poo
 and so does the mean of the four.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from scfs import paths
+from scfs import distributed, paths
 from scfs.config.evaluation import Attention
 from scfs.data.annotations import load_masks
 from scfs.data.manifest import ImageSet, open_split
@@ -46,9 +46,10 @@ def jigsaw(view: np.ndarray, size: int) -> np.ndarray:
     return np.stack([crop_resize(view, (top, left, half, half), size) for top in starts for left in starts])
 
 
-def search(protocol: Attention, encoder: FrozenEncoder, images: ImageSet, rows: np.ndarray) -> Iterator[Searched]:
-    """Let the pieces search their own view's map, a batch of rows at a time."""
-    batches = split_rows(rows, FORWARD_BATCH)
+def search(
+    protocol: Attention, encoder: FrozenEncoder, images: ImageSet, batches: Sequence[np.ndarray]
+) -> Iterator[Searched]:
+    """Let the pieces search their own view's map, for each batch of rows."""
     shown = shown_batches(images, batches, clean_view(protocol), encoder.workers, "attention on")
     for batch, views in zip(batches, shown, strict=True):
         pieces = torch.from_numpy(np.stack([jigsaw(view, protocol.local_crop) for view in views.numpy()]))
@@ -98,12 +99,12 @@ def _scores(
 ) -> dict[str, float]:
     """Values over all images that have a mask; an object that the centre crop leaves out cannot be scored."""
     rows = np.array([row for row, path in enumerate(images.paths) if path in masks], dtype=np.int64)
-    scored = []
-    for found in search(protocol, encoder, images, rows):
-        for row, attention in zip(found.rows.tolist(), upsampled(found.mean_map, protocol.crop), strict=True):
-            mask = view_of_mask(masks[images.paths[row]], protocol.resize, protocol.crop)
-            if mask.any():
-                scored.append(score(attention, mask))
+    batches = distributed.in_turn(split_rows(rows, FORWARD_BATCH))
+    own = [
+        _scores_of(protocol, found, [masks[images.paths[row]] for row in found.rows])
+        for found in search(protocol, encoder, images, batches)
+    ]
+    scored = [of_image for of_batch in distributed.merged(own) for of_image in of_batch]
     values = {"images": float(len(scored))}
     if scored:
         scores, pointed = np.array(scored, dtype=np.float64).T
@@ -115,13 +116,20 @@ def _scores(
     return values
 
 
+def _scores_of(protocol: Attention, found: Searched, masks: list[np.ndarray]) -> list[tuple[float, bool]]:
+    """Scores of those images of a batch whose object is in the view."""
+    viewed = [view_of_mask(mask, protocol.resize, protocol.crop) for mask in masks]
+    maps = upsampled(found.mean_map, protocol.crop)
+    return [score(attention, mask) for attention, mask in zip(maps, viewed, strict=True) if mask.any()]
+
+
 def _figure(
     protocol: Attention, encoder: FrozenEncoder, images: ImageSet, masks: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Arrays of the figure for images at even distances, so that a split sorted by class shows many classes."""
     number = min(protocol.figure_images, len(images))
     rows = np.arange(number) * len(images) // number
-    found = list(search(protocol, encoder, images, rows))
+    found = list(search(protocol, encoder, images, split_rows(rows, FORWARD_BATCH)))
     arrays = {
         "rows": rows,
         "views": np.concatenate([part.views for part in found]),

@@ -3,7 +3,7 @@
 The crop's pooled layer4 searches the image's layer4 (Eq. 6); the searched map (Eq. 7) is pooled and classified.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scfs import paths
+from scfs import distributed, paths
 from scfs.config.evaluation import ClassProbabilities
 from scfs.config.pretrain import Views
 from scfs.data.manifest import ImageSet, open_split
@@ -74,9 +74,9 @@ def classify(encoder: FrozenEncoder, classifier: nn.Linear, views: Tensor, crops
 
 
 def classify_rows(
-    protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, rows: np.ndarray
+    protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, batches: Sequence[np.ndarray]
 ) -> Iterator[Classified]:
-    """Classify a batch of rows at a time.
+    """Classify each batch of rows.
 
     Raises:
         ScfsError: the run has no classifier, a backbone whose classifier reads no pooled map, or other classes.
@@ -105,7 +105,6 @@ def classify_rows(
     labels = torch.from_numpy(images.require_labels())
     views = Views(local_number=protocol.crops, local_size=protocol.local_size, local_scale=protocol.local_scale)
     draw = partial(drawn_crops, seed=protocol.seed, views=views)
-    batches = split_rows(rows, FORWARD_BATCH)
     shown = shown_batches(images, batches, clean_view(protocol), encoder.workers, "class probabilities on")
     drawn = shown_batches(images, batches, draw, encoder.workers, "their crops on")
     for batch, of_images, of_crops in zip(batches, shown, drawn, strict=True):
@@ -120,10 +119,10 @@ def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement
     """
     test = open_split(paths.manifest(protocol.dataset), protocol.test)
     labels = test.require_labels()
-    parts = classify_rows(protocol, encoder, test, np.arange(len(test)))
-    of_all = np.concatenate([part.probabilities for part in parts]).astype(np.float64)  # n, 3, K
-    true = of_all[np.arange(len(labels)), :, labels].mean(0)
-    right = (of_all.argmax(2) == labels[:, None]).mean(0)
+    batches = distributed.in_turn(split_rows(np.arange(len(test)), FORWARD_BATCH))
+    parts = classify_rows(protocol, encoder, test, batches)
+    own = [_of_true_class(part.probabilities, labels[rows]) for rows, part in zip(batches, parts, strict=True)]
+    true, right = (each.mean(0) for each in np.concatenate(distributed.merged(own), axis=1))
     values = {
         f"{name}_{sample}": float(100 * share)
         for name, shares in (("probability", true), ("top1", right))
@@ -132,13 +131,19 @@ def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement
     return Measurement(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, labels))
 
 
+def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Probability of the true class, and whether it is the likeliest (0 or 1): (2, B, 3) float64, from (B, 3, K)."""
+    true = probabilities[np.arange(len(labels)), :, labels]
+    return np.stack([true, probabilities.argmax(2) == labels[:, None]], dtype=np.float64)
+
+
 def _figure(
     protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Arrays of the figure for images at even distances, so that a split sorted by class shows many classes."""
     number = min(protocol.figure_images, len(images))
     rows = np.arange(number) * len(images) // number
-    found = list(classify_rows(protocol, encoder, images, rows))
+    found = list(classify_rows(protocol, encoder, images, split_rows(rows, FORWARD_BATCH)))
     probabilities = np.concatenate([part.probabilities for part in found])
     top = np.argsort(-probabilities, axis=2, kind="stable")[:, :, :TOP]
     return {

@@ -1,4 +1,8 @@
-"""Features of a frozen encoder, streamed: only a batch of images and a block of features are held at a time."""
+"""Features of a frozen encoder, streamed: only a batch of images and a block of features are held at a time.
+
+Several processes take the blocks in turn. Which images a forward pass sees together depends on no number of processes,
+and so no bit of a feature does.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scfs import distributed
 from scfs.config.pretrain import PATCH
 from scfs.config.protocol import ViewProtocol
 from scfs.data.manifest import ImageSet
@@ -83,7 +88,7 @@ class FrozenEncoder:
 @dataclass(frozen=True)
 class _ShownImages:
     images: ImageSet
-    batches: list[np.ndarray]
+    batches: Sequence[np.ndarray]
     show: Show
 
     def __getitem__(self, index: int) -> Tensor:
@@ -105,7 +110,14 @@ def split_rows(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def shown_batches(images: ImageSet, batches: list[np.ndarray], show: Show, workers: int, what: str) -> Iterator[Tensor]:
+def blocks_of(images: ImageSet) -> list[np.ndarray]:
+    """All rows, in the manifest's order, in blocks."""
+    return split_rows(np.arange(len(images)), BLOCK)
+
+
+def shown_batches(
+    images: ImageSet, batches: Sequence[np.ndarray], show: Show, workers: int, what: str
+) -> Iterator[Tensor]:
     """Read, decode and show the images of each batch of rows, in order, whatever `workers` is.
 
     Yields:
@@ -118,34 +130,57 @@ def shown_batches(images: ImageSet, batches: list[np.ndarray], show: Show, worke
     yield from track(shown, f"{what} {images.name}/{images.split}", unit="batches", total=len(batches))
 
 
+def own_features(
+    encoder: FrozenEncoder,
+    images: ImageSet,
+    layers: Sequence[str],
+    show: Show,
+    blocks: list[np.ndarray],
+    what: str = "features of",
+) -> Iterator[dict[str, Tensor]]:
+    """Pooled features of the images in those blocks of rows that fall to this process.
+
+    Yields:
+        For each of `distributed.in_turn(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
+    """
+    batches = [split_rows(block, FORWARD_BATCH) for block in distributed.in_turn(blocks)]
+    pixels = shown_batches(images, [batch for block in batches for batch in block], show, encoder.workers, what)
+    for block in batches:
+        held = [encoder.features(next(pixels), layers) for _ in block]
+        yield {layer: torch.cat([features[layer] for features in held]) for layer in layers}
+
+
 def stream(
     encoder: FrozenEncoder,
     images: ImageSet,
     layers: Sequence[str],
     show: Show,
-    *,
-    rows: np.ndarray | None = None,
-    block: int = BLOCK,
+    blocks: list[np.ndarray],
     what: str = "features of",
 ) -> Iterator[dict[str, Tensor]]:
-    """Pooled features of every image once, in the manifest's order or in that of `rows`.
+    """Pooled features of the images in all blocks of rows, in order, on all processes.
 
     Yields:
-        For each `block` images (the last ones may be fewer): layer -> (images, C_i) float32 on the encoder's device.
+        For each block: layer -> (images, C_i) float32 on the encoder's device.
     """
-    blocks = split_rows(np.arange(len(images)) if rows is None else rows, block)
-    batches = [split_rows(part, FORWARD_BATCH) for part in blocks]
-    pixels = shown_batches(images, [batch for part in batches for batch in part], show, encoder.workers, what)
-    for part in batches:
-        held = [encoder.features(next(pixels), layers) for _ in part]
-        yield {layer: torch.cat([features[layer] for features in held]) for layer in layers}
+    world, found = distributed.world(), own_features(encoder, images, layers, show, blocks, what)
+    for first in range(0, len(blocks), world.size):
+        own = next(found, {})  # all compute one of these blocks at once; then each hands its own to the others
+        for rank, block in enumerate(blocks[first : first + world.size]):
+            held = own if rank == world.rank else _room(encoder, layers, len(block))
+            yield {layer: distributed.broadcast(held[layer], rank) for layer in layers}
+
+
+def _room(encoder: FrozenEncoder, layers: Sequence[str], images: int) -> dict[str, Tensor]:
+    return {layer: torch.empty(images, encoder.width(layer), device=encoder.device) for layer in layers}
 
 
 def extract(encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], show: Show) -> dict[str, Tensor]:
-    """Pooled features of a whole split: layer -> (n, C_i) float32 on the CPU, in the manifest's order."""
+    """Pooled features of a whole split: layer -> (n, C_i) float32 on the CPU, in the manifest's order; each process has
+    all of them."""
     features = {layer: torch.empty(len(images), encoder.width(layer)) for layer in layers}
     done = 0
-    for block in stream(encoder, images, layers, show):
+    for block in stream(encoder, images, layers, show, blocks_of(images)):
         for layer, part in block.items():
             features[layer][done : done + len(part)] = part
         done += len(part)

@@ -1,6 +1,7 @@
 """Weighted k-nearest-neighbour vote (Wu et al., CVPR 2018), as DINO's and the authors' k-NN code computes it.
 
-The training features are never held together: they pass by in blocks, and every query keeps its k best so far.
+The training features are never held together: they pass by in blocks, and every query keeps its k best so far. Several
+processes take the blocks in turn, and join what each has found.
 """
 
 from collections.abc import Sequence
@@ -9,22 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scfs import distributed
 from scfs.config.evaluation import Knn, Vote
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
-from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract, stream
+from scfs.evaluation.features import FEATURE, FrozenEncoder, blocks_of, clean_view, extract, own_features
 from scfs.evaluation.measurement import Measurement, open_labelled
 
 QUERIES = 1024
 """Queries that are compared or voted on at a time."""
 LOW_32_BITS = 0xFFFFFFFF
+NOBODY = torch.iinfo(torch.int64).min
+"""Less than any neighbour."""
 
 Accuracy = tuple[float, float]
 """Top-1 and top-5 in percent."""
 
 
 class Neighbours:
-    """The k nearest of all features seen so far, for every query.
+    """The k nearest of all features that the processes have seen, for every query.
 
     Equal similarities are ordered by row, so that neither the blocks nor torch.topk decide: similarity and row are
     joined to one 64-bit integer whose order is that of (similarity, -row).
@@ -32,23 +36,27 @@ class Neighbours:
 
     def __init__(self, queries: Tensor, k: int) -> None:
         """Take queries (m, C), compared as they are, and the number of neighbours."""
-        self.queries, self.k, self.seen = queries, k, 0
-        self._best = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+        self.queries = queries
+        self._best = torch.full((len(queries), k), NOBODY, device=queries.device)
 
-    def add(self, features: Tensor) -> None:
-        """Compare with further features (c, C); they get the next c rows."""
-        rows = torch.arange(self.seen, self.seen + len(features), device=features.device)
-        self.seen += len(features)
+    def add(self, features: Tensor, rows: Tensor) -> None:
+        """Compare with further features (c, C) of rows (c,)."""
+        rows = rows.to(features.device)
         best = []
         for queries, so_far in zip(self.queries.split(QUERIES), self._best.split(QUERIES), strict=True):
             candidates = torch.cat([so_far, _sortable(queries @ features.T, rows)], dim=1)
-            best.append(candidates.topk(min(self.k, self.seen)).values)
+            best.append(candidates.topk(so_far.shape[1]).values)
         self._best = torch.cat(best)
 
     def nearest(self) -> tuple[Tensor, Tensor]:
-        """Similarities (m, k) float32 and rows (m, k), nearest first, on the CPU."""
-        best = self._best.cpu()
+        """Similarities (m, k) float32 and rows (m, k), nearest first, on the CPU, of k features seen or more."""
+        best = torch.cat([_best_of_all(so_far) for so_far in self._best.split(QUERIES)]).cpu()
         return _flipped_if_negative((best >> 32).int()).view(torch.float32), LOW_32_BITS - (best & LOW_32_BITS)
+
+
+def _best_of_all(own: Tensor) -> Tensor:
+    """The best keys (m, k) of those that the processes have."""
+    return distributed.gathered(own).transpose(0, 1).flatten(1).topk(own.shape[1]).values
 
 
 def _sortable(similarity: Tensor, rows: Tensor) -> Tensor:
@@ -120,9 +128,11 @@ def vote_on_layers(
         layer: Neighbours(F.normalize(features.to(encoder.device), dim=1), largest)
         for layer, features in queries.items()
     }
-    for block in stream(encoder, train, layers, show):
+    blocks = blocks_of(train)
+    own = own_features(encoder, train, layers, show, blocks)
+    for of_block, block in zip(distributed.in_turn(blocks), own, strict=True):
         for layer, features in block.items():
-            neighbours[layer].add(F.normalize(features, dim=1))
+            neighbours[layer].add(F.normalize(features, dim=1), torch.from_numpy(of_block))
     train_labels, labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
     accuracies = {}
     for layer in layers:

@@ -1,7 +1,8 @@
 """Linear probing as the paper does it: random-resized-crop and flip, features anew in every epoch.
 
 The encoder is frozen, so the classifiers of all seeds share each epoch's features: they see the same images in the same
-order and differ by their initial weights.
+order and differ by their initial weights. Several processes take the batches in turn to compute features, which cost
+nearly all of the time, and every classifier trains on all of them, batch by batch.
 """
 
 import math
@@ -54,8 +55,9 @@ def measure(protocol: Linear, encoder: FrozenEncoder) -> Measurement:
         show = partial(_crop_and_flip, crops=_crops(seed, epoch, train, protocol.scale), size=protocol.crop)
         order = permutation(seed, epoch, len(train))
         what = f"linear probe, epoch {epoch + 1}/{protocol.epochs},"
-        blocks = stream(encoder, train, [FEATURE], show, rows=order, block=protocol.batch, what=what)
-        for rows, block in zip(split_rows(order, protocol.batch), blocks, strict=True):
+        batches = split_rows(order, protocol.batch)
+        features = stream(encoder, train, [FEATURE], show, batches, what)
+        for rows, block in zip(batches, features, strict=True):
             sweep.step(block[FEATURE], labels[rows].to(encoder.device), torch.from_numpy(rows))
         sweep.test(test_features, test_labels)
     values, details = sweep.result(partial(_clean_features, protocol, encoder, train), labels)

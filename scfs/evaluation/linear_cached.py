@@ -1,4 +1,7 @@
-"""Linear probing on features extracted once: quick, and NOT the paper's linear probing, which augments (linear.py)."""
+"""Linear probing on features extracted once: quick, and NOT the paper's linear probing, which augments (linear.py).
+
+Several processes share the extraction, after which each holds all features, and the rates of a sweep.
+"""
 
 import math
 

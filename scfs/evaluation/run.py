@@ -1,4 +1,7 @@
-"""Apply one evaluation protocol to a file of weights and write its result."""
+"""Apply one evaluation protocol to a file of weights and write its result.
+
+Several processes share the images; their number is no part of the result, which has the same bytes.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from scfs import distributed, paths
 from scfs.atomic import write_with
 from scfs.config.evaluation import Evaluation
-from scfs.config.identity import STAGE_VERSIONS
+from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.device import resolve_device
 from scfs.evaluation import attention, class_probabilities, knn, layers, linear, linear_cached
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.measurement import Measurement
+from scfs.progress import log
 from scfs.results import sha256_of, write_result
 from scfs.weights.store import Weights, load_backbone, load_classifier
 
@@ -43,22 +48,37 @@ def evaluate(
         workers: processes that decode images; 0 decodes in this one. The result does not depend on it.
 
     Raises:
-        ScfsError: weights, data or protocol do not allow it; nothing is written.
+        ScfsError: weights, data or protocol do not allow it, or differ between the processes; nothing is written.
     """
     torch.set_num_threads(threads)
-    where = resolve_device(device)
-    backbone, source = load_backbone(weights, protocol.weights)
-    classifier = load_classifier(weights, protocol.weights)
-    encoder = FrozenEncoder(
-        backbone.to(where), where, workers, classifier and classifier.to(where), tuple(source.classes)
-    )
-    # On CUDA: fixed algorithms and full float32, so that a repetition gives the same bytes.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        measurement = KINDS[protocol.kind](protocol, encoder)
-    if measurement.arrays:
-        write_with(out.with_suffix(".npz"), lambda file: np.savez(file, **measurement.arrays))  # type: ignore[arg-type]
-    record = {"run": run, "torch_threads": threads, **_record(protocol, measurement, weights, source)}
-    write_result(out, record, {"device": str(where), "workers": workers})
+    where = distributed.own_device(resolve_device(device))
+    with distributed.joined(where) as world:
+        backbone, source = load_backbone(weights, protocol.weights)
+        _check_same(protocol, weights, threads, where)
+        if world.size > 1:
+            log(f"{run}, {protocol.kind}: {world.size} processes share the images; progress is the first one's")
+        classifier = load_classifier(weights, protocol.weights)
+        encoder = FrozenEncoder(
+            backbone.to(where), where, workers, classifier and classifier.to(where), tuple(source.classes)
+        )
+        # On CUDA: fixed algorithms and full float32, so that a repetition gives the same bytes.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            measurement = KINDS[protocol.kind](protocol, encoder)
+        if not distributed.is_first():
+            return
+        if arrays := measurement.arrays:
+            write_with(out.with_suffix(".npz"), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+        record = {"run": run, "torch_threads": threads, **_record(protocol, measurement, weights, source)}
+        write_result(out, record, {"device": str(where), "workers": workers, "processes": world.size})
+
+
+def _check_same(protocol: Evaluation, weights: Path, threads: int, device: torch.device) -> None:
+    """Hold all processes to one thing to do: they would wait for each other in different places."""
+    manifest = paths.manifest(protocol.dataset)
+    parameters = {"protocol": protocol, "torch_threads": threads, "device": device.type}
+    inputs = {"weights": sha256_of(weights), "manifest": sha256_of(manifest) if manifest.is_file() else ""}
+    own = identity("evaluate", parameters, inputs)
+    distributed.check_same("identity of the evaluation (protocol, weights, manifest, threads, device)", own)
 
 
 def _record(protocol: Evaluation, measurement: Measurement, weights: Path, source: Weights) -> dict[str, Any]:

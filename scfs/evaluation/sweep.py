@@ -1,4 +1,7 @@
-"""Linear probing at one learning rate or at several, among which held-out images choose; one pass over the features."""
+"""Linear probing at one learning rate or at several, among which held-out images choose; one pass over the features.
+
+Several processes take the rates in turn: the classifiers of a rate train in one of them, and so as they would alone.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from scfs import distributed
 from scfs.config.evaluation import Probe
 from scfs.data.images import ImageSet
 from scfs.errors import ScfsError
@@ -40,15 +44,16 @@ class Sweep:
 
     def step(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
         """One step of all on features (B, C) or (S, B, C) of the images in `rows`, (B,) or (S, B) as `labels` are."""
-        for classifiers in self.reported:
+        for classifiers in distributed.in_turn(self.reported):
             classifiers.step(features, labels)
         kept = self._kept[rows].to(labels.device) if self.choosing else None
-        for classifiers in self.choosing:
+        for classifiers in distributed.in_turn(self.choosing):
             classifiers.step(features, labels, kept)
 
     def test(self, features: Tensor, labels: Tensor) -> None:
         """Note the accuracies after an epoch on the test split: features (n, C), labels (n,)."""
-        self._top1.append(np.stack([classifiers.accuracy(features, labels) for classifiers in self.reported]))
+        own = [classifiers.accuracy(features, labels) for classifiers in distributed.in_turn(self.reported)]
+        self._top1.append(np.stack(distributed.merged(own)))
 
     def result(
         self, features_of: Callable[[npt.NDArray[np.int64]], Tensor], labels: Tensor
@@ -67,7 +72,8 @@ class Sweep:
             return values, {"seeds": seeds}
         rows = np.flatnonzero(~self._kept.numpy())
         features, labels = features_of(rows), labels[rows]
-        tried = [self._tried(index, features, labels) for index in range(len(self.rates))]
+        own = [self._tried(index, features, labels) for index in distributed.in_turn(range(len(self.rates)))]
+        tried = distributed.merged(own)
         sound = [index for index, each in enumerate(tried) if "held_out_top1" in each]
         if not sound:
             raise ScfsError(f"lr_sweep = {list(self.rates)}: the classifiers of all rates diverged: give lower rates")

@@ -41,7 +41,8 @@ def whole_stage(weights: Path, manifest: Path, out: Path, protocol: FineTune, wo
     """The stage itself; beside the result the network that was measured."""
 
     def keeping(model: Any, *arguments: Any) -> dict[str, float]:
-        torch.save(model.state_dict(), out.with_suffix(".pt"))
+        if distributed.is_first():
+            torch.save(model.state_dict(), out.with_suffix(".pt"))
         return accuracy.measure(model, *arguments)
 
     job.measure = keeping

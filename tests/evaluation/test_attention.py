@@ -78,7 +78,7 @@ def test_upsampling_keeps_the_mean_and_the_place() -> None:
 
 def test_maps_are_cosines_of_each_piece_with_its_own_view(workplace: Path, encoder: FrozenEncoder) -> None:
     images = open_split(paths.manifest("scenes"), "val")
-    (found,) = search(PROTOCOL, encoder, images, np.array([1, 4]))
+    (found,) = search(PROTOCOL, encoder, images, [np.array([1, 4])])
     for index in range(2):
         view = found.views[index]
         feature_map = encoder.backbone(normalize(torch.from_numpy(view)[None]))["layer3"][0].double().numpy()
@@ -107,7 +107,7 @@ def test_values_are_means_over_all_images_with_masks(workplace: Path, encoder: F
     measured = measure(PROTOCOL, encoder)
     images = open_split(paths.manifest("scenes"), "val")
     masks = load_masks(paths.annotations("scenes", "val"))
-    (found,) = search(PROTOCOL, encoder, images, np.arange(len(images)))
+    (found,) = search(PROTOCOL, encoder, images, [np.arange(len(images))])
     scored = [
         score(upsampled(found.mean_map[row : row + 1], 80)[0], view_of_mask(masks[images.paths[row]], 96, 80))
         for row in range(len(images))

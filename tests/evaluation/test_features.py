@@ -8,7 +8,7 @@ from scfs import paths
 from scfs.config.evaluation import Knn
 from scfs.data.manifest import ImageSet, open_split
 from scfs.evaluation import features
-from scfs.evaluation.features import FrozenEncoder, clean_view, extract, stream
+from scfs.evaluation.features import FrozenEncoder, clean_view, extract, split_rows, stream
 from scfs.model.resnet import pooled
 from scfs.views.images import decode, normalize, resize_crop
 
@@ -41,7 +41,7 @@ def test_every_image_once_in_the_manifests_order(
 def test_rows_give_the_order_and_blocks_their_size(images: ImageSet, encoder: FrozenEncoder) -> None:
     rows = np.array([7, 3, 30, 3, 12])
     every = extract(encoder, images, ["layer4"], SHOW)["layer4"]
-    blocks = [block["layer4"] for block in stream(encoder, images, ["layer4"], SHOW, rows=rows, block=2)]
+    blocks = [block["layer4"] for block in stream(encoder, images, ["layer4"], SHOW, split_rows(rows, 2))]
     assert [len(block) for block in blocks] == [2, 2, 1]
     torch.testing.assert_close(torch.cat(blocks), every[rows], rtol=1e-4, atol=1e-5)
 
@@ -60,7 +60,7 @@ def test_images_are_read_only_when_their_block_is_due(images: ImageSet, encoder:
         shown.append(row)
         return SHOW(image, row)
 
-    blocks = stream(encoder, images, ["layer4"], show, block=4)
+    blocks = stream(encoder, images, ["layer4"], show, split_rows(np.arange(len(images)), 4))
     next(blocks)
     assert shown == [0, 1, 2, 3]
     next(blocks)

@@ -11,8 +11,8 @@ from scfs.evaluation.knn import Neighbours, vote
 
 def neighbours_in_blocks(queries: Tensor, features: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
     neighbours = Neighbours(queries, k)
-    for part in features.split(block):
-        neighbours.add(part)
+    for part, rows in zip(features.split(block), torch.arange(len(features)).split(block), strict=True):
+        neighbours.add(part, rows)
     return neighbours.nearest()
 
 

@@ -144,16 +144,14 @@ def fine_tune(
         resume(training, folder)
         try:
             _train(training, data, folder, now.workers, now.save_every)
-            if not distributed.is_first():
-                return None
             values, diverged = measure(training.model, now.protocol, test, now.device, now.workers), None
             shown = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
             log(f"{now.run}, {now.evaluation}, {part}: on {len(test)} images of {test.split}: {shown}")
         except DivergedError as error:
-            if not distributed.is_first():
-                return None
             log(f"{now.run}, {now.evaluation}, {part}: {error}")
             values, diverged = {}, {"step": error.step, "loss": f"{error.terms['loss']:.6g}", "lr": error.lr}
+        if not distributed.is_first():
+            return None
         outcome = {"values": values, "seconds": training.seconds(), **({"diverged": diverged} if diverged else {})}
         write_json(left, outcome)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
