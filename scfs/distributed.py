@@ -79,9 +79,7 @@ def joined(device: torch.device) -> Iterator[World]:
         raise
     except Exception as error:
         if not _is_first_failure(failures):
-            if isinstance(error, ProcessLostError):  # what to do about it is the launcher's business
-                raise
-            raise SystemExit(1) from None
+            raise SystemExit(1) from error
         progress.silence(False)
         raise
     finally:

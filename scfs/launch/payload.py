@@ -67,9 +67,11 @@ class Payload:
             raise SystemExit(1) from None
         except ScfsError as error:
             log(f"scfs: {error}")
-            if isinstance(error, ProcessLostError) and "SLURM_JOB_ID" in os.environ:
-                wait_to_be_ended(LOST)
+            _wait_if_lost(error)
             raise SystemExit(1) from None
+        except SystemExit as silent:  # of a process that leaves it to another one to say why
+            _wait_if_lost(silent.__cause__)
+            raise
 
     def _queue_again(self, rank: int, seconds: float) -> None:
         """The first process asks; all wait to be ended, since one that ends by itself makes srun end the others.
@@ -99,6 +101,11 @@ class Payload:
                 f"time limit number {number}, more than the {self.time_limits} that the planned hours explain; start"
                 " the same command again to go on, with more minutes or nodes"
             )
+
+
+def _wait_if_lost(error: BaseException | None) -> None:
+    if isinstance(error, ProcessLostError) and "SLURM_JOB_ID" in os.environ:
+        wait_to_be_ended(LOST)
 
 
 def wait_to_be_ended(seconds: float) -> None:
