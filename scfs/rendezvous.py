@@ -7,7 +7,9 @@ number, and a store counts only if it says that it is this start of this job.
 
 import time
 import zlib
+from contextlib import suppress
 from datetime import timedelta
+from threading import Thread
 
 import torch.distributed as dist
 
@@ -19,7 +21,7 @@ PORTS = range(10_000, 32_000)
 CANDIDATES = 8
 PATIENCE = 900.0
 """Seconds until the first process must have opened its store: a container may have to be fetched on its node."""
-CONNECTING = timedelta(seconds=5)
+CONNECTING = timedelta(seconds=3)
 WAITING = timedelta(minutes=30)
 """For a key, as torch's default for a process group."""
 
@@ -60,12 +62,28 @@ def _find(meeting: Meeting, patience: float) -> dist.Store:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         for port in candidates(meeting):
-            try:
-                store = dist.TCPStore(meeting.host, port, None, False, CONNECTING, wait_for_workers=False)
-                if store.check([meeting.name]):
-                    store.set_timeout(WAITING)
-                    return store
-            except RuntimeError:  # nobody there yet, or no store
-                continue
+            store = _store_at(meeting, port)
+            if store is not None:
+                store.set_timeout(WAITING)
+                return store
         time.sleep(0.5)
     raise ScfsError(f"{meeting.host}: the first process of job {meeting.name} was not found in {patience:g} s")
+
+
+def _store_at(meeting: Meeting, port: int) -> dist.Store | None:
+    """The job's store, if it is what listens there.
+
+    In a thread that may be left behind: torch waits for ever for a stranger who accepts and then says nothing.
+    """
+    found: list[dist.Store] = []
+
+    def connect() -> None:
+        with suppress(RuntimeError):  # nobody there yet, or no store
+            store = dist.TCPStore(meeting.host, port, None, False, CONNECTING, wait_for_workers=False)
+            if store.check([meeting.name]):
+                found.append(store)
+
+    thread = Thread(target=connect, name=f"port {port}", daemon=True)
+    thread.start()
+    thread.join(2 * CONNECTING.total_seconds())
+    return found[0] if found else None
