@@ -5,6 +5,7 @@ them, and after a requeue the last store may still be there. So all try the same
 number, and a store counts only if it says that it is this start of this job.
 """
 
+import socket
 import time
 import zlib
 from contextlib import suppress
@@ -75,10 +76,14 @@ def _store_at(meeting: Meeting, port: int) -> dist.Store | None:
 
     In a thread that may be left behind: torch waits for ever for a stranger who accepts and then says nothing.
     """
+    try:  # torch's client would try again for seconds where nobody listens yet
+        socket.create_connection((meeting.host, port), CONNECTING.total_seconds()).close()
+    except OSError:
+        return None
     found: list[dist.Store] = []
 
     def connect() -> None:
-        with suppress(RuntimeError):  # nobody there yet, or no store
+        with suppress(RuntimeError):  # no store
             store = dist.TCPStore(meeting.host, port, None, False, CONNECTING, wait_for_workers=False)
             if store.check([meeting.name]):
                 found.append(store)
