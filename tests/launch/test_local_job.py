@@ -1,0 +1,94 @@
+"""The executor local: several processes of this machine, which end with their launcher and resume exactly."""
+
+import ast
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from repository import ROOT, command_environment
+from safetensors.numpy import load_file
+
+SMALL = ["--backbone", "narrow_resnet18", "--epochs", "20", "--batch", "4", "--threads", "1", "--workers", "0"]
+SMALL += ["--set", "views={global_size: 32, local_size: 32, local_number: 1}", "--set", "optimizer.warmup_epochs=0"]
+SMALL += ["--set", "head={hidden: 8, bottleneck: 8, prototypes: 8}", "--set", "precision=fp32"]
+SMALL += ["--set", "search_head={width: 8, hidden: 8, output: 8}"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for index in range(8):
+        pixels = generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+    return tmp_path
+
+
+def start(folder: Path, out: str) -> subprocess.Popen[str]:
+    launch = {"SCFS_LAUNCH_EXECUTOR": "local", "SCFS_LAUNCH_PROCESSES_PER_NODE": "2", "SCFS_SAVE_EVERY": "0"}
+    return subprocess.Popen(
+        ["scfs", "pretrain", "photos", "--out", out, *SMALL],
+        cwd=folder, env=command_environment(ROOT) | launch, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def ranks(folder: Path) -> list[int]:
+    """Processes of a local job with this working folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = (process / "cwd").resolve() == folder and b"submitit.core._submit" in (
+                process / "cmdline"
+            ).read_bytes()
+        except OSError:
+            continue
+        if mine:
+            found.append(int(process.name))
+    return found
+
+
+def wait_until(ready: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not ready():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_processes_end_with_their_launcher_and_the_next_one_resumes(photos: Path) -> None:
+    whole = start(photos, "whole")
+    said = whole.communicate(timeout=120)[1]
+    assert whole.returncode == 0 and "2 processes with up to 2 images of each batch" in said, said
+    killed = start(photos, "parts")
+    wait_until(lambda: len(list((photos / "parts/state/checkpoints").glob("step-*.pt"))) == 2)
+    assert len(ranks(photos)) == 2
+    killed.kill()
+    killed.communicate()
+    wait_until(lambda: not ranks(photos))
+    stopped = start(photos, "parts")
+    wait_until(lambda: len(ranks(photos)) == 2)
+    time.sleep(4)
+    os.kill(stopped.pid, signal.SIGTERM)
+    said = stopped.communicate(timeout=120)[1]
+    assert stopped.returncode == 1 and "SIGTERM: the processes have ended; start again to resume" in said, said
+    assert not ranks(photos)
+    again = start(photos, "parts")
+    said = again.communicate(timeout=120)[1]
+    assert again.returncode == 0 and "resuming at step" in said, said
+    files = [load_file(photos / out / "weights.safetensors") for out in ("whole", "parts")]
+    assert files[0].keys() == files[1].keys()
+    assert all((files[0][name] == files[1][name]).all() for name in files[0])
+
+
+def test_submitit_is_imported_by_one_module() -> None:
+    importers = set()
+    for path in (ROOT / "scfs").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            importers |= {path.name for name in names if name.split(".")[0] == "submitit"}
+    assert importers == {"submission.py"}
