@@ -16,7 +16,6 @@ from torch import Tensor
 from scfs import progress
 from scfs.errors import ProcessLostError, ScfsError
 from scfs.rendezvous import meet
-from scfs.stopping import StoppedError
 from scfs.world import World, find_world
 
 T = TypeVar("T")
@@ -75,8 +74,6 @@ def joined(device: torch.device) -> Iterator[World]:
     try:
         yield found
         ended_well = True
-    except StoppedError:  # all of them, after the same step
-        raise
     except Exception as error:
         if not _is_first_failure(failures):
             raise SystemExit(1) from error

@@ -60,18 +60,25 @@ class Payload:
                 raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
             with stop_requests():
                 self.work()
-        except StoppedError as stop:
-            log(f"scfs: {stop}")
-            if stop.number == signal.SIGUSR2 and "SLURM_JOB_ID" in os.environ:
-                self._queue_again(world.rank, time.monotonic() - started)
-            raise SystemExit(1) from None
         except ScfsError as error:
-            log(f"scfs: {error}")
-            _wait_if_lost(error)
+            if world.rank == 0 or not isinstance(error, StoppedError):  # all stop together, and one says so
+                log(f"scfs: {error}")
+            self._end(error, world.rank, time.monotonic() - started)
             raise SystemExit(1) from None
         except SystemExit as silent:  # of a process that leaves it to another one to say why
-            _wait_if_lost(silent.__cause__)
+            if world.rank == 0 and isinstance(silent.__cause__, StoppedError):
+                log(f"scfs: {silent.__cause__}")
+            self._end(silent.__cause__, world.rank, time.monotonic() - started)
             raise
+
+    def _end(self, error: BaseException | None, rank: int, seconds: float) -> None:
+        """What a SLURM job does before its processes end."""
+        if "SLURM_JOB_ID" not in os.environ:
+            return
+        if isinstance(error, StoppedError) and error.number == signal.SIGUSR2:
+            self._queue_again(rank, seconds)
+        elif isinstance(error, ProcessLostError):
+            wait_to_be_ended(LOST)
 
     def _queue_again(self, rank: int, seconds: float) -> None:
         """The first process asks; all wait to be ended, since one that ends by itself makes srun end the others.
@@ -101,11 +108,6 @@ class Payload:
                 f"time limit number {number}, more than the {self.time_limits} that the planned hours explain; start"
                 " the same command again to go on, with more minutes or nodes"
             )
-
-
-def _wait_if_lost(error: BaseException | None) -> None:
-    if isinstance(error, ProcessLostError) and "SLURM_JOB_ID" in os.environ:
-        wait_to_be_ended(LOST)
 
 
 def wait_to_be_ended(seconds: float) -> None:
