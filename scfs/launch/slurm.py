@@ -32,10 +32,27 @@ class UnreachableError(ScfsError):
     """SLURM's controller does not answer."""
 
 
+class NoClusterError(ScfsError):
+    """This machine belongs to no SLURM cluster."""
+
+
+def live_jobs_here() -> list[Job]:
+    """The user's jobs that wait or run; none where there is no cluster.
+
+    Raises:
+        UnreachableError: there is one, but its controller does not answer.
+    """
+    try:
+        return live_jobs()
+    except NoClusterError:
+        return []
+
+
 def live_jobs() -> list[Job]:
     """The user's jobs that wait or run.
 
     Raises:
+        NoClusterError: this machine belongs to no cluster.
         UnreachableError: the controller does not answer; nothing is known then, and nothing must be submitted.
     """
     said = _ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%R|%k")
@@ -104,9 +121,11 @@ def _ask(*command: str) -> str:
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=ASKING)
     except FileNotFoundError:
-        raise ScfsError(f"{command[0]}: not found; the executor slurm needs SLURM's commands") from None
+        raise NoClusterError(f"{command[0]}: not found; the executor slurm needs SLURM's commands") from None
     except subprocess.TimeoutExpired:
         raise UnreachableError(f"{command[0]}: no answer in {ASKING:g} s") from None
+    if run.returncode and "configuration source" in run.stderr:
+        raise NoClusterError(f"{command[0]}: this machine belongs to no SLURM cluster (no slurm.conf was found)")
     if run.returncode:
         raise UnreachableError(f"{command[0]}: {run.stderr.strip() or run.stdout.strip()}")
     return run.stdout

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import re
-import shutil
 from pathlib import Path
 
 from scfs import paths
@@ -19,7 +18,7 @@ COLUMNS = ("run", "state", "step", "loss", "images/s", "left")
 
 def status(study: Study) -> str:
     """A line for each pre-training of the study: state, job, step, loss, speed, and the hours that are left."""
-    jobs = slurm.live_jobs() if shutil.which("squeue") else []
+    jobs = slurm.live_jobs_here()
     trained = [run for run in study.runs if study.imported(run) is None and study.run(run).epochs]
     rows = [COLUMNS, *(_row(study, run, jobs) for run in trained)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]

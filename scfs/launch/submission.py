@@ -38,7 +38,10 @@ class HeldSlurmExecutor(SlurmExecutor):
         file = self.folder / "job.sh"
         file.write_text(self._make_submission_file_text(command, "job"))
         sbatch = ["sbatch", str(file)]
-        run = subprocess.run(sbatch, capture_output=True, text=True, pass_fds=[self._lock.fileno()])
+        # In a session of its own: Ctrl-C would end it at a moment when the job may exist already, unknown to us.
+        run = subprocess.run(
+            sbatch, capture_output=True, text=True, pass_fds=[self._lock.fileno()], start_new_session=True
+        )
         if run.returncode:
             raise ScfsError(f"sbatch {file}: {run.stderr.strip() or run.stdout.strip()}")
         job = self._get_job_id_from_submission_command(run.stdout)
@@ -115,9 +118,7 @@ def _pickle(work: Path) -> list[str]:
 
     A launcher that is killed in between would leave a job that waits for its pickle and fails.
     """
-    submitted = shlex.quote(str(JobPaths(work.parent / "logs", "JOB").submitted_pickle)).replace(
-        "JOB", '"$SLURM_JOB_ID"'
-    )
+    submitted = f'{shlex.quote(str(work.parent / "logs"))}/"$SLURM_JOB_ID"_submitted.pkl'
     return [f"[ -e {submitted} ] || cp {shlex.quote(str(work))} {submitted}"]
 
 

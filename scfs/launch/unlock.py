@@ -1,7 +1,6 @@
 """Clear the lock that a killed Snakemake has left in this folder, if nothing that it started lives on."""
 
 import os
-import shutil
 from pathlib import Path
 
 from scfs.errors import ScfsError
@@ -41,18 +40,21 @@ def _snakemakes() -> list[str]:
 
 
 def _trainings() -> list[str]:
-    """Locks that are held: perhaps by a process of another machine. Not those of jobs, which find their lock again."""
-    return [str(lock) for lock in sorted(Path("runs").glob("**/lock")) if is_held(lock) and not _is_adoptable(lock)]
+    """Locks that are held, perhaps by a process of another machine; not that of a run whose job will be adopted."""
+    adoptable = {job.comment.split(":")[1].rpartition("-")[0] for job in _own_jobs()}
+    of_launchers = sorted(Path("runs", "jobs").glob("*/lock"))
+    of_runs = [lock for lock in Path("runs").glob("*/lock") if lock.parent.name.rpartition("-")[0] not in adoptable]
+    return [str(lock) for lock in of_launchers + sorted(of_runs) if is_held(lock)]
 
 
-def _is_adoptable(lock: Path) -> bool:
-    """Whether the holder is a pre-training's job, which the next launcher adopts."""
-    return any(Path("runs", "jobs").glob(f"{lock.parent.name.rpartition('-')[0]}-*/token"))
+def _own_jobs() -> list[slurm.Job]:
+    """Jobs of pre-trainings, which the next launcher adopts."""
+    return [job for job in slurm.live_jobs_here() if job.comment.startswith("scfs:")]
 
 
 def _jobs() -> list[str]:
-    """Jobs that Snakemake submitted itself; those of pre-trainings are adopted by the next launcher."""
-    if shutil.which("squeue") is None:
+    """Jobs that Snakemake submitted itself."""
+    if not slurm.live_jobs_here():
         return []
-    own = {job.id for job in slurm.live_jobs() if job.comment.startswith("scfs:")}
+    own = {job.id for job in _own_jobs()}
     return [f"job {job}" for job, folder in slurm.folders().items() if folder == Path.cwd() and job not in own]

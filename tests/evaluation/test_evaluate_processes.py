@@ -106,7 +106,9 @@ def test_processes_that_would_measure_different_things_are_refused(prepared: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_command_line_under_torchrun_writes_what_it_writes_alone(prepared: Path, tmp_path: Path) -> None:
+def test_command_line_under_torchrun_and_as_a_local_job_writes_what_it_writes_alone(
+    prepared: Path, tmp_path: Path
+) -> None:
     study = {
         "study": "small",
         "data": {"colours": {"source": "folder", "splits": {"train": "colours/train", "val": "colours/val"}}},
@@ -121,12 +123,15 @@ def test_command_line_under_torchrun_writes_what_it_writes_alone(prepared: Path,
     command = ["scfs.cli", "evaluate", "linear", "--run", "toy", "--device", "cpu", "--workers", "1"]
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    local = {"SCFS_LAUNCH_EXECUTOR": "local", "SCFS_LAUNCH_PROCESSES_PER_NODE": "2", "SCFS_LAUNCH_STAGES": "[evaluate]"}
     contents = []
-    for words in ([*command], [*torchrun, *command]):
+    for words, launch in (([*command], {}), ([*torchrun, *command], {}), ([*command], local)):
         done = subprocess.run(
-            [sys.executable, "-m", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
-        )
+            [sys.executable, "-m", *words],
+            cwd=tmp_path, env=environment | launch, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        assert done.stderr.count("2 processes share the images") == (0 if not contents else 1)
         contents.append((tmp_path / paths.result("toy", "linear")).read_bytes())
-    assert done.stderr.count("2 processes share the images") == 1
-    assert contents[0] == contents[1]
+        (tmp_path / paths.result("toy", "linear")).unlink()
+    assert contents[0] == contents[1] == contents[2]
