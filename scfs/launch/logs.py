@@ -7,6 +7,8 @@ from scfs.progress import log
 
 OF_SUBMITIT = re.compile(r"submitit (INFO|WARNING) ")
 ERROR = re.compile(r"(scfs: |\w*Error\b|\w*Exception\b|Traceback )")
+STARTED = "Starting with JobEnvironment"
+"""What Submitit says first, at each start of the job."""
 LOST = re.compile(r"srun: error: \S+: tasks? (\d+)[\d,-]*: (?!Exited|Terminated)")
 """srun names the process that a signal ended (Killed, Segmentation fault), not those that it then ends itself."""
 EXITED = re.compile(r"srun: error: \S+: tasks? (\d+)[\d,-]*: ")
@@ -31,11 +33,12 @@ def newest_job(folder: Path) -> str | None:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Lines of a log, without those of Submitit."""
+    """Lines of a log since the job started last, without those of Submitit."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         return []
+    text = text.rpartition(STARTED)[2].partition("\n")[2] if STARTED in text else text
     return [line for line in text.splitlines() if line.strip() and not OF_SUBMITIT.match(line)]
 
 
@@ -44,7 +47,7 @@ def failed_rank(folder: Path, job: str) -> int:
     of_srun = lines_of(rank_log(folder, job, 0))
     lost = [int(found[1]) for line in of_srun if (found := LOST.match(line))]
     if lost:
-        return lost[-1]
+        return lost[0]
     for rank in ranks(folder, job):
         own = [line for line in lines_of(rank_log(folder, job, rank)) if not line.startswith(("srun:", "slurmstepd:"))]
         if any(ERROR.match(line) for line in own[-SHOWN:]):

@@ -51,6 +51,7 @@ class Payload:
             SystemExit: with status 1 after an error, which the log says in one line, or after a stop.
         """
         started = time.monotonic()
+        received: list[int] = []
         if self.launcher is not None:
             end_with(self.launcher)
         world = find_world()
@@ -58,26 +59,26 @@ class Payload:
         try:
             if Path(sys.modules["scfs"].__file__ or "").resolve().parent.parent != self.code.resolve():
                 raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
-            with stop_requests():
+            with stop_requests() as received:
                 self.work()
         except ScfsError as error:
             if world.rank == 0 or not isinstance(error, StoppedError):  # all stop together, and one says so
                 log(f"scfs: {error}")
-            self._end(error, world.rank, time.monotonic() - started)
+            self._end(error, world.rank, time.monotonic() - started, received)
             raise SystemExit(1) from None
         except SystemExit as silent:  # of a process that leaves it to another one to say why
             if world.rank == 0 and isinstance(silent.__cause__, StoppedError):
                 log(f"scfs: {silent.__cause__}")
-            self._end(silent.__cause__, world.rank, time.monotonic() - started)
+            self._end(silent.__cause__, world.rank, time.monotonic() - started, received)
             raise
 
-    def _end(self, error: BaseException | None, rank: int, seconds: float) -> None:
+    def _end(self, error: BaseException | None, rank: int, seconds: float, received: list[int]) -> None:
         """What a SLURM job does before its processes end."""
         if "SLURM_JOB_ID" not in os.environ:
             return
         if isinstance(error, StoppedError) and error.number == signal.SIGUSR2:
             self._queue_again(rank, seconds)
-        elif isinstance(error, ProcessLostError):
+        elif isinstance(error, ProcessLostError) and signal.SIGTERM not in received:
             wait_to_be_ended(LOST)
 
     def _queue_again(self, rank: int, seconds: float) -> None:

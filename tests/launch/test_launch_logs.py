@@ -19,6 +19,8 @@ def write(folder: Path, *texts: str) -> None:
     ("texts", "rank"),
     [
         (["epoch 1: loss 2\nsrun: error: n2: task 3: Killed\nsrun: error: n1: tasks 0-1: Terminated\n", "", "", ""], 3),
+        (["srun: error: n2: task 1: Killed\nscfs: another\nsrun: error: n1: task 0: Killed\nsrun: Force\n", ""], 1),
+        ([f"srun: error: n2: task 1: Killed\n{STARTED}srun: error: n3: task 2: Killed\n", "", ""], 2),  # queued again
         (["srun: error: n2: task 2: Exited with exit code 1\n", "", "scfs: n2: the disk is full\n", ""], 2),
         (["srun: error: n2: task 1: Exited with exit code 1\n", 'Traceback (most recent\nValueError: "boom"\n'], 1),
         (["scfs: /data: not found\nsrun: error: n1: task 0: Exited with exit code 1\n", ""], 0),
