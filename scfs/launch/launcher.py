@@ -31,7 +31,7 @@ from scfs.progress import log
 TICK = 0.5
 """Seconds between two looks at the log."""
 LOCKED = 30.0
-"""Seconds that a launcher waits for the lock: a killed one's sbatch may still hold it."""
+"""Seconds that a launcher waits for a lock whose holder may be gone: a killed launcher's sbatch holds it too."""
 SAVING = 120.0
 """Seconds that the processes of this machine have to save."""
 
@@ -80,13 +80,19 @@ def _sole_launcher(folder: Path) -> Iterator[IO[str]]:
         while not _locked(file):
             file.seek(0)
             holder = file.read().strip()
-            if time.monotonic() > end:
+            if _lives_here(holder) or time.monotonic() > end:
                 raise ScfsError(f"{folder}: {holder or 'another launcher'} follows this run's job")
             time.sleep(TICK)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield file
+
+
+def _lives_here(holder: str) -> bool:
+    """Whether the launcher that wrote its name into the lock is a process of this machine that lives."""
+    name, _, host = holder.partition(" on ")
+    return host == platform.node() and Path("/proc", name.removeprefix("process ")).is_dir()
 
 
 def _locked(file: IO[str]) -> bool:
