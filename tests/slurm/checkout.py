@@ -48,6 +48,8 @@ STUDY = {
 }
 STEPS = 56
 PROFILE = "workflow/profiles/slurm"
+BY_PROFILE = ["--profile", PROFILE, "--slurm-init-seconds-before-status-checks", "2"]
+"""Snakemake's executor otherwise looks after its jobs, and whether it is to end, every 40 s."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Checkout:
         return self.start("scfs", "pretrain", "--run", "small", "--workers", "0", **more)
 
     def snakemake(self, **more: str) -> subprocess.Popen[str]:
-        return self.start("snakemake", "--profile", PROFILE, "checkpoints/small.safetensors", **more)
+        return self.start("snakemake", *BY_PROFILE, "checkpoints/small.safetensors", **more)
 
     @property
     def said(self) -> str:

@@ -7,6 +7,7 @@ what happened to the file that SCFS_SOAK_TABLE names.
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -73,6 +74,18 @@ FAULTS: dict[str, Callable[[Checkout, Cluster, Snakemake], None]] = {
     function.__name__: function
     for function in (interrupt, terminate, hangup, kill, kill_all, kill_rank, requeue, warn, lose_node)
 }
+TRACES = {
+    "interrupt": r"SIGINT: job \d+ is cancelled",
+    "terminate": r"SIGTERM: job \d+ is cancelled",
+    "hangup": r"(SIGHUP|is gone): job \d+ goes on",
+    "kill": r"is gone: job \d+ goes on",
+    "kill_all": r"job \d+ of this run is there already",
+    "kill_rank": r"FAILED: rank 1",
+    "requeue": r"resuming at step",
+    "warn": r"stopped by SIGUSR2",
+    "lose_node": r"resuming at step",
+}
+"""What is said when the fault has met a training, not a moment before there was one."""
 TRIES = int(os.environ.get("SCFS_SOAK", "0"))
 CASES = [(fault, seed) for fault in FAULTS for seed in range(TRIES)] or CI
 
@@ -102,6 +115,8 @@ def test_nothing_is_lost(fault: str, seed: int, checkout: Checkout, cluster: Clu
     checkout.until(lambda: not live_jobs(), 60)
     assert checkout.weights() == undisturbed
     assert checkout.step() == STEPS
+    if step >= 10:
+        assert re.search(TRACES[fault], checkout.said), checkout.said[-3000:]
     if table := os.environ.get("SCFS_SOAK_TABLE"):
         jobs = len(checkout.submitted())
         line = {"fault": fault, "seed": seed, "step": step, "jobs": jobs, "seconds": time.monotonic() - started}

@@ -3,14 +3,14 @@
 import json
 import subprocess
 
-from checkout import PROFILE, STEPS, Checkout, live_jobs
+from checkout import BY_PROFILE, PROFILE, STEPS, Checkout, live_jobs
 from cluster import Cluster
 
 ACCOUNTING = True
 
 
 def test_every_rule_is_a_job_and_only_pre_training_submits_its_own(checkout: Checkout, undisturbed: str) -> None:
-    options = ["--profile", PROFILE, "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2"]
+    options = [*BY_PROFILE, "--slurm-no-account"]
     said = checkout.finished(checkout.start("snakemake", *options, "--seconds-between-status-checks", "2"))
     assert checkout.weights() == undisturbed
     assert (checkout.folder / "results/studies/small/report.html").is_file()
@@ -42,7 +42,7 @@ def test_preemption_by_a_higher_partition(checkout: Checkout, cluster: Cluster, 
 
 
 def test_two_snakemakes_at_once(checkout: Checkout, undisturbed: str) -> None:
-    first = checkout.start("snakemake", "--profile", PROFILE, "checkpoints/small.safetensors")
+    first = checkout.snakemake()
     checkout.job()
     second = subprocess.run(
         ["snakemake", "--profile", PROFILE, "checkpoints/small.safetensors"],
