@@ -131,7 +131,7 @@ class Cluster:
         for process in self.processes("slurmstepd"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        for name in ("slurm.conf", "gres.conf"):
+        for name in ("slurm.conf", "gres.conf", "slurmdbd.conf"):
             (ETC / name).unlink(missing_ok=True)
 
     def start_node(self, node: str) -> None:
