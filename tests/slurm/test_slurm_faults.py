@@ -1,7 +1,7 @@
 """Faults at random moments of a pre-training under Snakemake: no job is orphaned or doubled, and no bit is lost.
 
-In CI three of them, with seeds that are written here; `make soak` tries each kind of fault SCFS_SOAK times and appends
-what happened to the file that SCFS_SOAK_TABLE names.
+In CI three of them, with seeds that are written here; `make soak` tries each kind of fault SCFS_SOAK times, appends
+what happened to the file that SCFS_SOAK_TABLE names, and when started again leaves out what stands there of this code.
 """
 
 import json
@@ -87,7 +87,21 @@ TRACES = {
 }
 """What is said when the fault has met a training, not a moment before there was one."""
 TRIES = int(os.environ.get("SCFS_SOAK", "0"))
-CASES = [(fault, seed) for fault in FAULTS for seed in range(TRIES)] or CI
+TABLE = Path(os.environ.get("SCFS_SOAK_TABLE", os.devnull))
+CODE = subprocess.run(
+    ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+).stdout.strip()
+
+
+def passed_before() -> set[tuple[str, int]]:
+    """Cases that the table has of this code."""
+    lines = map(json.loads, TABLE.read_text().splitlines()) if TABLE.exists() else []
+    return {(line["fault"], line["seed"]) for line in lines if line["code"] == CODE}
+
+
+PASSED = passed_before()
+SOAK = [(fault, seed) for seed in range(TRIES) for fault in FAULTS if (fault, seed) not in PASSED]
+CASES = SOAK if TRIES else CI
 
 
 @pytest.mark.parametrize(("fault", "seed"), CASES)
@@ -117,8 +131,7 @@ def test_nothing_is_lost(fault: str, seed: int, checkout: Checkout, cluster: Clu
     assert checkout.step() == STEPS
     if step >= 10:
         assert re.search(TRACES[fault], checkout.said), checkout.said[-3000:]
-    if table := os.environ.get("SCFS_SOAK_TABLE"):
-        jobs = len(checkout.submitted())
-        line = {"fault": fault, "seed": seed, "step": step, "jobs": jobs, "seconds": time.monotonic() - started}
-        with Path(table).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    jobs = len(checkout.submitted())
+    line = {"fault": fault, "seed": seed, "step": step, "jobs": jobs, "seconds": round(time.monotonic() - started, 1)}
+    with TABLE.open("a") as file:
+        file.write(json.dumps({**line, "code": CODE}) + "\n")
