@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -73,7 +74,7 @@ class Checkout:
         with (self.folder / "said.txt").open("a") as said:
             return subprocess.Popen(
                 command, cwd=self.folder, env=self.environment(**{**launch, **more}), stdout=said, stderr=said,
-                text=True, start_new_session=True,
+                text=True, start_new_session=True, preexec_fn=obey_signals,
             )  # fmt: skip
 
     def pretrain(self, **more: str) -> subprocess.Popen[str]:
@@ -133,6 +134,12 @@ class Checkout:
             if is_rank and values.get("SLURM_JOB_ID") == job and "SLURM_PROCID" in values:
                 found[int(values["SLURM_PROCID"])] = int(path.parent.name)
         return found
+
+
+def obey_signals() -> None:
+    """As in a terminal: a process that was started by nohup or in the background passes on that it ignores them."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def live_jobs() -> list[str]:
