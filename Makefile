@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast soak image image-test lint schema dvc fingerprint locks locks-check clean
+.PHONY: demo test test-fast soak image image-test lint schema dvc fingerprint bench bench-short locks locks-check clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -57,6 +57,13 @@ dvc: .venv/.scfs
 # What the training's float64 steps compute, after a change of behaviour and of STAGE_VERSIONS["pretrain"].
 fingerprint: .venv/.dev
 	SCFS_WRITE_FINGERPRINT=1 pytest -q tests/test_fingerprint.py
+
+# Ours beside the authors' formulation, on one thread (minutes, on a quiet machine); fails if a floor of this processor
+# is missed. The short form takes a minute or two, is held to nothing and not kept. A GPU: ARGUMENTS="--device cuda".
+bench: .venv/.scfs
+	python -m benchmarks $(ARGUMENTS)
+bench-short: .venv/.scfs
+	python -m benchmarks --short $(ARGUMENTS)
 
 # What the demo makes: data, state, results. Not .venv.
 clean:

@@ -1,0 +1,35 @@
+"""Every comparison by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from benchmarks import step
+from benchmarks.measure import Pair
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A comparison, and what it should show on one thread of a CPU (issue 8's targets)."""
+
+    what: str
+    make: Callable[[bool, torch.device], Pair]
+    """From whether it is the short form, and the device."""
+    speed: float
+    """Reference / ours, at least."""
+    memory: float | None = None
+    """Ours / reference, at most; None: only shown."""
+    rounds: int = 5
+
+
+def _step(precision: str, reference_precision: str) -> Callable[[bool, torch.device], Pair]:
+    return partial(step.pair, precision=precision, reference_precision=reference_precision)
+
+
+NAMES: dict[str, Benchmark] = {
+    "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
+    "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
+    "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
+}

@@ -1,0 +1,81 @@
+"""One pre-training step: ours against the authors' formulation (reference_step.py), from the same weights and crops."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Call, Pair
+from benchmarks.reference_step import ReferenceStep
+from scfs.config.pretrain import Pretrain
+from scfs.training.loop import AUTOCAST, Training
+from scfs.views.images import normalize
+from scfs.views.loader import Batch
+
+STEPS_PER_EPOCH = 1000
+FIRST = 15 * STEPS_PER_EPOCH
+"""Past the warm-up and past the epoch in which the last layer is frozen."""
+
+
+def settings(short: bool) -> Pretrain:
+    """The paper's model and crops, 4 images; or a step of seconds."""
+    if not short:
+        return Pretrain(dataset="noise", batch=4)
+    views = {"global_size": 96, "local_size": 64, "local_number": 4}
+    return Pretrain.model_validate({"dataset": "noise", "batch": 2, "views": views, "head": {"prototypes": 4096}})
+
+
+def batch_of(settings: Pretrain, seed: int = 0) -> Batch:
+    """Crops of noise."""
+    views, B = settings.views, settings.batch
+    draw = partial(torch.randint, 0, 256, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    crops = [
+        draw((number * B, size, size, 3))
+        for number, size in ((2, views.global_size), (views.local_number, views.local_size))
+    ]
+    return Batch(FIRST, torch.arange(B), *crops)
+
+
+def crops_of(batch: Batch, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """What the authors' loader would give: each crop (B, 3, S, S), normalised, in memory as NCHW."""
+    parts = [batch.global_crops, *([] if batch.local_crops is None else [batch.local_crops])]
+    return [crop.contiguous() for part in parts for crop in normalize(part.to(device), dtype).split(len(batch.rows))]
+
+
+def ours(settings: Pretrain, precision: str, device: torch.device) -> Call:
+    """A step of the training loop, from uint8 crops."""
+    training = Training(settings, STEPS_PER_EPOCH, device, precision, "")
+    batch = batch_of(settings)
+
+    def call() -> None:
+        training.step = FIRST
+        training.train_step(batch)
+        training.optimizer.zero_grad(set_to_none=True)  # gradients are a step's memory, not what it leaves
+
+    return call
+
+
+def reference(settings: Pretrain, precision: str, device: torch.device) -> Call:
+    """A step of the authors' loop, from normalised crops."""
+    start = Training(settings, STEPS_PER_EPOCH, torch.device("cpu"), "fp32", "")
+    step = ReferenceStep(settings, start.model.state_dict(), device, torch.float32)
+    schedules = start.schedules
+    values = {
+        "temperature": schedules.teacher_temperature(FIRST),
+        "lr": schedules.lr(FIRST),
+        "weight_decay": schedules.weight_decay(FIRST),
+        "momentum": schedules.teacher_momentum(FIRST),
+    }
+    crops = crops_of(batch_of(settings), device, torch.float32)
+
+    def call() -> None:
+        step.step(crops, **values, frozen=False, autocast=AUTOCAST.get(precision))
+        step.optimizer.zero_grad(set_to_none=True)
+
+    return call
+
+
+def pair(short: bool, device: torch.device, precision: str, reference_precision: str) -> Pair:
+    """Both sides at their precisions."""
+    chosen = settings(short)
+    return Pair(ours(chosen, precision, device), reference(chosen, reference_precision, device))
