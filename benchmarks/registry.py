@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import step
+from benchmarks import loader, step
 from benchmarks.measure import Pair
 
 
@@ -32,4 +32,7 @@ NAMES: dict[str, Benchmark] = {
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
+    "views": Benchmark("views of an image of 500 x 375", partial(loader.pair, size="imagenet", workers=0), 5),
+    "views-camera": Benchmark("views of an image of 1600 x 1200", partial(loader.pair, size="camera", workers=0), 1),
+    "loader": Benchmark("images of 500 x 375 by a loader", partial(loader.pair, size="imagenet", workers=1), 4),
 }
