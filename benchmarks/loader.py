@@ -1,7 +1,8 @@
 """From JPEG files to batches of ten views: ours against the authors' loader (reference_loader.py), on the same files.
 
-`views` is the work on an image in one process; `loader` is all that a worker and the process it serves spend, from the
-start of the worker to the last batch. Files are in memory on both sides: disks differ more than loaders do.
+Without workers it is the work on an image in one process; with one it is all that a worker and the process it serves
+spend, from the start of the worker to the last batch. Files are in memory on both sides: disks differ more than
+loaders do.
 """
 
 from functools import cache
@@ -16,6 +17,7 @@ from benchmarks.measure import Call, Pair
 from benchmarks.photographs import CAMERA, CAMERA_BYTES, IMAGENET, IMAGENET_BYTES, jpegs
 from benchmarks.reference_loader import ReferenceImages
 from scfs.config.pretrain import Views
+from scfs.views.colour_batched import Colour
 from scfs.views.loader import ViewBatches, batches
 
 Size = Literal["imagenet", "camera"]
@@ -51,13 +53,13 @@ class Photographs:
         return f"photograph {row % len(self.files)}"
 
 
-def ours(size: Size, number: int, workers: int) -> Call:
-    """All batches of an epoch of `number` images; every call takes the next epoch's views."""
+def ours(size: Size, number: int, workers: int, colour: Colour = "cpu") -> Call:
+    """All batches of an epoch of `number` images, other views in each call; what is left to the device is not done."""
     epoch = [0]
 
     def call() -> None:
         images: Any = Photographs(size, number)
-        data = ViewBatches(images, Views(), min(BATCH, number), 1, epoch[0])
+        data = ViewBatches(images, Views(), min(BATCH, number), 1, epoch[0], colour=colour)
         epoch[0] += 1
         for batch in batches(data, 0, workers):
             assert batch.global_crops.shape[1] == 224
@@ -80,7 +82,7 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def pair(short: bool, device: torch.device, size: Size, workers: int) -> Pair:
+def pair(short: bool, device: torch.device, size: Size, workers: int, colour: Colour = "cpu") -> Pair:
     """Views in this process (`workers` 0), or by a loader with workers."""
     number = BATCH if short else 2 * len(files(size)) if not workers else 16 * BATCH
-    return Pair(ours(size, number, workers), reference(size, number, workers), number)
+    return Pair(ours(size, number, workers, colour), reference(size, number, workers), number)
