@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast soak image image-test lint schema dvc fingerprint bench bench-short locks locks-check clean
+.PHONY: demo test test-fast soak image image-test bench bench-short lint schema dvc fingerprint locks locks-check clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -18,6 +18,7 @@ demo: .venv/.scfs
 
 test: lint
 	pytest
+	@$(MAKE) --silent bench-short
 
 # All but what needs the demo's results, or software that is not everywhere.
 test-fast: .venv/.dev
