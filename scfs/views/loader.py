@@ -118,11 +118,9 @@ class ViewBatches(Dataset[Batch]):
 
         global_crops, local_crops = self.memory or (_allocate(*shape[:3]) for shape in self.shapes())
         crops = [*global_crops.numpy(), *local_crops.numpy()]
-        make_view = _make_view if self.colour == "cpu" else _cut_view
         for index, row in enumerate(rows):
             image = read_image(self.images, int(row))
-            for of_view, parameters in zip(crops, table[index], strict=True):
-                make_view(image, parameters, of_view[index])
+            _make_views(image, table[index], [of_view[index] for of_view in crops], self.colour)
         return Batch(
             step,
             torch.from_numpy(rows.copy()),
@@ -150,16 +148,19 @@ class ViewBatches(Dataset[Batch]):
         return self._order[1]
 
 
+def _make_views(image: Pixels, rows: npt.NDArray[np.void], outs: list[Pixels], colour: Colour) -> None:
+    """Crop and resize straight into the batch; then augment, as the image leaves the processor's cache by that."""
+    for row, out in zip(rows, outs, strict=True):
+        box = int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
+        crop_resize(image, box, len(out), out)
+    if colour == "cpu":
+        for row, out in zip(rows, outs, strict=True):
+            augment(out, row)
+
+
 def _make_view(image: Pixels, row: np.void, out: Pixels) -> None:
-    """Crop, resize and augment straight into the batch."""
-    _cut_view(image, row, out)
-    augment(out, row)
-
-
-def _cut_view(image: Pixels, row: np.void, out: Pixels) -> None:
-    """Crop and resize straight into the batch."""
-    box = int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
-    crop_resize(image, box, len(out), out)
+    """A single view, coloured here."""
+    _make_views(image, np.array([row], row.dtype), [out], "cpu")
 
 
 def _allocate(views: int, batch: int, size: int) -> Tensor:
