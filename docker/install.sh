@@ -5,6 +5,7 @@ set -euo pipefail
 [[ $EUID -eq 0 ]] || { echo "docker/install.sh: needs root" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
 install=(apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends)
+apt-get -o DPkg::Lock::Timeout=300 update -qq
 "${install[@]}" buildah podman runc netavark uidmap fuse-overlayfs mmdebstrap > /dev/null
 command -v apptainer > /dev/null && exit 0
 

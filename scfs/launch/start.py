@@ -26,6 +26,13 @@ def submits(stage: str) -> bool:
     return settings.executor != "none" and stage in settings.stages and find_world().size == 1
 
 
+def enter_image(stage: str) -> None:
+    """Go on in the image, if the settings name one for this stage; see `scfs.launch.image.enter`."""
+    settings = load_launch()
+    if settings.image and stage in settings.stages:
+        enter(settings)
+
+
 def start(stage: str, name: str, work: Work, parameters: Any, files: Iterable[Path], hours: float = 0) -> None:
     """Do the work of a stage, and return when it is done.
 
@@ -41,8 +48,8 @@ def start(stage: str, name: str, work: Work, parameters: Any, files: Iterable[Pa
         ScfsError: the work failed, or the settings of `scfs.launch.settings` are wrong.
     """
     settings = load_launch()
-    if settings.image and settings.executor != "slurm" and stage in settings.stages:
-        enter(settings)
+    if settings.executor != "slurm":
+        enter_image(stage)
     if not submits(stage):
         work()
         return
