@@ -128,8 +128,10 @@ def normalize(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     Returns:
         (B, 3, H, W) in channels_last strides.
     """
-    mean, std = _imagenet_statistics(batch.device)
-    return batch.to(torch.float32).sub_(mean).div_(std).to(dtype).permute(0, 3, 1, 2)
+    # Over whole rows: broadcast over three values at a time, it takes a CPU four times as long.
+    mean, std = (values.repeat(batch.shape[2]) for values in _imagenet_statistics(batch.device))
+    pixels = batch.flatten(2).to(torch.float32).sub_(mean).div_(std).to(dtype)
+    return pixels.view(batch.shape).permute(0, 3, 1, 2)
 
 
 @cache

@@ -89,8 +89,8 @@ def test_the_cpus_part_comes_from_the_history_or_is_measured(tmp_path, monkeypat
     assert source == "measured now" and 1e-5 < seconds < 0.1
     folder = tmp_path / "results/benchmarks"
     folder.mkdir(parents=True)
-    for name, short, middle in (("1", False, 0.5), ("2", False, 0.25), ("3", True, 0.125)):
-        record = {"short": short, "found": {"loader-crops": {"ours_seconds": {"middle": middle}}}}
+    for name, comparison, middle in (("1", "loader-crops", 0.5), ("2", "loader-crops", 0.25), ("3", "step", 0.125)):
+        record = {"found": {comparison: {"ours_seconds": {"middle": middle}}}}
         (folder / f"{name}.json").write_text(json.dumps(record))
     assert cpu_cost.cpu_seconds(Views(), "device") == (0.25, "measured: results/benchmarks/2.json")
     assert cpu_cost.cpu_seconds(small, "device")[1] == "measured now"
