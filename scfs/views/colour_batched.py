@@ -16,7 +16,7 @@ from torch import Tensor
 from scfs.errors import ScfsError
 from scfs.progress import log
 from scfs.views.colour import BLUR_PASSES
-from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD
+from scfs.views.images import imagenet_statistics
 from scfs.views.table import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 Colour = Literal["cpu", "device"]
@@ -87,7 +87,7 @@ def augment_batch(crops: Tensor, numbers: Tensor, dtype: torch.dtype = torch.flo
     Returns:
         (n, 3, S, S) in channels_last strides.
     """
-    return _augmentation(crops.device.type)(crops, numbers, dtype)
+    return _augmentation(crops.device.type)(crops, numbers, *imagenet_statistics(crops.device), dtype)
 
 
 @cache
@@ -96,19 +96,19 @@ def _augmentation(device: str) -> Any:
         return _augment
     compiled = torch.compile(_augment, dynamic=False)
 
-    def augmentation(crops: Tensor, numbers: Tensor, dtype: torch.dtype) -> Tensor:
+    def augmentation(*arguments: Any) -> Tensor:
         nonlocal compiled
         try:
-            return compiled(crops, numbers, dtype)
+            return compiled(*arguments)
         except torch._dynamo.exc.TorchDynamoException as error:
             log(f"colour on the device is not compiled, which is slower: {str(error).splitlines()[0]}")
             compiled = _augment
-            return compiled(crops, numbers, dtype)
+            return _augment(*arguments)
 
     return augmentation
 
 
-def _augment(crops: Tensor, numbers: Tensor, dtype: torch.dtype) -> Tensor:
+def _augment(crops: Tensor, numbers: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
     x = crops.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     columns = numbers[:, :, None, None, None].unbind(1)
     of = dict(zip(NUMBERS, columns, strict=False))
@@ -119,8 +119,7 @@ def _augment(crops: Tensor, numbers: Tensor, dtype: torch.dtype) -> Tensor:
     x = torch.where(of["grey"] > 0, _luma(x), x)
     x = _blurred(x, list(columns[len(NUMBERS) + JITTERS :]))
     x = torch.where((of["solarize"] > 0) & (x >= 128), 255 - x, x)
-    mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) * 255 for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((x - mean) / std).to(dtype, memory_format=torch.channels_last)
+    return ((x - mean.view(3, 1, 1)) / std.view(3, 1, 1)).to(dtype, memory_format=torch.channels_last)
 
 
 def _luma(x: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from test_equivalence import statistics
 
 from scfs.config.pretrain import Views
 from scfs.errors import ScfsError
-from scfs.views import colour
+from scfs.views import colour, colour_batched
 from scfs.views.colour_batched import augment_batch, device_table, half_kernels, resolve_colour
-from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD, crop_resize, normalize
+from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD, crop_resize, imagenet_statistics, normalize
 from scfs.views.loader import ViewBatches, batches
 from scfs.views.table import augmentation_table
 
@@ -139,6 +139,30 @@ def test_the_loader_leaves_colour_to_the_device(workers, local_number):
         for theirs, ours, numbers in views_of:
             difference = augment_batch(ours, numbers.flatten(0, 1)) - normalize(theirs)
             assert difference.abs().mean() < 0.1 / 58
+
+
+def test_it_is_one_graph_for_the_compiler():
+    """What a GPU's compiler gets; here torch runs the traced graph itself."""
+    views = Views()
+    crops, rows = cropped(views, (0, 1, 2), 48, 1)
+    given = torch.from_numpy(crops), torch.from_numpy(device_table(rows, 2.0)), *imagenet_statistics(CPU), torch.float32
+    traced = torch.compile(colour_batched._augment, dynamic=False, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(traced(*given), colour_batched._augment(*given), atol=1e-6)
+
+
+def test_without_a_compiler_it_goes_on_and_says_so(monkeypatch, capfd):
+    def failing(*arguments):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler\nand why")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: failing)
+    augmentation = colour_batched._augmentation.__wrapped__("cuda")
+    views = Views()
+    crops, rows = cropped(views, (0, 1), 48, 1)
+    given = torch.from_numpy(crops), torch.from_numpy(device_table(rows, 2.0)), *imagenet_statistics(CPU), torch.float32
+    for _ in range(2):
+        assert torch.equal(augmentation(*given), colour_batched._augment(*given))
+    said = capfd.readouterr().err
+    assert said.count("colour on the device is not compiled, which is slower: no compiler\n") == 1
 
 
 def test_where_colour_is_made():
