@@ -1,8 +1,8 @@
 """Two ways to compute the same, timed in turn in one process, so that both meet the same machine."""
 
 import gc
+import resource
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +18,8 @@ class Pair(NamedTuple):
 
     ours: Call
     reference: Call
+    items: int = 1
+    """Of a call, such as images; seconds are shown for one."""
 
 
 class Spread(NamedTuple):
@@ -38,7 +40,7 @@ class Measured:
     """What a comparison has found."""
 
     ours: Spread
-    """Seconds per call."""
+    """Seconds per item."""
     reference: Spread
     ratio: Spread
     """Reference / ours, round by round."""
@@ -54,17 +56,18 @@ class Measured:
 
 def compare(pair: Pair, rounds: int, device: torch.device) -> Measured:
     """Call both in turn, `rounds` times after two that are not counted; who begins changes with every round."""
-    peaks = [_peak(call, device) for call in pair]
+    calls = pair.ours, pair.reference
+    peaks = [_peak(call, device) for call in calls]
     seconds: list[list[float]] = [[], []]
     for number in range(rounds):
         for index in (0, 1) if number % 2 else (1, 0):
-            seconds[index].append(_seconds(pair[index], device))
+            seconds[index].append(_seconds(calls[index], device) / pair.items)
     ratios = [theirs / ours for ours, theirs in zip(*seconds, strict=True)]
     return Measured(Spread.of(seconds[0]), Spread.of(seconds[1]), Spread.of(ratios), *peaks)
 
 
 def _seconds(call: Call, device: torch.device) -> float:
-    """Of the process on a CPU, in the kernel and out of it; between two events on a GPU."""
+    """On a CPU: of this process and the ended ones it began, also in the kernel; on a GPU: between two events."""
     gc.collect()
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -73,9 +76,14 @@ def _seconds(call: Call, device: torch.device) -> float:
         end.record()
         torch.cuda.synchronize()
         return start.elapsed_time(end) / 1000
-    started = time.process_time()
+    started = _cpu_time()
     call()
-    return time.process_time() - started
+    return _cpu_time() - started
+
+
+def _cpu_time() -> float:
+    spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def _peak(call: Call, device: torch.device) -> int:

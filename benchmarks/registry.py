@@ -6,8 +6,9 @@ from functools import partial
 
 import torch
 
-from benchmarks import step
+from benchmarks import loader, step
 from benchmarks.measure import Pair
+from scfs.views.colour_batched import Colour
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,18 @@ def _step(precision: str, reference_precision: str) -> Callable[[bool, torch.dev
     return partial(step.pair, precision=precision, reference_precision=reference_precision)
 
 
+def _loader(size: loader.Size, workers: int, colour: Colour) -> Callable[[bool, torch.device], Pair]:
+    return partial(loader.pair, size=size, workers=workers, colour=colour)
+
+
 NAMES: dict[str, Benchmark] = {
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
+    "views": Benchmark("views of an image of 500 x 375", _loader("imagenet", 0, "cpu"), 5),
+    "views-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 0, "device"), 10),
+    "loader": Benchmark("images of 500 x 375 by a loader", _loader("imagenet", 1, "cpu"), 4),
+    "loader-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 1, "device"), 8),
+    "camera": Benchmark("views of an image of 1600 x 1200", _loader("camera", 0, "cpu"), 1),
+    "camera-crops": Benchmark("the same, colour left to the device", _loader("camera", 0, "device"), 1),
 }

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from scfs import paths, stages
+from scfs import distributed, paths, stages
 from scfs.config.data import GarmentScenes, Official
 from scfs.config.detection import Detection
 from scfs.config.evaluation import (
@@ -25,6 +24,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 from scfs.data.manifest import numbers_of_images
 from scfs.model.backbones import build_backbone
+from scfs.model.batch_norm import synchronized
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.views.table import GLOBAL_NUMBER
@@ -81,28 +81,32 @@ def training_flops(settings: Pretrain) -> float:
 
     Counted by torch on the real modules, without computing anything (device meta).
     """
+    with FlopCounterMode(display=False) as counter:
+        meta_step(settings)
+    return int(counter.get_total_flops()) / BATCH
+
+
+def meta_step(settings: Pretrain) -> None:
+    """One step of `BATCH` images up to the optimiser, with the collectives of several processes, computing nothing."""
     model, views = _meta_model(settings), settings.views
+    model = synchronized(model, torch.device("cpu"))
     with torch.device("meta"):
         global_crops = torch.empty(GLOBAL_NUMBER * BATCH, 3, views.global_size, views.global_size)
         number = views.local_number
         local_crops = torch.empty(number * BATCH, 3, views.local_size, views.local_size) if number else None
-        terms = _forward_backward(model, global_crops, local_crops, settings)
-    return terms / BATCH
-
-
-def _forward_backward(model: nn.Module, global_crops: Tensor, local_crops: Tensor | None, settings: Pretrain) -> int:
-    with FlopCounterMode(display=False) as counter:
         if isinstance(model, Supervised):
-            loss = model(global_crops, local_crops, torch.zeros(BATCH, dtype=torch.int64))["loss"]
+            terms = model(global_crops, local_crops, torch.zeros(BATCH, dtype=torch.int64))
         else:
-            crops = GLOBAL_NUMBER + settings.views.local_number
+            crops = GLOBAL_NUMBER + number
             placement = torch.zeros(crops, BATCH, 5, dtype=torch.int32) if settings.method == "roi_crop" else None
-            loss = model(global_crops, local_crops, settings.loss.teacher_temperature[0], placement)["loss"]
-        loss.backward()
-    return int(counter.get_total_flops())
+            terms = model(global_crops, local_crops, settings.loss.teacher_temperature[0], placement)
+        terms["loss"].backward()
+        distributed.add_up_gradients(model.get_submodule("student").parameters())
+        model.move_centers()
+        distributed.weighted_totals({name: term.detach() for name, term in terms.items()}, 1.0)
 
 
-def _meta_model(settings: Pretrain) -> nn.Module:
+def _meta_model(settings: Pretrain) -> SCFS | Supervised:
     """The model of a training, without memory."""
     with torch.device("meta"):
         supervised = settings.method == "supervised"

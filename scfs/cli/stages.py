@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scfs import paths
-from scfs.cli.app import Device, Run, SaveEvery, Workers, app, load, member
+from scfs.cli.app import Colour, Device, Run, SaveEvery, Workers, app, load, member
 from scfs.cores import usable_cores
 from scfs.errors import ScfsError
 from scfs.progress import log
@@ -59,6 +59,7 @@ def pretrain(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
     device: Device = "auto",
+    colour: Colour = "auto",
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
@@ -73,7 +74,7 @@ def pretrain(
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
     if run is not None and (shortcuts or overrides or out or unreadable or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
-    options: dict[str, Any] = {"device": device, "save_every": save_every}
+    options: dict[str, Any] = {"device": device, "colour": colour, "save_every": save_every}
     if run is not None:
         _pretrain_run(load(context), run, workers, options)
     elif folder is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scfs import paths
-from scfs.cli.app import app, load
+from scfs.cli.app import Colour, app, load, member
 from scfs.progress import log
 
 
@@ -92,6 +92,32 @@ def plan(
     from scfs import plan as costs
 
     typer.echo(costs.describe(costs.plan(study), gpus, flops_per_second))
+
+
+@app.command()
+def scaling(
+    context: typer.Context,
+    run: Annotated[str | None, typer.Argument(help="A run of the study.  [default: both of Table 1]")] = None,
+    gpus: Annotated[str, typer.Option(help="Numbers of GPUs.")] = "1,8,32,256",
+    colour: Colour = "device",
+    cores: Annotated[int, typer.Option(min=1, help="CPU cores that read images for a GPU.")] = 8,
+    gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs that NVLink joins.")] = 8,
+    network: Annotated[float, typer.Option(min=0.01, help="GB/s between nodes, for each GPU.")] = 25.0,
+    flops_per_second: Annotated[
+        float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
+    ] = None,
+    cpu_ms: Annotated[
+        float | None, typer.Option(min=0, help="Milliseconds of a core per image.  [default: measured here]")
+    ] = None,
+) -> None:
+    """Print what a pre-training would reach on many GPUs, and what binds it: computed from counted work."""
+    study = load(context) if run else None
+    if study and run:
+        member(context, "run", run, study.runs)
+    from scfs.scaling import report
+
+    options = {"cores": cores, "gpus_per_node": gpus_per_node, "between": network * 1e9, "flops": flops_per_second}
+    typer.echo(report(study, run, gpus, colour, cpu_ms, options))
 
 
 @app.command()

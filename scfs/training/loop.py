@@ -22,6 +22,7 @@ from scfs.training.monitor import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
 from scfs.training.scalars import Scalars
 from scfs.training.schedules import Schedules
+from scfs.views.colour_batched import augment_batch
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
 
@@ -105,9 +106,10 @@ class Training:
     def _accumulate(self, batch: Batch, weight: float) -> dict[str, Tensor]:
         """Add the gradients of a part of the batch; returns its terms."""
         with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
+            global_numbers, local_numbers = (None, None) if batch.colour is None else batch.colour.tensor_split([2])
             crops = (
-                self._images(batch.global_crops),
-                None if batch.local_crops is None else self._images(batch.local_crops),
+                self._images(batch.global_crops, global_numbers),
+                None if batch.local_crops is None else self._images(batch.local_crops, local_numbers),
             )
             if self.labels is not None:
                 terms = self.model(*crops, self.labels[batch.rows.to(self.device)], self._drop_path(batch))
@@ -127,8 +129,12 @@ class Training:
         blocks = len(list(self.model.student.backbone.get_submodule("blocks").children()))
         return drop_path_factors(self.settings.seed, self.step, batch.rows, views, blocks, largest, self.device)
 
-    def _images(self, crops: Tensor) -> Tensor:
-        return normalize(crops.to(self.device, non_blocking=True), self.dtype)
+    def _images(self, crops: Tensor, numbers: Tensor | None) -> Tensor:
+        """Normalised, and augmented if that is still to be done."""
+        crops = crops.to(self.device, non_blocking=True)
+        if numbers is None:
+            return normalize(crops, self.dtype)
+        return augment_batch(crops, numbers.flatten(0, 1).to(self.device, non_blocking=True), self.dtype)
 
     def state(self) -> dict[str, Any]:
         """Everything that an exact resume needs; the sampler's position is the step, and views follow from it."""

@@ -19,6 +19,7 @@ from scfs.progress import log
 from scfs.results import sha256_of, write_result
 from scfs.training.keeping import resume, sole_holder
 from scfs.training.loop import Labels, Training, train
+from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
 from scfs.world import World
@@ -71,6 +72,7 @@ def pretrain(
     folder: Path | None = None,
     threads: int = 1,
     device: str = "auto",
+    colour: str = "auto",
     workers: int = 0,
     save_every: float = 120,
 ) -> None:
@@ -88,6 +90,8 @@ def pretrain(
         folder: resumable state; default: runs/<run>-<identity>.
         threads: torch threads; part of the identity, since sums depend on it.
         device: "auto", "cpu" or "cuda".
+        colour: "auto", "cpu" or "device", which augments there what the CPUs have only cropped; part of the identity,
+            since single pixels come out otherwise.
         workers: processes that make batches.
         save_every: seconds between checkpoints.
 
@@ -101,12 +105,17 @@ def pretrain(
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
     precision = resolve_precision(settings.precision, chosen, min(sizes))
     parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
+    where = resolve_colour(colour, chosen)
+    if (
+        settings.epochs and where == "device"
+    ):  # what the CPUs do is the identity that runs had before there was a choice
+        parameters["colour"] = where
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.method == "supervised" else None
     with distributed.joined(chosen) as world:
         distributed.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
-        data = view_batches(images, settings, world) if settings.epochs else None
+        data = view_batches(images, settings, world, where) if settings.epochs else None
         with sole_holder(folder) if distributed.is_first() else nullcontext():
             training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity, labels)
             announce(run, training, images, folder)
@@ -136,7 +145,8 @@ def pretrain(
         "torch_threads": threads,
         "precision": precision,
     }
-    occasion = {"device": str(chosen), "precision": precision, "workers": workers, "processes": world.size, **rates}
+    occasion = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
+    occasion |= {"processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(curve))
     write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
 
@@ -150,10 +160,10 @@ def curve_table(curve: dict[str, list[float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def view_batches(images: ImageSet, settings: Pretrain, world: World) -> ViewBatches:
+def view_batches(images: ImageSet, settings: Pretrain, world: World, colour: Colour = "cpu") -> ViewBatches:
     """This process's share of every batch of the run."""
-    order = {"batch": settings.batch, "epochs": settings.epochs, "seed": settings.seed}
-    return ViewBatches(images, settings.views, **order, parts=settings.accumulate, world=world)
+    order = settings.batch, settings.epochs, settings.seed
+    return ViewBatches(images, settings.views, *order, parts=settings.accumulate, world=world, colour=colour)
 
 
 def labels_of(images: ImageSet) -> Labels:

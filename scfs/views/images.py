@@ -128,12 +128,14 @@ def normalize(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     Returns:
         (B, 3, H, W) in channels_last strides.
     """
-    mean, std = _imagenet_statistics(batch.device)
-    return batch.to(torch.float32).sub_(mean).div_(std).to(dtype).permute(0, 3, 1, 2)
+    # Over whole rows: broadcast over three values at a time, it takes a CPU four times as long.
+    mean, std = (values.repeat(batch.shape[2]) for values in imagenet_statistics(batch.device))
+    pixels = batch.flatten(2).to(torch.float32).sub_(mean).div_(std).to(dtype)
+    return pixels.view(batch.shape).permute(0, 3, 1, 2)
 
 
 @cache
-def _imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+def imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of pixel values, (3,) float32 each; kept, as every copy to a GPU waits for it."""
     mean, std = (torch.tensor(values, device=device) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
     return mean, std

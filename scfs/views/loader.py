@@ -13,6 +13,7 @@ from scfs.config.pretrain import Views
 from scfs.data.images import ImageSet
 from scfs.errors import ScfsError
 from scfs.views.colour import augment
+from scfs.views.colour_batched import Colour, device_table
 from scfs.views.images import Pixels, crop_resize
 from scfs.views.philox import permutation
 from scfs.views.reading import AHEAD, read_ahead, read_image
@@ -36,6 +37,8 @@ class Batch(NamedTuple):
     """(N * B, s, s, 3) uint8; None without local crops."""
     placement: Tensor | None = None
     """(2 + N, B, 5) int32: top, left, height, width of each crop in its image, in pixels; whether it is mirrored."""
+    colour: Tensor | None = None
+    """(2 + N, B, P) float32: how the crops are still to be augmented (scfs.views.colour_batched); None: they are."""
 
     def parts(self, number: int) -> "list[Batch]":
         """Cut the batch into `number` batches of consecutive images."""
@@ -48,9 +51,12 @@ class Batch(NamedTuple):
                 return [None] * number
             return [part.flatten(0, 1) for part in crops.unflatten(0, (-1, B)).chunk(number, dim=1)]
 
-        placements = [None] * number if self.placement is None else self.placement.chunk(number, dim=1)
-        pieces = zip(self.rows.chunk(number), cut(self.global_crops), cut(self.local_crops), placements, strict=True)
-        return [Batch(self.step, *piece) for piece in pieces]  # type: ignore[arg-type]
+        def of_images(numbers: Tensor | None) -> list[Any]:
+            return [None] * number if numbers is None else list(numbers.chunk(number, dim=1))
+
+        crops, numbers = (self.global_crops, self.local_crops), (self.placement, self.colour)
+        pieces = zip(self.rows.chunk(number), *map(cut, crops), *map(of_images, numbers), strict=True)
+        return [Batch(self.step, *piece) for piece in pieces]
 
 
 class ViewBatches(Dataset[Batch]):
@@ -66,6 +72,7 @@ class ViewBatches(Dataset[Batch]):
         seed: seed of order and augmentation.
         parts: equal parts that a batch is computed in.
         world: of several processes, this one makes its share of every part; together they make the same batches.
+        colour: "device": crops are cut and resized only, and what is left to do to them comes with the batch.
 
     Raises:
         ScfsError: fewer images than one batch, or fewer in a part than processes; when indexed: an
@@ -81,6 +88,7 @@ class ViewBatches(Dataset[Batch]):
         seed: int,
         parts: int = 1,
         world: World = World(),  # noqa: B008 (it cannot be changed)
+        colour: Colour = "cpu",
     ) -> None:
         if len(images) < batch:
             raise ScfsError(
@@ -90,7 +98,7 @@ class ViewBatches(Dataset[Batch]):
             raise ScfsError(
                 f"batch / accumulate = {batch // parts} images, fewer than the {world.size} processes that share them"
             )
-        self.parts, self.world = parts, world
+        self.parts, self.world, self.colour = parts, world, colour
         self.images, self.views, self.batch, self.epochs, self.seed = images, views, batch, epochs, seed
         self.steps_per_epoch = len(images) // batch
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
@@ -112,14 +120,14 @@ class ViewBatches(Dataset[Batch]):
         crops = [*global_crops.numpy(), *local_crops.numpy()]
         for index, row in enumerate(rows):
             image = read_image(self.images, int(row))
-            for of_view, parameters in zip(crops, table[index], strict=True):
-                _make_view(image, parameters, of_view[index])
+            _make_views(image, table[index], [of_view[index] for of_view in crops], self.colour)
         return Batch(
             step,
             torch.from_numpy(rows.copy()),
             global_crops.flatten(0, 1),
             local_crops.flatten(0, 1) if views.local_number else None,
             torch.from_numpy(np.stack([table[name].T for name in PLACEMENT], axis=-1).astype(np.int32)),
+            torch.from_numpy(device_table(table.T, views.sigma[1])) if self.colour == "device" else None,
         )
 
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -140,11 +148,19 @@ class ViewBatches(Dataset[Batch]):
         return self._order[1]
 
 
+def _make_views(image: Pixels, rows: npt.NDArray[np.void], outs: list[Pixels], colour: Colour) -> None:
+    """Crop and resize straight into the batch; then augment, as the image leaves the processor's cache by that."""
+    for row, out in zip(rows, outs, strict=True):
+        box = int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
+        crop_resize(image, box, len(out), out)
+    if colour == "cpu":
+        for row, out in zip(rows, outs, strict=True):
+            augment(out, row)
+
+
 def _make_view(image: Pixels, row: np.void, out: Pixels) -> None:
-    """Crop, resize and augment straight into the batch."""
-    box = int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
-    crop_resize(image, box, len(out), out)
-    augment(out, row)
+    """A single view, coloured here."""
+    _make_views(image, np.array([row], row.dtype), [out], "cpu")
 
 
 def _allocate(views: int, batch: int, size: int) -> Tensor:
@@ -174,19 +190,16 @@ class _Placed:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As arrays: a tensor would be sent as a file of shared memory.
-        placement = None if self.batch.placement is None else self.batch.placement.numpy()
-        return _arrive, (self.ring, self.place, self.batch.step, self.batch.rows.numpy(), placement)
+        batch = self.batch
+        numbers = [None if part is None else part.numpy() for part in (batch.rows, batch.placement, batch.colour)]
+        return _arrive, (self.ring, self.place, batch.step, *numbers)
 
 
-def _arrive(ring: int, place: int, step: int, rows: npt.NDArray[Any], placement: npt.NDArray[Any] | None) -> Batch:
+def _arrive(ring: int, place: int, step: int, *numbers: npt.NDArray[Any] | None) -> Batch:
     global_crops, local_crops = (crops.flatten(0, 1) for crops in arrived(ring, place))
-    return Batch(
-        step,
-        torch.from_numpy(rows),
-        global_crops,
-        local_crops if len(local_crops) else None,
-        None if placement is None else torch.from_numpy(placement),
-    )
+    rows, placement, colour = (None if part is None else torch.from_numpy(part) for part in numbers)
+    assert rows is not None
+    return Batch(step, rows, global_crops, local_crops if len(local_crops) else None, placement, colour)
 
 
 def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: bool | None = None) -> Iterator[Batch]:

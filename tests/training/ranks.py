@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from tiny import TINY
 from torch import Tensor, nn
 
@@ -173,6 +174,30 @@ def with_a_bad_image(out: Path, images: Path) -> None:
     whole_stage(out, images)
 
 
+def messages(out: Path, images: Path) -> None:
+    """Every collective of a step of each case, in float32: kind and bytes that each process gives."""
+    with distributed.joined(CPU) as world:
+        noted: dict[str, list[tuple[str, int]]] = {}
+        all_reduce, all_gather = dist.all_reduce, dist.all_gather
+        for case in CASES:
+            chosen = settings(case)
+            data = stage.view_batches(image_folder(images), chosen, world)
+            labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
+            training, seen = Training(chosen, data.steps_per_epoch, CPU, "fp32", "", labels), noted.setdefault(case, [])
+
+            def reduce(tensor: Tensor, *rest: Any, seen: list[tuple[str, int]] = seen) -> Any:
+                seen.append(("all_reduce", tensor.numel() * tensor.element_size()))
+                return all_reduce(tensor, *rest)
+
+            def gather(everyone: list[Tensor], tensor: Tensor, seen: list[tuple[str, int]] = seen) -> Any:
+                seen.append(("all_gather", tensor.numel() * tensor.element_size()))
+                return all_gather(everyone, tensor)
+
+            dist.all_reduce, dist.all_gather = reduce, gather
+            training.train_step(data[0])
+        torch.save(noted, out / f"messages-{world.rank}.pt")
+
+
 def start(task: str, out: Path, images: Path, size: int) -> list[subprocess.Popen[str]]:
     """Start `size` processes that meet on this machine."""
     with socket.socket() as free:
@@ -204,6 +229,8 @@ def end(processes: list[subprocess.Popen[str]], timeout: float = 600) -> tuple[l
 if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
-        {"together": together, "stage": whole_stage, "bad": with_a_bad_image}[sys.argv[1]](*map(Path, sys.argv[2:]))
+        {"together": together, "stage": whole_stage, "bad": with_a_bad_image, "messages": messages}[sys.argv[1]](
+            *map(Path, sys.argv[2:])
+        )
     except ScfsError as failure:
         sys.exit(f"scfs: {failure}")
