@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import step
+from benchmarks import knn, step
 from benchmarks.measure import Pair
 
 
@@ -22,14 +22,18 @@ class Benchmark:
     memory: float | None = None
     """Ours / reference, at most; None: only shown."""
     rounds: int = 5
+    on_gpu: bool = True
+    """Whether it is written for a GPU too."""
 
 
-def _step(precision: str, reference_precision: str) -> Callable[[bool, torch.device], Pair]:
-    return partial(step.pair, precision=precision, reference_precision=reference_precision)
+def _step(precision: str, reference: str, recompute: bool = False) -> Callable[[bool, torch.device], Pair]:
+    return partial(step.pair, precision=precision, reference_precision=reference, recompute=recompute)
 
 
 NAMES: dict[str, Benchmark] = {
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
+    "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", recompute=True), 2.2, 0.42),
+    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, on_gpu=False),
 }
