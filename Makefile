@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast soak lint schema dvc fingerprint bench bench-short locks clean
+.PHONY: demo test test-fast soak image image-test bench bench-short lint schema dvc fingerprint locks locks-check clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -18,6 +18,7 @@ demo: .venv/.scfs
 
 test: lint
 	pytest
+	@$(MAKE) --silent bench-short
 
 # All but what needs the demo's results, or software that is not everywhere.
 test-fast: .venv/.dev
@@ -27,6 +28,15 @@ test-fast: .venv/.dev
 soak: .venv/.dev
 	SCFS_SOAK=$${SCFS_SOAK:-20} SCFS_SOAK_TABLE=$(CURDIR)/soak.jsonl pytest -q tests/slurm/test_slurm_faults.py
 
+# The image of docker/Dockerfile, and Apptainer's of it. BASE_IMAGE=... names the base, $$(docker/base.sh) makes one.
+image:
+	docker/build.sh
+	docker/convert.sh
+
+# The full image, twice, and what runs in it: an hour. docs/containers.md
+image-test: .venv/.dev
+	SCFS_IMAGE_TEST=1 pytest -q tests/containers
+
 lint: .venv/.dev
 	ruff check .
 	ruff format --check .
@@ -34,7 +44,8 @@ lint: .venv/.dev
 	snakemake --lint
 	mypy
 	shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
-	if [ -d docker ]; then hadolint docker/Dockerfile; fi
+	hadolint docker/Dockerfile
+	$(MAKE) --silent locks-check
 
 # JSON schema of params.yaml, after a change of the configuration classes.
 schema: .venv/.scfs
@@ -98,7 +109,15 @@ endif
 # After a change of the dependencies in pyproject.toml. LOCK_FLAGS=--upgrade takes the newest versions of everything.
 LOCK = uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 $(LOCK_FLAGS)
+LOCKS ?= envs
 locks: .venv/.dev
-	$(LOCK) pyproject.toml -o envs/runtime.txt
-	$(LOCK) pyproject.toml --extra dev -c envs/runtime.txt -o envs/dev.txt
-	printf 'setuptools\nwheel\n' | $(LOCK) - -c envs/runtime.txt -o envs/build.txt
+	$(LOCK) pyproject.toml -o $(LOCKS)/runtime.txt
+	$(LOCK) pyproject.toml --extra dev -c $(LOCKS)/runtime.txt -o $(LOCKS)/dev.txt
+	$(LOCK) pyproject.toml --overrides envs/slim.overrides -c $(LOCKS)/runtime.txt -o $(LOCKS)/slim.txt
+	$(LOCK) envs/sbom.in -o $(LOCKS)/sbom.txt
+	printf 'setuptools\nwheel\n' | $(LOCK) - -c $(LOCKS)/runtime.txt -o $(LOCKS)/build.txt
+
+# Whether the locks are those of pyproject.toml: made again from themselves, nothing changes.
+locks-check: .venv/.dev
+	@locks=$$(mktemp -d) && trap 'rm -rf '$$locks EXIT && cp envs/*.txt $$locks && $(MAKE) --silent locks LOCKS=$$locks > /dev/null && \
+		diff --recursive --brief --exclude detectron2_build --exclude '*.*[!t]' envs $$locks || { echo "envs: stale locks: make locks" >&2; exit 1; }

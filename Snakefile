@@ -18,7 +18,7 @@ validate(config, "workflow/schemas/params.schema.json", set_default=False)
 report: "workflow/report/workflow.rst"
 
 
-container: "docker/scfs.sif"  # used with --sdm apptainer only
+container: IMAGE  # used with --sdm apptainer only
 
 
 wildcard_constraints:

@@ -37,7 +37,7 @@ def write_result(path: Path, result: dict[str, Any], occasion: dict[str, Any] | 
 
 
 def _occasion() -> dict[str, Any]:
-    lock = ROOT / LOCK
+    lock = Path(os.environ.get("SCFS_LOCK", ROOT / LOCK))  # an image names its own
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - PROCESS_START, 1),

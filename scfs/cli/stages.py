@@ -103,7 +103,7 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
     manifest = paths.manifest(settings.dataset)
     files = {"weights": paths.weights(run), "result": paths.result(run, "pretrain")}
     keywords = {"run": run, "settings": settings, "manifest": manifest, **files, **options}
-    from scfs.launch.start import start, submits
+    from scfs.launch.start import enter_image, start, submits
     from scfs.launch.work import Work
     from scfs.results import sha256_of
 
@@ -117,6 +117,7 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
     if settings.epochs:
         start("pretrain", run, work, settings, [manifest], hours)
     else:  # random weights: nothing that a job would be worth
+        enter_image("pretrain")
         work()
 
 

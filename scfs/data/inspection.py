@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from scfs.atomic import write_json, write_with
+from scfs.atomic import write_arrays, write_json
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.annotated import open_annotated
 from scfs.data.coco_json import load_coco
@@ -90,7 +90,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
             f"warning: data set {about['name']}: {pair['number']} images of split {pair['splits'][1]} are in split "
             f"{pair['splits'][0]} too, the first is {pair['pairs'][0][1]} (there {pair['pairs'][0][0]})"
         )
-    write_with(out.with_suffix(".npz"), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    write_arrays(out.with_suffix(".npz"), arrays)
     record = {"dataset": about["name"], "identity": identity, "stage_version": STAGE_VERSIONS["inspect"]}
     write_json(out, {**record, "splits": [_numbers(split) for split in splits], "between": between})
 

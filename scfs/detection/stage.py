@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scfs import distributed
-from scfs.atomic import write_with
+from scfs.atomic import write_arrays
 from scfs.config.detection import Detection
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
@@ -84,7 +84,7 @@ def detect(
             return
         scores = metric.scores()  # alone again: Detectron2's evaluators have collectives of their own
         arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
-        write_with(out.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        write_arrays(out.with_suffix(".npz"), arrays, compressed=True)
         write_result(out, trial.record(scores), {"device": str(chosen), "workers": workers, "processes": size, **times})
 
 

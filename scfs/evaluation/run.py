@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from scfs import distributed, paths
-from scfs.atomic import write_with
+from scfs.atomic import write_arrays
 from scfs.config.evaluation import Evaluation
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.device import resolve_device
@@ -67,7 +66,7 @@ def evaluate(
         if not distributed.is_first():
             return
         if arrays := measurement.arrays:
-            write_with(out.with_suffix(".npz"), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+            write_arrays(out.with_suffix(".npz"), arrays)
         record = {"run": run, "torch_threads": threads, **_record(protocol, measurement, weights, source)}
         write_result(out, record, {"device": str(where), "workers": workers, "processes": world.size})
 

@@ -60,7 +60,9 @@ def launch(work: Work, folder: Path, settings: Launch, *, name: str, time_limits
             found = _live_job(comment, settings)
             if found is None:
                 seconds = settings.minutes * 60 - settings.warning_seconds
-                payload = Payload(work, folder.resolve(), code, seconds, time_limits)
+                payload = Payload(
+                    work, folder.resolve(), code, seconds, time_limits, in_image=settings.image is not None
+                )
                 job = submission.submit(payload, name, comment, settings, lock)
                 log(f"submitted job {job}: {settings.nodes} x {settings.processes} processes, {settings.minutes} min")
             else:

@@ -23,6 +23,8 @@ NEAR = 150.0
 BEING_ENDED = 300.0
 """Seconds that the processes wait for SLURM to end them once the job is queued again."""
 
+REQUEST = "-requeue"
+"""End of the name, after the job's number, of the file by which a process in an image asks for a new place."""
 LOST = 360.0
 """Seconds that a process waits after another one was lost. If its node has died, SLURM starts the job again as soon as
 it knows (SlurmdTimeout, 300 s by default), unless the job has failed before; if it ended alone, srun ends this one."""
@@ -41,6 +43,8 @@ class Payload:
     """From the start of the job to SLURM's warning; None: there is no time limit."""
     time_limits: int = 0
     """Time limits that the job may run into."""
+    in_image: bool = False
+    """SLURM's commands are then out of reach, and the script of the job asks instead."""
     launcher: int | None = None
     """Process with which this one is to end; None: it lives on without."""
 
@@ -90,7 +94,10 @@ class Payload:
         if rank == 0:
             try:
                 self._count_time_limit(job, seconds)
-                slurm.requeue(job)
+                if self.in_image:
+                    (self.folder / f"{job}{REQUEST}").touch()
+                else:
+                    slurm.requeue(job)
             except ScfsError as error:
                 log(f"scfs: job {job} is not queued again: {error}")
                 return

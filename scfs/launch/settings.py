@@ -61,7 +61,7 @@ class Launch(Config):
     setup: list[str] = []
     """Shell lines before srun on the first node: module load, export NCCL_SOCKET_IFNAME=..."""
     image: Path | None = None
-    """Apptainer image in which the processes run; default: the environment of this process."""
+    """Apptainer image (a file, or a folder) in which the processes run; default: the environment of this process."""
     image_arguments: list[str] = []
     """Arguments of apptainer exec, such as --nv or --bind=/datasets."""
     poll_seconds: Annotated[float, Field(gt=0, le=15)] = 10

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scfs.config.identity import identity
+from scfs.launch.image import enter
 from scfs.launch.settings import load_launch
 from scfs.launch.work import Work
 from scfs.paths import job_folder
@@ -25,6 +26,13 @@ def submits(stage: str) -> bool:
     return settings.executor != "none" and stage in settings.stages and find_world().size == 1
 
 
+def enter_image(stage: str) -> None:
+    """Go on in the image, if the settings name one for this stage; see `scfs.launch.image.enter`."""
+    settings = load_launch()
+    if settings.image and stage in settings.stages:
+        enter(settings)
+
+
 def start(stage: str, name: str, work: Work, parameters: Any, files: Iterable[Path], hours: float = 0) -> None:
     """Do the work of a stage, and return when it is done.
 
@@ -39,12 +47,14 @@ def start(stage: str, name: str, work: Work, parameters: Any, files: Iterable[Pa
     Raises:
         ScfsError: the work failed, or the settings of `scfs.launch.settings` are wrong.
     """
+    settings = load_launch()
+    if settings.executor != "slurm":
+        enter_image(stage)
     if not submits(stage):
         work()
         return
     from scfs.launch.launcher import launch
 
-    settings = load_launch()
     inputs = {str(path): sha256_of(path) for path in files}
     found = identity(VERSION_OF.get(stage, stage), {"parameters": parameters, "torch_threads": work.threads}, inputs)
     launch(work, job_folder(name, found), settings, name=name, time_limits=settings.time_limits(hours))

@@ -16,7 +16,8 @@ from submitit.local.local import LocalExecutor, LocalJob
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from scfs.errors import ScfsError
-from scfs.launch.payload import Payload
+from scfs.launch.image import inside
+from scfs.launch.payload import REQUEST, Payload
 from scfs.launch.settings import Launch
 
 NEVER = 100 * 365 * 24 * 60
@@ -86,6 +87,7 @@ def _parameters(payload: Payload, name: str, comment: str, settings: Launch, wor
     if settings.memory_gb:
         optional["mem"] = f"{int(settings.memory_gb * 1024)}MB"
     exports = [f"export {key}={shlex.quote(value)}" for key, value in _environment(payload).items()]
+    requeue = [_requeue_when_asked(payload)] if settings.image else []
     return {
         **{key: value for key, value in optional.items() if value is not None},
         "job_name": name,
@@ -100,7 +102,7 @@ def _parameters(payload: Payload, name: str, comment: str, settings: Launch, wor
         # One process that ends with an error ends all: the others would wait for it in a collective, until the time
         # limit. And since 22.05 srun does not take over sbatch's cpus-per-task.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus_per_process}", *settings.srun],
-        "setup": [*exports, *_pickle(work), *settings.setup],
+        "setup": [*exports, *_pickle(work), *requeue, *settings.setup],
     }
 
 
@@ -122,15 +124,17 @@ def _pickle(work: Path) -> list[str]:
     return [f"[ -e {submitted} ] || cp {shlex.quote(str(work))} {submitted}"]
 
 
+def _requeue_when_asked(payload: Payload) -> str:
+    """Shell line: an image has no scontrol, so the job's script, which runs outside, asks for the first process."""
+    request = f'{shlex.quote(str(payload.folder))}/"$SLURM_JOB_ID"{REQUEST}'
+    return f'rm -f {request}; (until [ -e {request} ]; do sleep 1; done; scontrol requeue "$SLURM_JOB_ID") &'
+
+
 def _python(payload: Payload, settings: Launch) -> str:
     """Command of Python, in the image where there is one; srun runs it on every node."""
     if settings.image is None:
         return shlex.quote(sys.executable)
-    if not settings.image.exists():
-        raise ScfsError(f"image = {settings.image}: not found")
-    here = str(Path.cwd())
-    arguments = ["--bind", here, "--pwd", here, *settings.image_arguments]
-    return shlex.join(["apptainer", "exec", *arguments, str(settings.image.resolve()), "python"])
+    return shlex.join(inside(settings, ["python"]))
 
 
 def ended_well(folder: Path, job: str) -> bool:

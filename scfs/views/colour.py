@@ -5,6 +5,8 @@ to PIL are rare (one value in 500) and small; tests/views/test_colour.py holds e
 """
 
 import math
+import threading
+from functools import cache
 
 import cv2
 import numpy as np
@@ -21,7 +23,23 @@ TRUNCATE = -0.5 + 2.0**-13
 BLUR_PASSES = 3
 HSV_ENCODE = np.array([[255 / 360, 0, 0, 1e-4], [0, 255, 0, 1e-3], [0, 0, 1, 0]], np.float32)
 """OpenCV's float HSV to PIL's codes, before truncation; the offsets keep exact codes above float32's error."""
-HSV_DECODE = np.diag(np.array([360 / 255, 1 / 255, 1], np.float32))
+
+
+class _Scratch:
+    """Arrays that operations write into instead of allocating: half of the hue's time went into fresh memory."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.rgb, self.luma = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+        self.floats = np.empty((2, height, width, 3), np.float32)
+        self.words = np.empty((height, width, 3), np.uint16)
+
+
+class _ScratchOfThread(threading.local):
+    def __init__(self) -> None:
+        self.of_shape = cache(_Scratch)
+
+
+_scratch = _ScratchOfThread()
 
 
 def augment(crop: Pixels, row: np.void) -> None:
@@ -59,8 +77,8 @@ def _jitter(crop: Pixels, row: np.void) -> None:
 
 
 def _luma(crop: Pixels) -> Pixels:
-    """(S, S) ITU-R 601 luma, PIL's mode L."""
-    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.uint8)
+    """(S, S) ITU-R 601 luma, PIL's mode L; overwritten by the next call."""
+    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY, _scratch.of_shape(*crop.shape[:2]).luma), np.uint8)
 
 
 def brighten(crop: Pixels, factor: float) -> None:
@@ -76,29 +94,32 @@ def change_contrast(crop: Pixels, factor: float) -> None:
 
 def saturate(crop: Pixels, factor: float) -> None:
     """Blend with each pixel's luma g: g + factor * (x - g)."""
-    grey = cv2.cvtColor(_luma(crop), cv2.COLOR_GRAY2RGB)
+    grey = cv2.cvtColor(_luma(crop), cv2.COLOR_GRAY2RGB, _scratch.of_shape(*crop.shape[:2]).rgb)
     cv2.addWeighted(crop, factor, grey, 1 - factor, TRUNCATE, crop)
 
 
 def shift_hue(crop: Pixels, turns: float) -> None:
     """Add to PIL's hue code, modulo 256; the shift is truncated to 1/255 turns, as in torchvision.
 
-    PIL truncates hue and saturation to codes of 0-255. OpenCV's 8-bit HSV rounds them, which is faster by a third but
-    0.45 of 255 away in the mean; so the codes are made here, from its float HSV (degrees, share, value).
+    PIL truncates hue and saturation to codes of 0-255. OpenCV's 8-bit HSV rounds them, which is 0.45 of 255 away in the
+    mean; so the codes are made here, from its float HSV (degrees, share, value). The way back has nothing to truncate:
+    its 8-bit form differs from PIL's in 92 of the 3 * 2^24 values that there are, by 1.
     """
-    hsv = cv2.cvtColor(crop.astype(np.float32), cv2.COLOR_RGB2HSV)
-    encode = HSV_ENCODE.copy()
+    scratch = _scratch.of_shape(*crop.shape[:2])
+    (floats, hsv), codes, encode = scratch.floats, scratch.rgb, HSV_ENCODE.copy()
     encode[0, 3] += int(turns * 255) % 256
-    # Through int32, where the hue wraps as it should; from float to uint8 it would be undefined.
-    codes = cv2.transform(hsv, encode, hsv).astype(np.int32).astype(np.uint8)
-    cv2.transform(codes.astype(np.float32), HSV_DECODE, hsv)
-    cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, hsv), crop)
+    np.copyto(floats, crop)
+    cv2.transform(cv2.cvtColor(floats, cv2.COLOR_RGB2HSV, hsv), encode, floats)
+    # Through uint16, where the hue wraps as it should; from float to uint8 it would be undefined.
+    np.copyto(scratch.words, floats, casting="unsafe")
+    np.copyto(codes, scratch.words, casting="unsafe")
+    cv2.cvtColor(codes, cv2.COLOR_HSV2RGB_FULL, crop)
 
 
 def blur(crop: Pixels, sigma: float) -> None:
     """PIL's GaussianBlur: three extended-box passes along rows, three along columns, each rounded to uint8."""
     kernel = extended_box(sigma / math.sqrt(BLUR_PASSES))
-    source, target = crop, np.empty_like(crop)
+    source, target = crop, _scratch.of_shape(*crop.shape[:2]).rgb
     for oriented in (kernel[None, :], kernel[:, None]):
         for _ in range(BLUR_PASSES):
             cv2.filter2D(source, -1, oriented, target, borderType=cv2.BORDER_REPLICATE)

@@ -96,7 +96,9 @@ def crop_resize(image: Pixels, box: tuple[int, int, int, int], size: int, out: P
     top, left, height, width = box
     if out is None:
         out = np.empty((size, size, 3), np.uint8)
-    _resize.out(_as_nchw(image[top : top + height, left : left + width]), [size, size], False, out=_as_nchw(out))
+    # The kernel would copy a part of an image into planes, and these back; a copy of its rows is a tenth of the time.
+    part = np.ascontiguousarray(image[top : top + height, left : left + width])
+    _resize.out(_as_nchw(part), [size, size], False, out=_as_nchw(out))
     return out
 
 

@@ -1,8 +1,7 @@
 """Batches of views for pre-training: batch t is a function of seed, t and images, whoever makes it, in any order."""
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,8 @@ from scfs.errors import ScfsError
 from scfs.views.colour import augment
 from scfs.views.images import Pixels, crop_resize
 from scfs.views.philox import permutation
-from scfs.views.reading import read_ahead, read_image
+from scfs.views.reading import AHEAD, read_ahead, read_image
+from scfs.views.ring import Ring, arrived, shared
 from scfs.views.table import GLOBAL_NUMBER, augmentation_table
 from scfs.world import World
 
@@ -94,6 +94,8 @@ class ViewBatches(Dataset[Batch]):
         self.images, self.views, self.batch, self.epochs, self.seed = images, views, batch, epochs, seed
         self.steps_per_epoch = len(images) // batch
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
+        self.memory: tuple[Tensor, ...] | None = None
+        """Of `shapes()`, where the next batch's crops are written; None: in fresh memory."""
 
     def __len__(self) -> int:
         return self.epochs * self.steps_per_epoch
@@ -106,8 +108,7 @@ class ViewBatches(Dataset[Batch]):
         sizes = np.stack((self.images.heights[rows], self.images.widths[rows]), -1)
         table = augmentation_table(self.seed, epoch, rows, sizes, views)
 
-        global_crops = _allocate(GLOBAL_NUMBER, len(rows), views.global_size)
-        local_crops = _allocate(views.local_number, len(rows), views.local_size)
+        global_crops, local_crops = self.memory or (_allocate(*shape[:3]) for shape in self.shapes())
         crops = [*global_crops.numpy(), *local_crops.numpy()]
         for index, row in enumerate(rows):
             image = read_image(self.images, int(row))
@@ -119,6 +120,14 @@ class ViewBatches(Dataset[Batch]):
             global_crops.flatten(0, 1),
             local_crops.flatten(0, 1) if views.local_number else None,
             torch.from_numpy(np.stack([table[name].T for name in PLACEMENT], axis=-1).astype(np.int32)),
+        )
+
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of a batch's global and local crops, (V, B, S, S, 3), B the images of this process's share."""
+        views, share = self.views, len(self._own(np.arange(self.batch)))
+        return (
+            (GLOBAL_NUMBER, share, views.global_size, views.global_size, 3),
+            (views.local_number, share, views.local_size, views.local_size, 3),
         )
 
     def _own(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -141,10 +150,43 @@ def _make_view(image: Pixels, row: np.void, out: Pixels) -> None:
 def _allocate(views: int, batch: int, size: int) -> Tensor:
     """(V, B, S, S, 3) uint8, in a worker in shared memory, so that sending the batch to the trainer copies nothing."""
     shape = (views, batch, size, size, 3)
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    shared = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=torch.uint8).set_(shared).view(shape)
+    return torch.empty(shape, dtype=torch.uint8) if get_worker_info() is None else shared(shape)
+
+
+class _InRing:
+    """Batches that a worker writes to places of a ring, and sends as the places' numbers."""
+
+    def __init__(self, data: ViewBatches, ring: Ring) -> None:
+        self.data, self.ring = data, ring
+
+    def __getitem__(self, index: tuple[int, int | None]) -> "Batch | _Placed":
+        step, place = index
+        self.data.memory = None if place is None else self.ring.places[place]
+        batch = self.data[step]
+        return batch if place is None else _Placed(self.ring.number, place, batch)
+
+
+class _Placed:
+    """A batch in a ring; on arrival in the process that made the ring it is an ordinary batch again."""
+
+    def __init__(self, ring: int, place: int, batch: Batch) -> None:
+        self.ring, self.place, self.batch = ring, place, batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As arrays: a tensor would be sent as a file of shared memory.
+        placement = None if self.batch.placement is None else self.batch.placement.numpy()
+        return _arrive, (self.ring, self.place, self.batch.step, self.batch.rows.numpy(), placement)
+
+
+def _arrive(ring: int, place: int, step: int, rows: npt.NDArray[Any], placement: npt.NDArray[Any] | None) -> Batch:
+    global_crops, local_crops = (crops.flatten(0, 1) for crops in arrived(ring, place))
+    return Batch(
+        step,
+        torch.from_numpy(rows),
+        global_crops,
+        local_crops if len(local_crops) else None,
+        None if placement is None else torch.from_numpy(placement),
+    )
 
 
 def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: bool | None = None) -> Iterator[Batch]:
@@ -160,4 +202,10 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
         ScfsError: an image cannot be read, or a worker died.
     """
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-    yield from read_ahead(dataset, range(start_step, len(dataset)), workers, pin)
+    steps = range(start_step, len(dataset))
+    if not workers:
+        yield from read_ahead(dataset, steps, 0, pin)
+        return
+    # What workers may have begun, what the trainer works on, what it has just let go of, and what is being pinned.
+    ring = Ring(dataset.shapes(), min(len(steps), AHEAD * workers + 3))
+    yield from read_ahead(_InRing(dataset, ring), ring.numbered(steps), workers, pin)

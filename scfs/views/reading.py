@@ -1,7 +1,9 @@
 """Images read by DataLoader processes: each one decoded and checked, every failure one clear line."""
 
+import atexit
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -13,6 +15,10 @@ from scfs.views.images import Pixels, decode
 
 if TYPE_CHECKING:
     from scfs.data.images import ImageSet
+
+
+AHEAD = 2
+"""Items that a worker may have begun and the main process not taken."""
 
 
 def read_image(images: "ImageSet", row: int) -> Pixels:
@@ -35,7 +41,7 @@ def read_image(images: "ImageSet", row: int) -> Pixels:
 class Items(Protocol):
     """Anything that makes an item from an index."""
 
-    def __getitem__(self, index: int, /) -> Any: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 class _ErrorsAsItems(Dataset[Any]):
@@ -44,14 +50,14 @@ class _ErrorsAsItems(Dataset[Any]):
     def __init__(self, items: Items) -> None:
         self.items = items
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         try:
             return self.items[index]
         except ScfsError as error:
             return error
 
 
-def read_ahead(items: Items, order: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[Any]:
+def read_ahead(items: Items, order: Iterable[Any], workers: int, pin_memory: bool = False) -> Iterator[Any]:
     """Yield items[i] for i in `order`, made by `workers` processes (0: this one).
 
     Raises:
@@ -62,20 +68,38 @@ def read_ahead(items: Items, order: Sequence[int], workers: int, pin_memory: boo
         batch_size=None,
         sampler=order,
         num_workers=workers,
+        prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin_memory,
         # DataLoader draws a seed when it starts; from the global generator, that would make resuming visible.
         generator=torch.Generator(),
     )
+    iterator = iter(loader)
     try:
-        for item in loader:
-            if isinstance(item, ScfsError):
-                raise item
-            yield item
+        with _stopped(iterator) if workers else nullcontext():
+            for item in iterator:
+                if isinstance(item, ScfsError):
+                    raise item
+                yield item
     except RuntimeError as error:
         if str(error).startswith("DataLoader worker"):
             raise ScfsError(f"a data loading worker died (out of memory or of /dev/shm?): {error}") from error
         raise
+
+
+@contextmanager
+def _stopped(iterator: Any) -> Iterator[None]:
+    """Stop the workers at the end, also when an error nobody catches ends this process, whose traceback keeps the loop.
+
+    Workers ignore the SIGTERM that Python would end them with then, and Python would wait for them for ever.
+    """
+    stop = iterator._shutdown_workers
+    atexit.register(stop)
+    try:
+        yield
+    finally:
+        atexit.unregister(stop)
+        stop()
 
 
 def _start_worker(worker: int) -> None:

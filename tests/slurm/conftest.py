@@ -1,5 +1,6 @@
 """A cluster, a checkout on it with a small prepared study, and what an undisturbed training of it ends with."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from checkout import Checkout
 from cluster import Cluster, impossible
+
+collect_ignore = [] if os.environ.get("SCFS_IMAGE") else ["test_slurm_image.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

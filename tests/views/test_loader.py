@@ -268,6 +268,26 @@ def test_a_worker_ends_with_a_killed_main_process():
     assert is_gone(worker, 30)
 
 
+AN_ERROR_OF_THE_TRAINER = """
+from image_samples import small_images
+from scfs.config.pretrain import Views
+from scfs.views.loader import ViewBatches, batches
+
+data = ViewBatches(small_images(8), Views(global_size=16, local_size=8, local_number=1), 4, 50, 0)
+stream = batches(data, 0, 1)
+next(stream)
+raise MemoryError("of the trainer")
+"""
+
+
+def test_an_error_nobody_catches_ends_the_process_and_its_worker():
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", AN_ERROR_OF_THE_TRAINER]
+    ended = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().endswith("MemoryError: of the trainer")
+
+
 def test_other_errors_keep_their_type():
     class Buggy(ViewBatches):
         def __getitem__(self, step: int) -> Batch:

@@ -16,6 +16,8 @@ from scfs.report import paper
 from scfs.stage_code import inspection_modules, modules_of, report_modules
 from scfs.weights import catalogue
 
+IMAGE = os.environ.get("SCFS_IMAGE", "docker/scfs.sif")
+APPTAINER = any(method.name == "APPTAINER" for method in workflow.deployment_settings.deployment_method)
 PARAMS = Path(os.path.relpath([*workflow.configfiles, "params.yaml"][0]))
 
 try:
@@ -34,8 +36,12 @@ def command(arguments: str) -> str:
 
 
 def launched(arguments: str) -> str:
-    """The same for a stage that may submit a job: by the settings that the profile, else the environment, names."""
-    return f"SCFS_LAUNCH={{resources.launch:q}} {command(arguments)}"
+    """The same for a stage that may submit a job: by the settings that the profile, else the environment, names.
+
+    With --sdm apptainer its processes run in the image as well, but the command outside, where sbatch is.
+    """
+    image = f"SCFS_LAUNCH_IMAGE={shlex.quote(IMAGE)} " if APPTAINER else ""
+    return f"SCFS_LAUNCH={{resources.launch:q}} {image}{command(arguments)}"
 
 
 def growing(megabytes: int):

@@ -22,6 +22,8 @@ rule pretrain:
     wildcard_constraints:
         run=any_of(TRAINED),
     priority: 10  # the longest jobs first
+    container:
+        None
     threads: study.torch_threads
     resources:
         mem_mb=growing(2000),
