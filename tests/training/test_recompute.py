@@ -49,4 +49,4 @@ def test_no_bit_depends_on_it(tiny: Pretrain, case: str) -> None:
         assert list(found) == list(others)
         assert all(torch.equal(value, others[name]) for name, value in found.items()), case
     if case == "resnet":  # outside of the second passes, which a hook of the first pass does not see
-        assert other_kept < 0.8 * kept
+        assert other_kept < 0.9 * kept, other_kept / kept
