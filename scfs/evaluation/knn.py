@@ -51,7 +51,7 @@ class Neighbours:
         Raises:
             ScfsError: a feature is not finite.
         """
-        if not (sound := torch.isfinite(features).all(1)).all():
+        if not (sound := torch.isfinite(features.sum(1))).all():  # the sum is not finite if a number is not
             raise ScfsError(f"k-NN: the feature of training image {rows[~sound.cpu()][0]} is not finite")
         rows = rows.to(features.device)
         for queries, so_far in zip(self.queries.split(QUERIES), self._best.split(QUERIES), strict=True):
@@ -70,14 +70,14 @@ def _better(so_far: Tensor, similarity: Tensor, rows: Tensor) -> Tensor:
     """
     last = so_far[:, -1:]
     near = similarity >= _similarity_of(last).where(last != NOBODY, -torch.inf)
-    counts = near.sum(1)
-    most = int(counts.max())
-    if not most:
+    query, column = near.nonzero(as_tuple=True)
+    if not len(query):
         return so_far
+    counts = query.bincount(minlength=len(so_far))
+    most = int(counts.max())
     if 4 * most > len(rows):
         keys = _sortable(similarity, rows)
     else:
-        query, column = near.nonzero(as_tuple=True)
         place = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
         keys = so_far.new_full((len(so_far), most), NOBODY)
         keys[query, place] = _sortable(similarity[query, column], rows[column])
