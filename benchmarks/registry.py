@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import loader, step
+from benchmarks import knn, loader, step
 from benchmarks.measure import Pair
 from scfs.views.colour_batched import Colour
 
@@ -23,10 +23,12 @@ class Benchmark:
     memory: float | None = None
     """Ours / reference, at most; None: only shown."""
     rounds: int = 5
+    on_gpu: bool = True
+    """Whether it is written for a GPU too."""
 
 
-def _step(precision: str, reference_precision: str) -> Callable[[bool, torch.device], Pair]:
-    return partial(step.pair, precision=precision, reference_precision=reference_precision)
+def _step(precision: str, reference: str, recompute: bool = False) -> Callable[[bool, torch.device], Pair]:
+    return partial(step.pair, precision=precision, reference_precision=reference, recompute=recompute)
 
 
 def _loader(size: loader.Size, workers: int, colour: Colour) -> Callable[[bool, torch.device], Pair]:
@@ -43,4 +45,6 @@ NAMES: dict[str, Benchmark] = {
     "loader-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 1, "device"), 8),
     "camera": Benchmark("views of an image of 1600 x 1200", _loader("camera", 0, "cpu"), 1),
     "camera-crops": Benchmark("the same, colour left to the device", _loader("camera", 0, "device"), 1),
+    "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", recompute=True), 2.2, 0.42),
+    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, on_gpu=False),
 }
