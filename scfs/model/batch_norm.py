@@ -1,6 +1,6 @@
 """BatchNorm over the images of all processes, also on a CPU, where torch's own does not work (Ioffe & Szegedy, 2015).
 
-Used only where there are several processes: a single one keeps nn.BatchNorm, and its bits.
+SynchronizedBatchNorm is used only where there are several processes: a single one keeps nn.BatchNorm.
 """
 
 from typing import Any, TypeVar
@@ -30,6 +30,17 @@ def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = x.numel() // x.shape[1]
     mean = x.mean(dims)
     squares = (x - _per_channel(mean, x)).square().sum(dims)
+    return joined_statistics(mean, squares, count)
+
+
+def joined_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance, (C,) each, of all processes' values together, and their number per channel.
+
+    Args:
+        mean: of this process's values, (C,).
+        squares: the sum of their squared distances from it, (C,).
+        count: how many they are per channel.
+    """
     own = torch.cat([mean, squares, mean.new_tensor([count])])
     means, all_squares, counts = distributed.gathered(own).split([len(mean), len(mean), 1], dim=1)  # W, C; W, C; W, 1
     number = counts.sum()
@@ -37,6 +48,41 @@ def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Each part's squares are about its own mean: shifting them is exact and cancels nothing (Chan et al., 1979).
     variance = (all_squares + counts * (means - whole_mean).square()).sum(0) / number
     return whole_mean, variance, number
+
+
+def move_running_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor, number: Tensor) -> None:
+    """Count a batch, and move a norm's running mean and (unbiased) variance towards its statistics."""
+    norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+    norm.running_mean.lerp_(mean, norm.momentum)  # type: ignore[arg-type,union-attr]
+    norm.running_var.lerp_(variance * (number / (number - 1)), norm.momentum)  # type: ignore[arg-type,union-attr]
+
+
+def product_scale_and_shift(norm: _BatchNorm, attention: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """What `norm` does to the products A . Z of all crops, as y = x * scale + shift, without making them.
+
+    Its running statistics move as in a call of it. No gradient.
+
+    Args:
+        norm: in train mode.
+        attention: A, (B, N, H, W).
+        maps: Z, (B, C, H, W).
+
+    Returns:
+        Scale and shift, (C,) each, in the norm's precision.
+    """
+    dtype = torch.promote_types(norm.weight.dtype, attention.dtype)
+    z = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # P, C with P = B*H*W
+    a = attention.to(dtype)
+    sums, squares = a.sum(1).flatten(), a.square().sum(1).flatten()  # P: over the crops
+    count = a.numel()
+    with torch.autocast(maps.device.type, enabled=False):
+        mean = (sums @ z) / count
+        # Sum over positions and crops of (A Z - mean)^2.
+        about = (squares @ z.square() - count * mean.square()).clamp_min(0)
+    whole_mean, variance, number = joined_statistics(mean, about, count)
+    move_running_statistics(norm, whole_mean, variance, number)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - whole_mean * scale
 
 
 class _Normalize(torch.autograd.Function):
@@ -79,10 +125,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         with torch.no_grad():
             mean, variance, number = _batch_statistics(input.to(self.weight.dtype))
-            self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-            self.running_mean.lerp_(mean, self.momentum)  # type: ignore[arg-type,union-attr]
-            unbiased = variance * (number / (number - 1))
-            self.running_var.lerp_(unbiased, self.momentum)  # type: ignore[arg-type,union-attr]
+            move_running_statistics(self, mean, variance, number)
         return _Normalize.apply(input, self.weight, self.bias, mean, variance, number, self.eps)
 
 

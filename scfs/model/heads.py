@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
+from scfs.model.batch_norm import product_scale_and_shift
+from scfs.model.convolution import convolved
+from scfs.prototype_loss import row_norms
 
 
 class Prototypes(nn.Module):
@@ -20,7 +23,8 @@ class Prototypes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs) to logits (n, outputs)."""
-        return F.linear(x, torch._weight_norm(self.weight_v, self.weight_g, 0))
+        # Scaling the products needs no normalised copy of the weight.
+        return F.linear(x, self.weight_v) * (self.weight_g.squeeze(1) / row_norms(self.weight_v))
 
 
 class ProjectionHead(nn.Module):
@@ -43,7 +47,12 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map pooled features (n, C) to logits (n, K)."""
-        return self.last_layer(F.normalize(self.mlp(features), dim=-1))
+        logits: Tensor = self.last_layer(self.embeddings(features))
+        return logits
+
+    def embeddings(self, features: Tensor) -> Tensor:
+        """Map pooled features (n, C) to the unit vectors (n, bottleneck) that the prototypes are compared with."""
+        return F.normalize(self.mlp(features), dim=-1)
 
 
 class SearchHead(nn.Module):
@@ -68,7 +77,42 @@ class SearchHead(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map a layer's maps (n, C, H, W) to unit vectors (n, D)."""
-        x = F.relu(self.bn1(self.conv1(feature_map)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        x = F.relu(self.bn3(self.conv3(x)) + feature_map)
-        return F.normalize(self.mlp(x.mean((2, 3))), dim=-1)
+        return self.after_first(convolved(feature_map, self.conv1), feature_map)
+
+    def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
+        """`forward` from the first convolution's maps (n, width, H, W) on."""
+        x = self._branch(F.relu(self.bn1(first), inplace=True))
+        return self._unit_vectors(x.add_(feature_map))
+
+    def searched(self, attention: Tensor, first: Tensor, feature_map: Tensor) -> Tensor:
+        """`forward` of the searched features A . F (Eq. 7), which are never made: without gradient.
+
+        A scales all channels of a position alike, so that the first convolution of A . F is A times that of F, which is
+        there already; and the sums of A and of its square over the crops give its batch statistics.
+
+        Args:
+            attention: A, (B, N, H, W).
+            first: the first convolution's maps of F, (B, width, H, W).
+            feature_map: F, (B, C, H, W).
+
+        Returns:
+            (N*B, D), crop-major.
+        """
+        A = attention.transpose(0, 1).unsqueeze(2)  # N, B, 1, H, W
+        scale, shift = product_scale_and_shift(self.bn1, attention, first)
+        dtype = first.dtype
+        scaled = first * scale.to(dtype)[:, None, None]
+        x = torch.addcmul(shift.to(dtype)[:, None, None], A.to(dtype), scaled).relu_().flatten(0, 1)
+        x = self._branch(x)
+        x.unflatten(0, A.shape[:2]).addcmul_(A.to(x.dtype), feature_map)
+        return self._unit_vectors(x)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        """From the first rectified maps to what the residual is added to."""
+        x = F.relu(self.bn2(convolved(x, self.conv2)), inplace=True)
+        branch: Tensor = self.bn3(convolved(x, self.conv3))
+        return branch
+
+    def _unit_vectors(self, x: Tensor) -> Tensor:
+        """Rectify maps (n, C, H, W), pool them, and the fully connected layers: (n, D)."""
+        return F.normalize(self.mlp(F.relu(x, inplace=True).mean((2, 3))), dim=-1)

@@ -2,7 +2,40 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models import resnet
+from torchvision.models.resnet import ResNet
+
+from scfs.model.convolution import convolved
+
+
+class BasicBlock(resnet.BasicBlock):
+    """torchvision's, computed by `scfs.model.convolution`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
+        out = self.relu(self.bn1(convolved(x, self.conv1)))
+        return _joined(self, x, self.bn2(convolved(out, self.conv2)))
+
+
+class Bottleneck(resnet.Bottleneck):
+    """torchvision's, computed by `scfs.model.convolution`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
+        out = self.relu(self.bn1(convolved(x, self.conv1)))
+        out = self.relu(self.bn2(convolved(out, self.conv2)))
+        return _joined(self, x, self.bn3(convolved(out, self.conv3)))
+
+
+def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
+    """Residual and branch, summed and rectified."""
+    if block.downsample is not None:
+        convolution, norm = block.downsample
+        x = norm(convolved(x, convolution))
+    out += x
+    joined: Tensor = block.relu(out)
+    return joined
+
 
 # name: block, blocks per layer, channels of the stem (torchvision's own: 64)
 ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int], int]] = {

@@ -11,7 +11,6 @@ from scfs.config.pretrain import Pretrain
 from scfs.losses import (
     PRESETS,
     batch_mean,
-    data_loss,
     entropy,
     global_loss,
     local_loss,
@@ -20,9 +19,11 @@ from scfs.losses import (
     updated_center,
 )
 from scfs.model.backbones import Maps, build_backbone, image_feature, student_maps
+from scfs.model.convolution import convolved
 from scfs.model.heads import ProjectionHead, SearchHead
 from scfs.model.regions import local_boxes, region_features, spatial_scale
 from scfs.model.search import search, search_query
+from scfs.prototype_loss import prototype_loss
 
 Boxes = tuple[Tensor, Tensor]
 """From `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
@@ -90,9 +91,9 @@ class SCFS(nn.Module):
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
         """
-        student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
-        with torch.no_grad():
+        with torch.no_grad():  # first, as it needs memory that it gives back
             teacher_global = self.teacher.backbone(global_crops)
+        student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
         boxes = None
         if self.method == "roi_crop" and placement is not None:
             boxes = local_boxes(placement, self.preset.searched_views, global_crops.shape[-1])
@@ -132,13 +133,19 @@ class SCFS(nn.Module):
     ) -> dict[str, Tensor]:
         maps = [student_global] if student_local is None else [student_global, student_local]
         # One call of the head for all crops, as DINO does: it matters where the head has BatchNorm.
-        logits = self.student.head(torch.cat([image_feature(m) for m in maps]))
-        center = self.get_buffer("center")
+        head = self.student.head
+        embeddings = head.embeddings(torch.cat([image_feature(m) for m in maps]))
         with torch.no_grad():
             teacher_logits = self.teacher.head(image_feature(teacher_global))
-            targets = teacher_probabilities(teacher_logits, center, teacher_temperature)
-        of_global, of_local = logits[: len(targets)], None if student_local is None else logits[len(targets) :]
-        loss = data_loss(of_global, of_local, targets, self.settings.student_temperature, self.preset.reduction)
+            targets = teacher_probabilities(teacher_logits, self.get_buffer("center"), teacher_temperature)
+        loss = prototype_loss(
+            embeddings,
+            head.last_layer.weight_v,
+            head.last_layer.weight_g,
+            targets,
+            self.settings.student_temperature,
+            self.preset.reduction,
+        )
         self._keep_mean("center", teacher_logits)
         return {
             "loss_data": loss,
@@ -161,7 +168,8 @@ class SCFS(nn.Module):
         outputs_global = head(student_global)
         outputs_local = None if student_local is None else head(student_local)
         with torch.no_grad():
-            teacher_outputs = teacher_head(teacher_global)
+            first = convolved(teacher_global, teacher_head.conv1)
+            teacher_outputs = teacher_head.after_first(first, teacher_global)
             targets = teacher_probabilities(teacher_outputs, self.get_buffer(f"{layer}_center"), teacher_temperature)
         self._keep_mean(f"{layer}_center", teacher_outputs)
         global_term = global_loss(outputs_global, targets, temperature, reduction)
@@ -170,8 +178,9 @@ class SCFS(nn.Module):
                 return global_term, torch.zeros_like(global_term)
             return global_term, local_loss(outputs_local, targets, temperature, reduction)
         with torch.no_grad():
-            found, counted = self._found(layer, student_global, student_local, teacher_global, boxes)
-            found_outputs = teacher_head(found)
+            found_outputs, counted = self._found_outputs(
+                layer, student_global, student_local, teacher_global, first, boxes
+            )
         B = len(teacher_global) // 2
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
@@ -181,25 +190,37 @@ class SCFS(nn.Module):
             outputs, found_outputs, temperature, teacher_temperature, reduction, counted, number
         )
 
-    def _found(
+    def _found_outputs(
         self,
         layer: str,
         student_global: Tensor,
         student_local: Tensor | None,
         teacher_global: Tensor,
+        first: Tensor,
         boxes: Boxes | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Feature augmentations of the searching crops, (N*G*B, C, H, W); which count, (N, G, B) bool; None: all."""
-        B = len(teacher_global) // 2
+        """Teacher head's outputs of what the searching crops find, (N*G*B, D); which count, (N, G, B) bool; None: all.
+
+        Args:
+            layer: name of the layer.
+            student_global: see `losses`.
+            student_local: see `losses`.
+            teacher_global: see `losses`.
+            first: the teacher head's first convolution of it.
+            boxes: see `losses`.
+        """
+        head, B = self.teacher.layer_head(layer), len(teacher_global) // 2
         if student_local is None:  # Table 7, "SCFS w/o MC": each global crop searches the other one (G_d 2 G_f)
             queries = search_query(student_global)[None]  # 1, 2*B, C
-            return search(queries, teacher_global.roll(B, dims=0)), None
-        searched = teacher_global[: self.preset.searched_views * B]
+            searched, first = (maps.roll(B, dims=0) for maps in (teacher_global, first))
+            return head.searched(search(queries, searched), first, searched), None
+        searched, first = (maps[: self.preset.searched_views * B] for maps in (teacher_global, first))
         if self.method == "roi_crop":
             if boxes is None:
                 raise ValueError("the method roi_crop needs to know where the crops lie")
-            return region_features(searched, boxes[0], self.scales[layer]), boxes[1]
-        return search(search_query(student_local).unflatten(0, (-1, B)), searched), None
+            return head(region_features(searched, boxes[0], self.scales[layer])), boxes[1]
+        queries = search_query(student_local).unflatten(0, (-1, B))
+        return head.searched(search(queries, searched), first, searched), None
 
     def _keep_mean(self, name: str, teacher_outputs: Tensor) -> None:
         self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs) * self.share)

@@ -52,14 +52,14 @@ def searched_features(attention: Tensor, feature_map: Tensor) -> Tensor:
 
 
 def search(queries: Tensor, feature_maps: Tensor) -> Tensor:
-    """Let N crops of each image search the maps of G other crops of it (Eq. 6 and 7).
+    """Let N crops of each image search the maps of G other crops of it (Eq. 6).
 
     Args:
         queries: see `search_query`, (N, B, C).
         feature_maps: the teacher's maps, (G*B, C, H, W), crop-major.
 
     Returns:
-        (N*G*B, C, H, W): searching crop by searching crop, within each view by view.
+        A, (G*B, N, H, W).
     """
     views = len(feature_maps) // queries.shape[1]
-    return searched_features(attention_map(queries.transpose(0, 1).repeat(views, 1, 1), feature_maps), feature_maps)
+    return attention_map(queries.transpose(0, 1).repeat(views, 1, 1), feature_maps)

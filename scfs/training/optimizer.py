@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import Optimizer
 from scfs.training.lars import LARS
+from scfs.training.sgd import SGD
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -24,8 +25,7 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimi
         return LARS(groups, lr=0.0, momentum=settings.momentum)
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, foreach=True)
-    # Not the fused form: it fails once the last layer, frozen at first, joins without a momentum buffer.
-    return torch.optim.SGD(groups, lr=0.0, momentum=settings.momentum, foreach=True)
+    return SGD(groups, settings.momentum)
 
 
 @torch.no_grad()
@@ -39,9 +39,13 @@ def clip_each(parameters: Iterable[Tensor], limit: float) -> list[Tensor]:
     if not gradients:
         return []
     norms = list(torch._foreach_norm(gradients))
-    scales = torch._foreach_add(norms, 1e-6)
+    scales = list(torch._foreach_add(norms, 1e-6))
     torch._foreach_reciprocal_(scales)
     torch._foreach_mul_(scales, limit)
-    torch._foreach_clamp_max_(scales, 1.0)
-    torch._foreach_mul_(gradients, scales)
+    if norms[0].device.type == "cpu":  # where looking at a norm waits for nothing, and few are above the limit
+        above = [index for index, scale in enumerate(torch.stack(scales).tolist()) if not scale >= 1]
+        gradients, scales = [gradients[index] for index in above], [scales[index] for index in above]
+    if gradients:
+        torch._foreach_clamp_max_(scales, 1.0)
+        torch._foreach_mul_(gradients, scales)
     return norms
