@@ -45,3 +45,8 @@ def resolve_precision(name: str, device: torch.device, smallest_crop: int) -> st
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() and not broken else "fp32"
+
+
+def autocast_kind(x: torch.Tensor) -> str:
+    """Device type whose autocast applies to a tensor; `scfs plan` counts on the device meta, which has none."""
+    return "cpu" if x.is_meta else x.device.type

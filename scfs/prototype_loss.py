@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from scfs.device import autocast_kind
 from scfs.losses import Reduction
 
 BLOCK = 8192
@@ -43,7 +44,7 @@ def prototype_loss(
         temperature: tau.
         reduction: over the 2 + 2*N pairs.
     """
-    kind = embeddings.device.type
+    kind = autocast_kind(embeddings)
     product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_v.dtype
     loss: Tensor = _PrototypeLoss.apply(embeddings, weight_v, weight_g, targets, temperature, reduction, product)
     return loss
@@ -70,7 +71,7 @@ class _PrototypeLoss(torch.autograd.Function):
         pairs = 2 * (crops - 1) if reduction == "mean" else 1
         scale = 1 / (pairs * B)
         z = embeddings.to(product)
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with torch.autocast(autocast_kind(embeddings), enabled=False):
             norms = row_norms(weight_v)
             lengths = weight_g.squeeze(1) / norms
             factors = [weight_v[block].to(product) for block in _blocks(K)]  # converted once for both passes

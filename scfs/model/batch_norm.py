@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scfs import distributed
+from scfs.device import autocast_kind
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -75,7 +76,7 @@ def product_scale_and_shift(norm: _BatchNorm, attention: Tensor, maps: Tensor) -
     a = attention.to(dtype)
     sums, squares = a.sum(1).flatten(), a.square().sum(1).flatten()  # P: over the crops
     count = a.numel()
-    with torch.autocast(maps.device.type, enabled=False):
+    with torch.autocast(autocast_kind(maps), enabled=False):
         mean = (sums @ z) / count
         # Sum over positions and crops of (A Z - mean)^2.
         about = (squares @ z.square() - count * mean.square()).clamp_min(0)
