@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, help="instead of each comparison's own number")
     chosen = parser.parse_args(arguments)
     try:
-        return run(chosen.names or list(NAMES), chosen.short, resolve_device(chosen.device), chosen.rounds)
+        return run(chosen.names, chosen.short, resolve_device(chosen.device), chosen.rounds)
     except ScfsError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
@@ -48,6 +48,7 @@ def run(names: list[str], short: bool, device: torch.device, rounds: int | None)
         raise ScfsError(f"{unknown[0]}: no such comparison; allowed: {', '.join(NAMES)}")
     if rounds is not None and rounds < 1:
         raise ScfsError(f"--rounds {rounds}: must be at least 1")
+    names = names or [name for name, benchmark in NAMES.items() if benchmark.on_gpu or device.type == "cpu"]
     torch.set_num_threads(1)
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     known = json.loads(FLOORS.read_text())

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import loader, step
+from benchmarks import knn, loader, step
 from benchmarks.measure import Pair
 from scfs.views.colour_batched import Colour
 
@@ -23,10 +23,12 @@ class Benchmark:
     memory: float | None = None
     """Ours / reference, at most; None: only shown."""
     rounds: int = 5
+    on_gpu: bool = True
+    """Whether it is written for a GPU too."""
 
 
-def _step(precision: str, reference_precision: str) -> Callable[[bool, torch.device], Pair]:
-    return partial(step.pair, precision=precision, reference_precision=reference_precision)
+def _step(precision: str, reference: str, recompute: bool = False) -> Callable[[bool, torch.device], Pair]:
+    return partial(step.pair, precision=precision, reference_precision=reference, recompute=recompute)
 
 
 def _loader(size: loader.Size, workers: int, colour: Colour) -> Callable[[bool, torch.device], Pair]:
@@ -37,6 +39,8 @@ NAMES: dict[str, Benchmark] = {
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
+    "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", recompute=True), 2.2, 0.42),
+    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, on_gpu=False),
     "views": Benchmark("views of an image of 500 x 375", _loader("imagenet", 0, "cpu"), 5),
     "views-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 0, "device"), 10),
     "loader": Benchmark("images of 500 x 375 by a loader", _loader("imagenet", 1, "cpu"), 4),

@@ -74,16 +74,17 @@ class _PrototypeLoss(torch.autograd.Function):
         with torch.autocast(autocast_kind(embeddings), enabled=False):
             norms = row_norms(weight_v)
             lengths = weight_g.squeeze(1) / norms
+            factors = [weight_v[block].to(product) for block in _blocks(K)]  # converted once for both passes
             parts, of_targets = [], targets.new_zeros(())
-            for block in _blocks(K):
-                s = _scaled(z, weight_v[block].to(product), lengths[block], temperature)
+            for block, v in zip(_blocks(K), factors, strict=True):
+                s = _scaled(z, v, lengths[block], temperature)
                 parts.append(s.logsumexp(1))
                 of_targets += torch.sum(_sums_of_targets(kept[:, :, block], crops).mul_(s))
             log_sums = torch.stack(parts).logsumexp(0)[:, None]  # R, 1
             loss = ((number * log_sums).sum() - of_targets) * scale
             if any(ctx.needs_input_grad[:2]):
                 gradients = _gradients(
-                    z, weight_v, lengths, norms, kept, number, log_sums, temperature, ctx.needs_input_grad[1]
+                    z, weight_v, factors, lengths, norms, kept, number, log_sums, temperature, ctx.needs_input_grad[1]
                 )
                 factor = scale / temperature
                 ctx.save_for_backward(*(None if g is None else g.mul_(factor) for g in gradients))
@@ -117,6 +118,7 @@ def _sums_of_targets(targets: Tensor, crops: int) -> Tensor:
 def _gradients(
     z: Tensor,
     weight_v: Tensor,
+    factors: list[Tensor],
     lengths: Tensor,
     norms: Tensor,
     targets: Tensor,
@@ -131,8 +133,7 @@ def _gradients(
     """
     of_z = lengths.new_zeros(z.shape)
     of_v = torch.empty_like(weight_v) if of_weight else None
-    for block in _blocks(len(weight_v)):
-        v = weight_v[block].to(z.dtype)
+    for block, v in zip(_blocks(len(weight_v)), factors, strict=True):
         s = _scaled(z, v, lengths[block], temperature)
         of_s = (
             (s - log_sums).exp_().mul_(number).sub_(_sums_of_targets(targets[:, :, block], len(z) // targets.shape[1]))

@@ -35,23 +35,53 @@ class Neighbours:
     """
 
     def __init__(self, queries: Tensor, k: int) -> None:
-        """Take queries (m, C), compared as they are, and the number of neighbours."""
+        """Take queries (m, C), compared as they are, and the number of neighbours.
+
+        Raises:
+            ScfsError: a query is not finite.
+        """
+        if not torch.isfinite(queries).all():
+            raise ScfsError("k-NN: the feature of a test image is not finite")
         self.queries = queries
         self._best = torch.full((len(queries), k), NOBODY, device=queries.device)
 
     def add(self, features: Tensor, rows: Tensor) -> None:
-        """Compare with further features (c, C) of rows (c,)."""
+        """Compare with further features (c, C) of rows (c,).
+
+        Raises:
+            ScfsError: a feature is not finite.
+        """
+        if not (sound := torch.isfinite(features.sum(1))).all():  # the sum is not finite if a number is not
+            raise ScfsError(f"k-NN: the feature of training image {rows[~sound.cpu()][0]} is not finite")
         rows = rows.to(features.device)
-        best = []
         for queries, so_far in zip(self.queries.split(QUERIES), self._best.split(QUERIES), strict=True):
-            candidates = torch.cat([so_far, _sortable(queries @ features.T, rows)], dim=1)
-            best.append(candidates.topk(so_far.shape[1]).values)
-        self._best = torch.cat(best)
+            so_far.copy_(_better(so_far, queries @ features.T, rows))
 
     def nearest(self) -> tuple[Tensor, Tensor]:
         """Similarities (m, k) float32 and rows (m, k), nearest first, on the CPU, of k features seen or more."""
         best = torch.cat([_best_of_all(so_far) for so_far in self._best.split(QUERIES)]).cpu()
-        return _flipped_if_negative((best >> 32).int()).view(torch.float32), LOW_32_BITS - (best & LOW_32_BITS)
+        return _similarity_of(best), LOW_32_BITS - (best & LOW_32_BITS)
+
+
+def _better(so_far: Tensor, similarity: Tensor, rows: Tensor) -> Tensor:
+    """The best keys (m, k), greatest first, of those so far (m, k) and those of further similarities (m, c).
+
+    After the first blocks few features are as near as the k-th one so far: keys are made and ordered of those alone.
+    """
+    last = so_far[:, -1:]
+    near = similarity >= _similarity_of(last).where(last != NOBODY, -torch.inf)
+    query, column = near.nonzero(as_tuple=True)
+    if not len(query):
+        return so_far
+    counts = query.bincount(minlength=len(so_far))
+    most = int(counts.max())
+    if 4 * most > len(rows):
+        keys = _sortable(similarity, rows)
+    else:
+        place = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+        keys = so_far.new_full((len(so_far), most), NOBODY)
+        keys[query, place] = _sortable(similarity[query, column], rows[column])
+    return torch.cat([so_far, keys], dim=1).topk(so_far.shape[1]).values
 
 
 def _best_of_all(own: Tensor) -> Tensor:
@@ -60,9 +90,14 @@ def _best_of_all(own: Tensor) -> Tensor:
 
 
 def _sortable(similarity: Tensor, rows: Tensor) -> Tensor:
-    """Join float32 similarities (m, c) and their rows (c,) to int64 keys (m, c)."""
+    """Join float32 similarities (..., c) and their rows (c,) to int64 keys (..., c)."""
     bits = (similarity + 0.0).view(torch.int32)  # + 0.0 turns -0 into 0
     return (_flipped_if_negative(bits).long() << 32) | (LOW_32_BITS - rows)
+
+
+def _similarity_of(keys: Tensor) -> Tensor:
+    """The similarities that are joined in keys."""
+    return _flipped_if_negative((keys >> 32).int()).view(torch.float32)
 
 
 def _flipped_if_negative(bits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torchvision.models import resnet
 from torchvision.models.resnet import ResNet
 
 from scfs.model.convolution import convolved
+from scfs.model.recompute import recomputed
 
 
 class BasicBlock(resnet.BasicBlock):
@@ -46,6 +47,8 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int], int]] =
     "narrow_resnet18": (BasicBlock, [2, 2, 2, 2], 32),
 }
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
+LARGE = LAYERS[:2]
+"""Two thirds of what a ResNet's backward pass needs are maps of these and of the stem, for a third of the products."""
 
 
 class Backbone(ResNet):
@@ -68,6 +71,8 @@ class Backbone(ResNet):
             made = self._make_layer(block, width * 2**index, depth, stride=1 if index == 0 else 2)
             setattr(self, layer, made)
         self.name = name
+        self.recompute = False
+        """Whether a training computes the maps inside the stem's and LARGE's blocks again instead of keeping them."""
         self.channels = {layer: width * 2**index * block.expansion for index, layer in enumerate(LAYERS)}
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -76,10 +81,17 @@ class Backbone(ResNet):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images (B, 3, H, W) to the maps of all four layers, each (B, C_i, H_i, W_i)."""
         maps: dict[str, Tensor] = {}
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        again = self.recompute and torch.is_grad_enabled()
+        x = recomputed(self._stem, images, self.bn1) if again else self._stem(images)
         for layer in LAYERS:
-            x = maps[layer] = getattr(self, layer)(x)
+            for block in getattr(self, layer):
+                x = recomputed(block, x, block) if again and layer in LARGE else block(x)
+            maps[layer] = x
         return maps
+
+    def _stem(self, images: Tensor) -> Tensor:
+        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return x
 
 
 def pooled(feature_map: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Vision transformers in timm's parameter names, which are DINO's, that return maps of their patch tokens."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import PATCH
 from scfs.errors import ScfsError
+from scfs.model.recompute import recomputed
 
 
 class Shape(NamedTuple):
@@ -53,6 +55,8 @@ class ViT(VisionTransformer):
             weight_init="skip",
         )
         self.name, self.patch = name, PATCH[name]
+        self.recompute = False
+        """Whether a training computes what is inside blocks again instead of keeping it."""
         self.channels = dict.fromkeys(("layer2", "layer3", "layer4"), channels)
         self.inner_layers = {blocks // 2: "layer2", 3 * blocks // 4: "layer3"}
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -98,7 +102,8 @@ class ViT(VisionTransformer):
         patches = self.patch_embed(images).flatten(1, 2)
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self._positions(grid)
         for index, block in enumerate(self.blocks):
-            x = _through(block, x, None if drop_path is None else drop_path[:, index])
+            through = partial(_through, block, factors=None if drop_path is None else drop_path[:, index])
+            x = recomputed(through, x, block) if self.recompute and torch.is_grad_enabled() else through(x)
             yield x
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:

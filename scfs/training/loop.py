@@ -40,7 +40,10 @@ class Labels(NamedTuple):
 
 
 class Training:
-    """Model, optimiser and position of one run; the method supervised needs `labels`."""
+    """Model, optimiser and position of one run; the method supervised needs `labels`.
+
+    `recompute` trades time for memory, see `scfs.model.recompute`.
+    """
 
     def __init__(
         self,
@@ -50,12 +53,15 @@ class Training:
         precision: str,
         identity: str,
         labels: Labels | None = None,
+        recompute: bool = False,
     ) -> None:
         self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
         self.schedules = Schedules(settings, steps_per_epoch)
         self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
         model = SCFS.build(settings) if labels is None else Supervised.build(settings, labels.classes)
         self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        backbone: Any = self.model.student.backbone
+        backbone.recompute = recompute
         self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

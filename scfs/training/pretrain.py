@@ -75,6 +75,7 @@ def pretrain(
     colour: str = "auto",
     workers: int = 0,
     save_every: float = 120,
+    recompute: bool = False,
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
@@ -94,6 +95,7 @@ def pretrain(
             since single pixels come out otherwise.
         workers: processes that make batches.
         save_every: seconds between checkpoints.
+        recompute: keep less in memory and compute it again, see `scfs.model.recompute`; no part of the identity.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
@@ -117,7 +119,8 @@ def pretrain(
         distributed.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
         data = view_batches(images, settings, world, where) if settings.epochs else None
         with sole_holder(folder) if distributed.is_first() else nullcontext():
-            training = Training(settings, len(images) // settings.batch, chosen, precision, whole_identity, labels)
+            steps = len(images) // settings.batch
+            training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute)
             announce(run, training, images, folder)
             resume(training, folder)
             rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scfs.errors import ScfsError
 from scfs.evaluation import knn
 from scfs.evaluation.knn import Neighbours, vote
 
@@ -64,6 +65,28 @@ def test_neighbours_depend_on_no_block_even_with_ties(
     assert (products < 0).any() and (np.diff(np.sort(products, axis=1)) == 0).any()
     np.testing.assert_array_equal(rows.numpy(), expected)
     np.testing.assert_array_equal(similarities.numpy(), np.take_along_axis(products, expected, axis=1))
+
+
+def test_many_blocks_keep_the_nearest_in_any_order() -> None:
+    """Far more features than neighbours, the nearest ones last or first: few of a block are looked at, or all."""
+    random = np.random.default_rng(1)
+    queries, features = (torch.from_numpy(random.normal(size=(n, 8)).astype(np.float32)) for n in (7, 3000))
+    features = features[(features @ queries[0]).argsort()]
+    for ordered in (features, features.flip(0), features[torch.randperm(3000)]):
+        similarities, rows = neighbours_in_blocks(queries, ordered, 9, block=100)
+        expected = (queries.double() @ ordered.T.double()).topk(9)
+        assert torch.equal(rows, expected.indices)
+        torch.testing.assert_close(similarities.double(), expected.values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_feature_that_is_not_finite_is_no_neighbour_but_an_error(value: float) -> None:
+    features = torch.ones(6, 2)
+    features[4, 1] = value
+    with pytest.raises(ScfsError, match="the feature of training image 14 is not finite"):
+        Neighbours(torch.ones(1, 2), 1).add(features, torch.arange(10, 16))
+    with pytest.raises(ScfsError, match="the feature of a test image is not finite"):
+        Neighbours(features, 1)
 
 
 def test_similarities_come_back_bit_by_bit() -> None:

@@ -1,0 +1,47 @@
+"""Memory for time: maps inside a block are not kept for the backward pass, but computed again there.
+
+No bit of a training depends on it: the second pass computes what the first one did, and leaves BatchNorm's running
+statistics alone.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(block: Callable[..., Tensor], x: Tensor, norms: nn.Module) -> Tensor:
+    """block(x), keeping x alone.
+
+    Args:
+        block: draws no random numbers.
+        x: its input, which nothing changes afterwards.
+        norms: has every BatchNorm of the block among its modules.
+    """
+    context = partial(_contexts, norms)
+    result: Tensor = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, context_fn=context)
+    return result
+
+
+def _contexts(norms: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """What surrounds the first pass, and the second one."""
+    return nullcontext(), _statistics_left_alone(norms)
+
+
+@contextmanager
+def _statistics_left_alone(norms: nn.Module) -> Iterator[None]:
+    """A momentum of 0 moves nothing; leaving them out would leave other tensors for the backward pass than before."""
+    found = [module for module in norms.modules() if isinstance(module, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in found]  # type: ignore[union-attr]
+    for norm in found:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(found, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)  # type: ignore[union-attr]
