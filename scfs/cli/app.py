@@ -28,7 +28,8 @@ app = typer.Typer(
 Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Name of a run in the study.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: a GPU if there is one.")]
 Colour = Annotated[
-    Literal["auto", "cpu", "device"], typer.Option(help="Where crops are augmented; auto: on a GPU if it computes.")
+    Literal["auto", "cpu", "device"],
+    typer.Option(envvar="SCFS_COLOUR", help="Where crops are augmented; auto: on a GPU if it computes."),
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Image readers.  [default: half of the spare cores]")]
 SaveEvery = Annotated[float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")]
