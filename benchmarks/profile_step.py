@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import step
 
 KINDS = {
-    "convolution": r"convolution",
+    "convolution": r"conv(olution|2d)",
     "matrix product": r"::(mm|addmm|addmm_|bmm|baddbmm|linear|mkldnn_linear|_mkldnn_linear\w*)$",
     "BatchNorm": r"batch_norm",
     "sums of maps and of gradients": r"::add_?$",
