@@ -23,7 +23,7 @@ rule pretrain:
         run=any_of(TRAINED),
     priority: 10  # the longest jobs first
     container:
-        None
+        None if APPTAINER else IMAGE  # its command enters the image itself, see launched()
     threads: study.torch_threads
     resources:
         mem_mb=growing(2000),
