@@ -11,10 +11,9 @@ from detectron2.layers import CNNBlockBase, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, ResNet
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
-from torchvision.models.resnet import Bottleneck
 
 from scfs.errors import ScfsError
-from scfs.model.resnet import ARCHITECTURES
+from scfs.model.resnet import ARCHITECTURES, Bottleneck
 
 STAGES = (2, 3, 4, 5)
 
