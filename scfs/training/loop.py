@@ -135,7 +135,7 @@ class Training:
         blocks = len(list(self.model.student.backbone.get_submodule("blocks").children()))
         return drop_path_factors(self.settings.seed, self.step, batch.rows, views, blocks, largest, self.device)
 
-    def _images(self, crops: Tensor, numbers: Tensor | None) -> Tensor:
+    def _images(self, crops: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Normalised, and augmented if that is still to be done."""
         crops = crops.to(self.device, non_blocking=True)
         if numbers is None:
