@@ -60,9 +60,10 @@ def test_a_job_of_snakemake_keeps_it_and_one_of_another_folder_does_not(
 
 def test_a_stage_in_this_folder_keeps_it(locked: Path) -> None:
     script = locked.parents[2] / "snakemake"
-    script.write_text("import time; time.sleep(60)")
-    with subprocess.Popen([sys.executable, str(script)]) as process:
+    script.write_text("import time; print('started', flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout and process.stdout.readline()  # until then its command line may not be there yet
             with pytest.raises(ScfsError, match=rf"snakemake \(process {process.pid}\) still works"):
                 unlock()
         finally:
