@@ -1,12 +1,13 @@
 """A checkout of the project with a small study, and what its jobs on the cluster are doing."""
 
+import contextlib
 import hashlib
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ STUDY = {
         "dataset": "scenes",
         "split": "train",
         "backbone": "narrow_resnet18",
-        "epochs": 14,
+        "epochs": 8,
         "batch": 16,
         "precision": "fp32",
         "views": {"global_size": 32, "local_size": 24, "local_number": 2},
@@ -47,7 +48,7 @@ STUDY = {
         }
     },
 }
-STEPS = 56
+STEPS = 32
 PROFILE = "workflow/profiles/slurm"
 BY_PROFILE = ["--profile", PROFILE, "--slurm-init-seconds-before-status-checks", "2"]
 """Snakemake's executor otherwise looks after its jobs, and whether it is to end, every 40 s."""
@@ -134,6 +135,30 @@ class Checkout:
             if is_rank and values.get("SLURM_JOB_ID") == job and "SLURM_PROCID" in values:
                 found[int(values["SLURM_PROCID"])] = int(path.parent.name)
         return found
+
+    def stall(self, job: str, number: signal.Signals, seconds: float = 45) -> None:
+        """Keep a running job's processes from going on, as a long step would, until this signal waits for them."""
+        pids = self.pids(job).values()
+        _send(pids, signal.SIGSTOP)
+        end = time.monotonic() + seconds  # one that came a moment before is not seen to wait
+        while time.monotonic() < end and not all(_has_ended_or_waits_for(pid, number) for pid in pids):
+            time.sleep(0.1)
+        _send(pids, signal.SIGCONT)
+
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _has_ended_or_waits_for(pid: int, number: signal.Signals) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    waiting = re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
+    return not waiting or bool(int(waiting[1], 16) >> (number - 1) & 1)
 
 
 def obey_signals() -> None:

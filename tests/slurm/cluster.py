@@ -54,7 +54,7 @@ JobRequeue=1
 KillWait=10
 MinJobAge=600
 MessageTimeout=20
-SlurmdTimeout=15
+SlurmdTimeout=10
 InactiveLimit=0
 GresTypes=gpu
 NodeName=n[1-2] NodeHostName={host} NodeAddr=127.0.0.1 Port=[26821-26822] CPUs=4 RealMemory=8000 Gres=gpu:2 State=UNKNOWN

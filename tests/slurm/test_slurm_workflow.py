@@ -1,6 +1,7 @@
 """A whole study by `snakemake --profile workflow/profiles/slurm`; preemption; a time limit; two Snakemakes at once."""
 
 import json
+import signal
 import subprocess
 
 from checkout import BY_PROFILE, PROFILE, STEPS, Checkout, live_jobs
@@ -65,9 +66,11 @@ def test_two_snakemakes_at_once(checkout: Checkout, undisturbed: str) -> None:
 
 
 def test_time_limits(checkout: Checkout, undisturbed: str) -> None:
-    """A limit of one minute, too short for the training; SLURM warns forty seconds before it."""
+    """A limit of one minute, too short for the training; SLURM, which looks every 30 s, warns well before it."""
     params = (checkout.folder / "params.yaml").read_text()
-    launcher = checkout.pretrain(SCFS_LAUNCH_MINUTES="1", SCFS_LAUNCH_WARNING_SECONDS="40")
+    launcher = checkout.pretrain(SCFS_LAUNCH_MINUTES="1", SCFS_LAUNCH_WARNING_SECONDS="50")
+    checkout.reach(10)
+    checkout.stall(checkout.job(), signal.SIGUSR2)
     said = checkout.finished(launcher, seconds=300)
     assert "stopped by SIGUSR2" in said and "is queued again" in said
     limits = list(checkout.folder.glob("runs/jobs/small-*/*-time-limits.json"))
