@@ -1,4 +1,4 @@
-"""A checkout of the project with a small study, and what its jobs on the cluster are doing."""
+"""A checkout of the project with a study, a small one unless said otherwise, and what its jobs on the cluster are doing."""
 
 import contextlib
 import hashlib
@@ -57,6 +57,7 @@ BY_PROFILE = ["--profile", PROFILE, "--slurm-init-seconds-before-status-checks",
 @dataclass(frozen=True)
 class Checkout:
     folder: Path
+    run: str = "small"
 
     @classmethod
     def make(cls, folder: Path) -> "Checkout":
@@ -79,10 +80,16 @@ class Checkout:
             )  # fmt: skip
 
     def pretrain(self, **more: str) -> subprocess.Popen[str]:
-        return self.start("scfs", "pretrain", "--run", "small", "--workers", "0", **more)
+        return self.start("scfs", "pretrain", "--run", self.run, "--workers", "0", **more)
+
+    def pretrain_here(self) -> None:
+        """By two processes of this machine, without the cluster."""
+        environment = self.environment(SCFS_LAUNCH_EXECUTOR="local", SCFS_LAUNCH_PROCESSES_PER_NODE="2")
+        command = ["scfs", "pretrain", "--run", self.run, "--workers", "0"]
+        subprocess.run(command, cwd=self.folder, env=environment, check=True)
 
     def snakemake(self, **more: str) -> subprocess.Popen[str]:
-        return self.start("snakemake", *BY_PROFILE, "checkpoints/small.safetensors", **more)
+        return self.start("snakemake", *BY_PROFILE, f"checkpoints/{self.run}.safetensors", **more)
 
     @property
     def said(self) -> str:
@@ -94,11 +101,15 @@ class Checkout:
         return self.said
 
     def weights(self) -> str:
-        return hashlib.sha256((self.folder / "checkpoints" / "small.safetensors").read_bytes()).hexdigest()
+        return hashlib.sha256(self.exported.read_bytes()).hexdigest()
+
+    @property
+    def exported(self) -> Path:
+        return self.folder / "checkpoints" / f"{self.run}.safetensors"
 
     def step(self) -> int:
         """Step of the newest checkpoint."""
-        names = (path.name for path in self.folder.glob("runs/small-*/checkpoints/step-*.pt"))
+        names = (path.name for path in self.folder.glob(f"runs/{self.run}-*/checkpoints/step-*.pt"))
         return max((int(name.split("-")[1]) for name in names), default=0)
 
     def reach(self, step: int, seconds: float = 120) -> int:
@@ -112,6 +123,11 @@ class Checkout:
             time.sleep(0.1)
         return True
 
+    def unlock(self) -> None:
+        """Clear the lock of a Snakemake that was killed, as soon as nothing that it started lives on."""
+        command = ["scfs", "unlock"]
+        self.until(lambda: subprocess.run(command, cwd=self.folder, env=self.environment()).returncode == 0, 60)
+
     def job(self) -> str:
         """The job that was submitted last."""
         self.until(lambda: re.search(r"submitted job (\d+)", self.said))
@@ -119,7 +135,9 @@ class Checkout:
 
     def submitted(self) -> list[str]:
         """Every job that this checkout has had."""
-        return sorted(path.name.split("_")[0] for path in self.folder.glob("runs/jobs/small-*/logs/*_submitted.pkl"))
+        return sorted(
+            path.name.split("_")[0] for path in self.folder.glob(f"runs/jobs/{self.run}-*/logs/*_submitted.pkl")
+        )
 
     def pids(self, job: str) -> dict[int, int]:
         """Process of each rank of a running job."""

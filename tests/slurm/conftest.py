@@ -10,7 +10,11 @@ import pytest
 from checkout import Checkout
 from cluster import Cluster, impossible
 
-collect_ignore = [] if os.environ.get("SCFS_IMAGE") else ["test_slurm_image.py"]
+collect_ignore = [
+    module
+    for module, wanted in {"test_slurm_image.py": "SCFS_IMAGE", "test_slurm_demo.py": "SCFS_SOAK"}.items()
+    if not os.environ.get(wanted)
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,6 +59,5 @@ def undisturbed(prepared: Checkout, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("undisturbed") / "checkout"
     shutil.copytree(prepared.folder, folder, symlinks=True)
     checkout = Checkout(folder)
-    environment = checkout.environment(SCFS_LAUNCH_EXECUTOR="local", SCFS_LAUNCH_PROCESSES_PER_NODE="2")
-    subprocess.run(["scfs", "pretrain", "--run", "small", "--workers", "0"], cwd=folder, env=environment, check=True)
+    checkout.pretrain_here()
     return checkout.weights()

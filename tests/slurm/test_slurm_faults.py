@@ -117,12 +117,9 @@ def test_nothing_is_lost(fault: str, seed: int, checkout: Checkout, cluster: Clu
     FAULTS[fault](checkout, cluster, snakemake)
     snakemake.wait(240)
     attempts = 1
-    while not (checkout.folder / "checkpoints" / "small.safetensors").exists() or snakemake.returncode:
+    while not checkout.exported.exists() or snakemake.returncode:
         assert attempts < 6 and len(live_jobs()) <= 1, checkout.said[-3000:]
-        checkout.until(
-            lambda: subprocess.run(["scfs", "unlock"], cwd=checkout.folder, env=checkout.environment()).returncode == 0,
-            60,
-        )
+        checkout.unlock()
         snakemake = checkout.snakemake()
         snakemake.wait(240)
         attempts += 1
