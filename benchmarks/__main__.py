@@ -15,6 +15,7 @@ from benchmarks.registry import NAMES
 from scfs.atomic import write_json
 from scfs.device import resolve_device
 from scfs.errors import ScfsError
+from scfs.memory import keep_freed_memory
 from scfs.progress import track
 from scfs.results import git_revision
 
@@ -50,6 +51,7 @@ def run(names: list[str], short: bool, device: torch.device, rounds: int | None)
         raise ScfsError(f"--rounds {rounds}: must be at least 1")
     names = names or [name for name, benchmark in NAMES.items() if benchmark.on_gpu or device.type == "cpu"]
     torch.set_num_threads(1)
+    keep_freed_memory()  # both sides have the product's allocator
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     known = json.loads(FLOORS.read_text())
     floors = known.get(machine) if device.type == "cpu" and not short else None

@@ -7,6 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import step
+from scfs.memory import keep_freed_memory
 
 KINDS = {
     "convolution": r"conv(olution|2d)",
@@ -37,6 +38,7 @@ def shares(whose: str, precision: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    keep_freed_memory()
     whose, precision = [*sys.argv[1:], *("ours", "bf16")[len(sys.argv) - 1 :]]
     table = shares(whose, precision)
     print(f"| {whose}, {precision} | ms | share |\n|---|---|---|")

@@ -23,6 +23,7 @@ from scfs.detection.trials import gather
 from scfs.detection.voc_metric import VocMetric
 from scfs.device import resolve_device
 from scfs.errors import ScfsError
+from scfs.memory import keep_freed_memory
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import write_result
@@ -69,6 +70,7 @@ def detect(
             trains this trial, or the process was asked to stop (after saving).
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     chosen = distributed.own_device(resolve_device(device))
     if (size := find_world().size) > 1 and chosen.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")

@@ -17,6 +17,7 @@ from scfs.device import resolve_device
 from scfs.evaluation import attention, class_probabilities, knn, layers, linear, linear_cached
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.measurement import Measurement
+from scfs.memory import keep_freed_memory
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
 from scfs.weights.store import Weights, load_backbone, load_classifier
@@ -50,6 +51,7 @@ def evaluate(
         ScfsError: weights, data or protocol do not allow it, or differ between the processes; nothing is written.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     where = distributed.own_device(resolve_device(device))
     with distributed.joined(where) as world:
         backbone, source = load_backbone(weights, protocol.weights)

@@ -98,13 +98,11 @@ class SearchHead(nn.Module):
         Returns:
             (N*B, D), crop-major.
         """
-        A = attention.transpose(0, 1).unsqueeze(2)  # N, B, 1, H, W
-        scale, shift = product_scale_and_shift(self.bn1, attention, first)
-        dtype = first.dtype
-        scaled = first * scale.to(dtype)[:, None, None]
-        x = torch.addcmul(shift.to(dtype)[:, None, None], A.to(dtype), scaled).relu_().flatten(0, 1)
-        x = self._branch(x)
-        x.unflatten(0, A.shape[:2]).addcmul_(A.to(x.dtype), feature_map)
+        A = attention.transpose(0, 1).unsqueeze(-1).to(first.dtype)  # N, B, H, W, 1: channels last throughout
+        scale, shift = (part.to(first.dtype) for part in product_scale_and_shift(self.bn1, attention, first))
+        x = torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale).relu_()
+        x = self._branch(x.flatten(0, 1).permute(0, 3, 1, 2))
+        x.unflatten(0, A.shape[:2]).permute(0, 1, 3, 4, 2).addcmul_(A.to(x.dtype), feature_map.permute(0, 2, 3, 1))
         return self._unit_vectors(x)
 
     def _branch(self, x: Tensor) -> Tensor:
@@ -115,4 +113,11 @@ class SearchHead(nn.Module):
 
     def _unit_vectors(self, x: Tensor) -> Tensor:
         """Rectify maps (n, C, H, W), pool them, and the fully connected layers: (n, D)."""
-        return F.normalize(self.mlp(F.relu(x, inplace=True).mean((2, 3))), dim=-1)
+        return F.normalize(self.mlp(_means(F.relu(x, inplace=True))), dim=-1)
+
+
+def _means(maps: Tensor) -> Tensor:
+    """Means over the positions of maps (n, C, H, W), (n, C), in their precision."""
+    if maps.device.type != "cpu":
+        return maps.mean((2, 3))
+    return maps.sum((2, 3)) / maps[0, 0].numel()  # PyTorch's mean of a bf16 map makes a float32 copy of it first

@@ -14,6 +14,7 @@ from scfs.data.folders import image_folder
 from scfs.data.manifest import ImageSet, open_split
 from scfs.device import resolve_device, resolve_precision
 from scfs.errors import ScfsError
+from scfs.memory import keep_freed_memory
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
@@ -102,6 +103,7 @@ def pretrain(
             or the method is supervised and the split has no labels or a single class.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     chosen = distributed.own_device(resolve_device(device))
     views = settings.views
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]

@@ -20,6 +20,7 @@ from scfs.evaluation.finetune.accuracy import measure
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
 from scfs.evaluation.finetune.training import FineTuning
+from scfs.memory import keep_freed_memory
 from scfs.paths import run_folder
 from scfs.progress import log, track
 from scfs.results import sha256_of
@@ -97,6 +98,7 @@ def occasion(
         ScfsError: the device is not there, or see `labelled_data`.
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     chosen = distributed.own_device(resolve_device(device))
     precision = resolve_precision(protocol.precision, chosen, protocol.crop)
     with distributed.joined(chosen) as world:
