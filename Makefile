@@ -16,13 +16,16 @@ demo: .venv/.scfs
 	@snakemake --cores 2 --quiet host rules
 	@scfs summary
 
+# What needs the demo's results, or software that is not everywhere; it uses both cores itself, so one test at a time.
+SLOW := demo or detectron2 or slurm or container
+
 test: lint
-	pytest
+	@$(MAKE) --silent test-fast
+	pytest -m "$(SLOW)"
 	@$(MAKE) --silent bench-short
 
-# All but what needs the demo's results, or software that is not everywhere.
 test-fast: .venv/.dev
-	pytest -m "not demo and not detectron2 and not slurm and not container"
+	pytest -n 2 --dist loadfile -m "not ($(SLOW))"
 
 # Each fault of a cluster SCFS_SOAK times, and the demo's pre-training (hours; goes on where it was stopped); what happened is appended to soak.jsonl.
 soak: .venv/.dev

@@ -41,6 +41,14 @@ def test_two_builds_are_one_image(image: Image, request: pytest.FixtureRequest) 
         subprocess.run(["buildah", "rmi", again.tag], check=True, capture_output=True)
 
 
+def hand_over(folder: Path) -> None:
+    """To a user who is not root, with the folders above."""
+    subprocess.run(["chown", "-R", f"{OWNER}:{OWNER}", folder], check=True)
+    for parent in folder.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o755)
+
+
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runner of tests, which the image does not have, from the lock of the tools."""
@@ -51,15 +59,8 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tools.txt").write_text("".join(wanted))
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", folder]
     subprocess.run([*install, "-r", folder / "tools.txt"], check=True)
+    hand_over(folder)
     return folder
-
-
-def hand_over(folder: Path) -> None:
-    """To a user who is not root, with the folders above."""
-    subprocess.run(["chown", "-R", f"{OWNER}:{OWNER}", folder], check=True)
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o755)
 
 
 def test_the_fast_tests_pass_by_podman(image: Image, checkout: Path, tools: Path) -> None:
