@@ -79,7 +79,7 @@ TRACES = {
     "terminate": r"SIGTERM: job \d+ is cancelled",
     "hangup": r"(SIGHUP|is gone): job \d+ goes on",
     "kill": r"is gone: job \d+ goes on",
-    "kill_all": r"job \d+ of this run is there already",
+    "kill_all": r"job \d+ of this run is there already|already at its last step",  # or it ended meanwhile
     "kill_rank": r"FAILED: rank 1",
     "requeue": r"resuming at step",
     "warn": r"stopped by SIGUSR2",
