@@ -3,15 +3,18 @@
 import json
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import __main__ as command
+from benchmarks import stages
 from benchmarks.measure import Measured, Pair, Spread, compare
 from benchmarks.processor import processor
 from benchmarks.registry import NAMES, Benchmark
+from scfs.errors import ScfsError
 
 CPU = torch.device("cpu")
 
@@ -114,3 +117,31 @@ def test_misses_are_those_of_the_median() -> None:
     measured = Measured(Spread(1, 1, 1), Spread(2, 2, 2), Spread(2, 1, 3), 1, 2)
     assert command.misses({"a": measured}, {"a": {"speed": 2, "memory": 0.5}}) == []
     assert command.misses({"a": measured, "b": measured}, {"b": {"speed": 2.1}}) == ["b 2.00 < 2.1"]
+
+
+def test_stages_counts_a_job_once_whatever_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ScfsError, match="no finished job"):
+        stages.main(tmp_path)
+    folder = tmp_path / ".snakemake/metadata"
+    folder.mkdir(parents=True)
+    for name, rule, log, started, ended in (
+        ("weights", "pretrain", "a", 100, 160),
+        ("curve", "pretrain", "a", 100, 160.5),
+        ("first try", "pretrain", "b", 10, 11),
+        ("other run", "pretrain", "b", 100, 140),
+        ("table", "table", "c", 160.5, 161),
+    ):
+        record = {"rule": rule, "log": [log], "starttime": started, "endtime": ended}
+        (folder / name).write_text(json.dumps(record))
+    monkeypatch.setattr(stages, "start_up", lambda module: 3.0 if "training" in module else 0.1)
+    stages.main(tmp_path)
+    said = capsys.readouterr().out
+    assert "| pretrain | 2 | 100 | 6 |" in said and "| table | 1 | 0 | 0 |" in said
+    assert "| all | 3 | 101, in 61 of wall time | 6 |" in said
+
+
+@pytest.mark.parametrize("module", [*stages.STARTS.values(), stages.LIGHT])
+def test_stages_knows_where_a_process_begins(module: str) -> None:
+    assert find_spec(module)
