@@ -60,12 +60,17 @@ class _Headers:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.left = LONGEST_HEADER
+        self.last = b""
+        """What was read last."""
 
     def read(self, size: int) -> bytes:
         self.left -= size
-        if size < 0 or self.left < 0:
+        if size < 0:
+            raise BrokenError("a broken header (negative size)")
+        if self.left < 0:
             raise BrokenError(f"a member's header has more than {LONGEST_HEADER} bytes")
-        return self._source.read(size)
+        self.last = self._source.read(size)
+        return self.last
 
     def seek(self, position: int) -> None:
         self._source.seek(position)
@@ -74,38 +79,31 @@ class _Headers:
         return self._source.tell()
 
 
-class _Header(tarfile.TarInfo):
-    """A header that must be one: tarfile takes a broken one, after the first, for the archive's end."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if any(buf):
-                raise BrokenError(f"a broken header ({error})") from None
-            raise  # zeros: the archive's end
-        if header.size < 0:
-            raise BrokenError("a broken header (negative size)")
-        return header
-
-
 def tar_entries(source: Source) -> Iterator[Entry]:
     """Members of a tar. Nothing of it is kept, so that a tar may have any number of them."""
     headers = _Headers(source)
     try:
-        tar: Any = tarfile.TarFile(fileobj=cast(Any, headers), tarinfo=_Header)
+        tar: Any = tarfile.TarFile(fileobj=cast(Any, headers))
     except (BrokenError, tarfile.TarError) as error:
         raise BrokenError(f"not a tar archive: {error}") from None
-    while (info := tar.next()) is not None:
+    while (info := _next(tar)) is not None:
         tar.members.clear()  # an attribute that typeshed does not know
-        if info.size < 0:  # said by a PAX header
+        if info.size < 0:
             raise BrokenError("a broken header (negative size)")
         problem = _problem_in_tar(info)
         start, size = info.offset_data, 0 if problem or info.isdir() else info.size
         source.part(start, size)
         yield Entry(info.name, size, info.isdir(), problem, source.place(start), partial(source.part, start, size))
         headers.left = LONGEST_HEADER
+    if any(headers.last):  # tarfile takes a broken header, after the first, for the end, which is zeros or nothing
+        raise BrokenError("a broken header")
+
+
+def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    try:
+        return tar.next()
+    except tarfile.ReadError as error:
+        raise BrokenError(f"a broken header ({error})") from None
 
 
 def _problem_in_tar(info: tarfile.TarInfo) -> str | None:

@@ -290,7 +290,7 @@ def test_a_broken_header_is_not_the_end(ending: str, tmp_path: Path) -> None:
     whole = bytearray(tar_of({"x": b"1" * 512, "y": b"2" * 512}))
     whole[1024] ^= 1  # the second header's name
     path = written(tmp_path / f"set{ending}", bytes(whole) if ending == ".tar" else gzip.compress(whole))
-    assert problem(path) == "a broken header (bad checksum)"
+    assert problem(path) == "a broken header"
 
 
 @pytest.mark.parametrize("place", [-1, -6, 300])
@@ -354,7 +354,7 @@ def test_headers_that_would_never_end(tmp_path: Path) -> None:
     chain = (info("x", size=0, type=tarfile.XHDTYPE).tobuf(tarfile.GNU_FORMAT)) * 2000
     assert "header" in problem(written(tmp_path / "set.tar", chain))
     back = info("x", b"1" * 512, pax_headers={"size": "-1024"})  # the next header would be this one
-    assert "negative size" in problem(written(tmp_path / "set.tar", tar([(back, b"1" * 512)], tarfile.PAX_FORMAT)))
+    assert "broken header" in problem(written(tmp_path / "set.tar", tar([(back, b"1" * 512)], tarfile.PAX_FORMAT)))
 
 
 @pytest.mark.parametrize("name", KINDS)

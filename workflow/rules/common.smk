@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.io import _IOFile
 
 from scfs import paths, stages
 from scfs.config.study import load_study
@@ -28,6 +29,15 @@ try:
         raise ScfsError(f"{PARAMS}: the commands read this file alone, not --config and not a second --configfile")
 except ScfsError as error:
     raise WorkflowError(str(error)) from None
+
+
+async def unprotected(file: _IOFile) -> bool:
+    return False
+
+
+# Snakemake refuses to replace a read-only file, which a link to DVC's cache is. No stage writes into one: it puts a new file
+# in its place.
+_IOFile.protected = unprotected
 
 
 def command(arguments: str) -> str:
