@@ -84,6 +84,7 @@ def tar_entries(source: Source) -> Iterator[Entry]:
     headers = _Headers(source)
     try:
         tar: Any = tarfile.TarFile(fileobj=cast(Any, headers))
+        _check_end(tar.firstmember, headers)
     except (BrokenError, tarfile.TarError) as error:
         raise BrokenError(f"not a tar archive: {error}") from None
     while (info := _next(tar)) is not None:
@@ -95,8 +96,7 @@ def tar_entries(source: Source) -> Iterator[Entry]:
         source.part(start, size)
         yield Entry(info.name, size, info.isdir(), problem, source.place(start), partial(source.part, start, size))
         headers.left = LONGEST_HEADER
-    if any(headers.last):  # tarfile takes a broken header, after the first, for the end, which is zeros or nothing
-        raise BrokenError("a broken header")
+    _check_end(None, headers)
 
 
 def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
@@ -104,6 +104,12 @@ def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
         return tar.next()
     except tarfile.ReadError as error:
         raise BrokenError(f"a broken header ({error})") from None
+
+
+def _check_end(info: tarfile.TarInfo | None, headers: _Headers) -> None:
+    """Zeros or nothing are an archive's end; tarfile takes a broken header for it, too."""
+    if info is None and any(headers.last):
+        raise BrokenError("a broken header")
 
 
 def _problem_in_tar(info: tarfile.TarInfo) -> str | None:

@@ -338,8 +338,9 @@ def test_headers_that_would_fill_the_memory(kind: bytes, tmp_path: Path) -> None
     for size in (20_000, 8 << 30, -512):
         first = tar_of({"fine": b"1" * 512})[:1024]
         path = written(tmp_path / "set.tar", first + long_header(kind, size))
-        assert problem(path) == (
-            "a broken header (negative size)" if size < 0 else "a member's header has more than 16384 bytes"
+        said = problem(path)  # a negative size is a broken header for some of Python's patched versions
+        assert (
+            said.startswith("a broken header") if size < 0 else said.startswith("a member's header has more than 16384")
         )
 
 
