@@ -71,9 +71,11 @@ def test_the_fast_tests_pass_by_podman(image: Image, checkout: Path, tools: Path
     assert re.search(r"\d+ passed", said) and " failed" not in said, said[-3000:]
 
 
-def test_the_fast_tests_pass_by_apptainer(sif: Path, checkout: Path, tools: Path) -> None:
+def test_the_fast_tests_pass_by_apptainer(sif: Path, checkout: Path, tools: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"  # Snakemake keeps its cache there
+    home.mkdir()
     binds = ["--bind", f"{checkout},{tools}", "--pwd", checkout, "--env", f"PYTHONPATH={checkout}:{tools}"]
-    command = ["apptainer", "exec", "--cleanenv", "--no-home", *binds, sif, "python", "-m", "pytest", *FAST]
+    command = ["apptainer", "exec", "--cleanenv", "--home", home, *binds, sif, "python", "-m", "pytest", *FAST]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and re.search(r"\d+ passed", done.stdout), done.stdout[-3000:] + done.stderr[-1000:]
 
