@@ -20,33 +20,28 @@ def test_two_nodes_train_as_two_processes_of_one_machine(checkout: Checkout, und
     assert checkout.weights() == undisturbed
     record = json.loads((checkout.folder / "results/runs/small/pretrain.run.json").read_text())
     assert record["processes"] == 2 and record["git"] and record["lock_sha256"]
-    assert "already at its last step" in checkout.finished(checkout.pretrain())
 
 
-def test_a_killed_process_ends_the_job_and_is_named(checkout: Checkout, undisturbed: str) -> None:
-    launcher = checkout.pretrain()
-    checkout.reach(10)
-    os.kill(checkout.pids(checkout.job())[1], signal.SIGKILL)
-    said = checkout.finished(launcher, code=1)
-    assert "FAILED: rank 1" in said
-    assert live_jobs() == []
-    checkout.finished(checkout.pretrain())
-    assert "resuming at step" in checkout.said and checkout.weights() == undisturbed
-
-
-def test_requeue_saves_all_ranks_at_one_step_and_resumes_there_on_the_old_code(
+def test_a_killed_process_is_named_and_a_requeue_resumes_where_all_saved_on_the_old_code(
     checkout: Checkout, undisturbed: str
 ) -> None:
     launcher = checkout.pretrain()
-    checkout.reach(10)
+    checkout.reach(5)
+    os.kill(checkout.pids(checkout.job())[1], signal.SIGKILL)
+    assert "FAILED: rank 1" in checkout.finished(launcher, code=1)
+    assert live_jobs() == []
+    killed = checkout.step()
+    launcher = checkout.pretrain()
+    checkout.reach(killed + 5)
     (checkout.folder / "scfs" / "losses.py").write_text("raise SystemExit('a broken checkout')\n")
     (checkout.folder / "params.yaml").write_text("study: broken\n")
     before = checkout.step()
     subprocess.run(["scancel", "--signal=USR2", checkout.job()], check=True)
     said = checkout.finished(launcher)
+    assert f"resuming at step {killed} of {STEPS}" in said
     stopped = int(said.split("stopped by SIGUSR2 at step ")[1].split()[0])
     assert before <= stopped < STEPS and f"resuming at step {stopped} of {STEPS}" in said
-    assert "is queued again" in said and len(checkout.submitted()) == 1
+    assert "is queued again" in said and len(checkout.submitted()) == 2  # the killed one and this one
     assert checkout.weights() == undisturbed
 
 
