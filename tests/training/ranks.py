@@ -204,7 +204,8 @@ def start(task: str, out: Path, images: Path, size: int) -> list[subprocess.Pope
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     root = str(Path(__file__).parents[2])
-    common = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(size), "PYTHONPATH": root}
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # pytest's own place may be there
+    common = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(size), "PYTHONPATH": path}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, __file__, task, str(out), str(images)]
     return [
