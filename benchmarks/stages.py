@@ -12,6 +12,7 @@ from statistics import median
 from typing import NamedTuple
 
 from scfs.errors import ScfsError
+from scfs.progress import track
 
 STARTS = {
     "pretrain": "scfs.training.pretrain",
@@ -41,7 +42,7 @@ def jobs(folder: Path) -> list[Job]:
     """What Snakemake knows of the jobs that made the files of a folder: it has a record for each file."""
     records = [json.loads(path.read_text()) for path in (folder / ".snakemake/metadata").glob("*") if path.is_file()]
     found: dict[tuple[str, str], Job] = {}
-    for record in records:
+    for record in filter(lambda record: record["endtime"], records):
         job = Job(record["rule"], record["starttime"], record["endtime"])
         key = record["rule"], str(record["log"])
         if key not in found or job.started > found[key].started:
@@ -62,7 +63,8 @@ def start_up(module: str, tries: int = 3) -> float:
 def table(found: list[Job]) -> str:
     """Markdown: a rule per line, the longest first."""
     whole = max(job.ended for job in found) - min(job.started for job in found)
-    starts: dict[str, float] = {}
+    modules = {STARTS.get(job.rule, LIGHT) for job in found}
+    starts = {module: start_up(module) for module in track(sorted(modules), "start-up", unit="module")}
     lines = ["| rule | jobs | seconds, all together | of these start-up |", "|---|---|---|---|"]
     rules = {job.rule for job in found}
     spent = {rule: sum(job.ended - job.started for job in found if job.rule == rule) for rule in rules}
@@ -70,7 +72,6 @@ def table(found: list[Job]) -> str:
     for rule in sorted(rules, key=lambda rule: -spent[rule]):
         number = sum(job.rule == rule for job in found)
         module = STARTS.get(rule, LIGHT)
-        starts.setdefault(module, start_up(module))
         begun += number * starts[module]
         lines.append(f"| {rule} | {number} | {spent[rule]:.0f} | {number * starts[module]:.0f} |")
     lines.append(f"| all | {len(found)} | {sum(spent.values()):.0f}, in {whole:.0f} of wall time | {begun:.0f} |")

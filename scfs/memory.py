@@ -12,8 +12,8 @@ LARGEST_KEPT = 32 * 2**20
 def keep_freed_memory() -> None:
     """Have the C library keep freed blocks instead of returning them to the kernel, which maps and clears new ones.
 
-    A fifth of a training step's CPU time went there (docs/performance.md). It lasts until the process ends, and does
-    nothing where the C library is not glibc.
+    A fifth of an fp32 training step's CPU time went there (docs/performance.md). It lasts until the process ends, and
+    does nothing where the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

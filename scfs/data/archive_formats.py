@@ -108,8 +108,14 @@ def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
 
 def _check_end(info: tarfile.TarInfo | None, headers: _Headers) -> None:
     """Zeros or nothing are an archive's end; tarfile takes a broken header for it, too."""
-    if info is None and any(headers.last):
-        raise BrokenError("a broken header")
+    if info is not None or not any(headers.last):
+        return
+    reason = "invalid"
+    try:
+        tarfile.TarInfo.frombuf(headers.last, tarfile.ENCODING, "surrogateescape")
+    except tarfile.TarError as error:
+        reason = str(error)
+    raise BrokenError(f"a broken header ({reason})")
 
 
 def _problem_in_tar(info: tarfile.TarInfo) -> str | None:
