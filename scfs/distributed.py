@@ -5,7 +5,7 @@ a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GP
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -133,18 +133,24 @@ def broadcast(tensor: Tensor, source: int) -> Tensor:
     return tensor
 
 
-@torch.no_grad()
-def add_up_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its sum over the processes, in one collective.
+def another_group() -> dist.ProcessGroup:
+    """Connections of their own between all processes, for sums that others shall not wait for; all must ask for it."""
+    with _communicating():
+        group = dist.new_group()
+    assert not isinstance(group, int)  # that stands for processes that are not in it
+    return group
 
-    Which parameters have a gradient must not differ between the processes.
-    """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if _world.size == 1 or not gradients:
-        return
-    summed = total(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-    pieces = summed.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(gradients, [piece.view_as(gradient) for piece, gradient in zip(pieces, gradients)])
+
+def begin_total_(tensor: Tensor, group: dist.ProcessGroup) -> Callable[[], None]:
+    """Begin to replace a tensor by its sum over the processes; call what is returned before it is used."""
+    with _communicating():
+        work = dist.all_reduce(tensor, group=group, async_op=True)
+
+    def wait() -> None:
+        with _communicating():
+            work.wait()
+
+    return wait
 
 
 def weighted_totals(values: dict[str, Tensor], weight: float) -> dict[str, Tensor]:

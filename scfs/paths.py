@@ -38,6 +38,11 @@ def job_folder(name: str, identity: str) -> Path:
     return Path("runs") / "jobs" / f"{name}-{identity}"
 
 
+def counts(identity: str) -> Path:
+    """Operations and bytes of a pre-training, counted once."""
+    return Path("runs") / "jobs" / "counts" / f"{identity}.json"
+
+
 def weights(run: str) -> Path:
     """Exported weights of a run."""
     return Path("checkpoints") / f"{run}.safetensors"

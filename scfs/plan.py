@@ -23,17 +23,14 @@ from scfs.config.finetune import FineTune, LabelledShare
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 from scfs.data.manifest import numbers_of_images
+from scfs.gpu import GPU, PEAK, SHARE
+from scfs.gradient_sums import GradientSums
 from scfs.model.backbones import build_backbone
 from scfs.model.batch_norm import synchronized
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.views.table import GLOBAL_NUMBER
 
-GPU = "H100 SXM"
-PEAK = 989e12
-"""Its dense bf16 operations per second, as its maker states them."""
-SHARE = 0.1
-"""unsourced: of the peak that is planned with: 700 images/s of the paper's SCFS, where 500 to 1000 are expected."""
 BATCH = 2
 """Images that are counted with: the least that BatchNorm takes."""
 CLASSES = 1000
@@ -100,8 +97,8 @@ def meta_step(settings: Pretrain) -> None:
             crops = GLOBAL_NUMBER + number
             placement = torch.zeros(crops, BATCH, 5, dtype=torch.int32) if settings.method == "roi_crop" else None
             terms = model(global_crops, local_crops, settings.loss.teacher_temperature[0], placement)
-        terms["loss"].backward()
-        distributed.add_up_gradients(model.get_submodule("student").parameters())
+        with GradientSums(model.get_submodule("student").parameters()).during_backward():
+            terms["loss"].backward()
         model.move_centers()
         distributed.weighted_totals({name: term.detach() for name, term in terms.items()}, 1.0)
 

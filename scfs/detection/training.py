@@ -24,6 +24,7 @@ from scfs.detection.batches import HEADS, TrainingBatches, drawn_words
 from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
+from scfs.gradient_sums import GradientSums
 from scfs.model.batch_norm import synchronized
 from scfs.progress import PLAIN_LINE_SECONDS, log, track
 from scfs.stopping import stop_requests
@@ -52,6 +53,7 @@ class Training:
         self.optimizer = build_optimizer(cfg, model)
         self.scheduler = build_lr_scheduler(cfg, self.optimizer)
         self.model = synchronized(model, torch.device(cfg.MODEL.DEVICE)).train()
+        self.gradient_sums = GradientSums(self.model.parameters())
         self.seed, self.identity, self.total = seed, identity, cfg.SOLVER.MAX_ITER
         self.step = 0
         self.terms: dict[str, float] = {}
@@ -85,8 +87,8 @@ class Training:
         if not all(math.isfinite(term) for term in self.terms.values()):
             raise self._diverged()
         self.optimizer.zero_grad()
-        (sum(losses.values()) * share).backward()
-        distributed.add_up_gradients(self.model.parameters())
+        with self.gradient_sums.during_backward():
+            (sum(losses.values()) * share).backward()
         self.optimizer.step()
         self.scheduler.step()
         self.step += 1

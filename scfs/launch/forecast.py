@@ -1,19 +1,48 @@
 """What a pre-training will take, said before its job is submitted: batch and rate are often wrong."""
 
+import json
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+from scfs import paths
+from scfs.atomic import write_json
+from scfs.config.identity import identity
 from scfs.config.pretrain import Pretrain
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
+from scfs.gpu import PEAK, SHARE
 from scfs.launch.settings import Launch, load_launch
-from scfs.plan import PEAK, SHARE, training_bytes, training_flops
 from scfs.progress import log
 
 CPU = 5e10
 """Operations per second of a process on a CPU: the demo's SCFS, 8 epochs of 6000 images at 0.7 GFLOP, took 679 s on one
 core of an AMD EPYC (Turin) in bf16."""
+
+
+class Counts(NamedTuple):
+    """What `scfs plan` counts of a training."""
+
+    flops: float
+    """Operations per image."""
+    bytes: int
+    """On the disk: exported weights and the states that are kept."""
+
+
+def counts(settings: Pretrain) -> Counts:
+    """Counted by torch once and kept, so that a launcher that comes back to its job need not import torch."""
+    path = paths.counts(identity("pretrain", settings))
+    try:
+        return Counts(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # not there, or not whole
+        pass
+    from scfs.plan import training_bytes, training_flops
+
+    found = Counts(training_flops(settings), sum(training_bytes(settings)))
+    write_json(path, found._asdict())
+    return found
 
 
 @dataclass(frozen=True)
@@ -26,6 +55,11 @@ class Forecast:
     """Of the split."""
     launch: Launch
 
+    @cached_property
+    def counts(self) -> Counts:
+        """Of the settings."""
+        return counts(self.settings)
+
     @property
     def steps(self) -> int:
         """Optimiser steps."""
@@ -36,17 +70,12 @@ class Forecast:
         """Of all processes together, at a tenth of an H100's peak per GPU (scfs.plan), or at `CPU` per process."""
         gpus, processes = self.launch.nodes * self.launch.gpus_per_node, self.launch.nodes * self.launch.processes
         speed = gpus * PEAK * SHARE if gpus else processes * CPU
-        return speed / training_flops(self.settings) if self.settings.epochs else 1.0
+        return speed / self.counts.flops if self.settings.epochs else 1.0
 
     @property
     def hours(self) -> float:
         """Of computing, without waiting in the queue."""
         return self.steps * self.settings.batch / self.images_per_second / 3600
-
-    @property
-    def bytes(self) -> int:
-        """On the disk: exported weights and the states that are kept."""
-        return sum(training_bytes(self.settings))
 
     def announced(self) -> "Forecast":
         """Log it, and return it.
@@ -70,10 +99,12 @@ class Forecast:
         )
         log(
             f"{self.run}: about {self.images_per_second:,.0f} images/s, {self.hours:,.1f} h (computed, not measured);"
-            f" {self.bytes / 1e9:,.1f} GB of disk, {free / 1e9:,.0f} GB are free"
+            f" {self.counts.bytes / 1e9:,.1f} GB of disk, {free / 1e9:,.0f} GB are free"
         )
-        if self.bytes > free:
-            raise ScfsError(f"{Path.cwd()}: {free / 1e9:.1f} GB free, {self.bytes / 1e9:.1f} GB needed for {self.run}")
+        if self.counts.bytes > free:
+            raise ScfsError(
+                f"{Path.cwd()}: {free / 1e9:.1f} GB free, {self.counts.bytes / 1e9:.1f} GB needed for {self.run}"
+            )
         return self
 
 

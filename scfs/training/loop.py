@@ -11,6 +11,7 @@ from torch import Tensor
 from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
+from scfs.gradient_sums import GradientSums
 from scfs.model.batch_norm import synchronized
 from scfs.model.drop_path import drop_path_factors
 from scfs.model.scfs import SCFS
@@ -64,6 +65,7 @@ class Training:
         backbone.recompute = recompute
         self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
+        self.gradient_sums = GradientSums(self.model.student.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.monitor = Monitor(
             steps_per_epoch, labels.classes if labels else settings.head.prototypes, self.schedules.lr
@@ -82,10 +84,9 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         parts = batch.parts(self.settings.accumulate)
         self.model.share = share = len(batch.rows) / self.settings.batch
-        terms = [self._accumulate(part, share / len(parts)) for part in parts]
-        # One sum after the last part, not DistributedDataParallel: that averages over ranks, which is wrong where they
-        # have unequal shares, and adds a name to every tensor.
-        distributed.add_up_gradients(self.model.student.parameters())
+        terms = [self._accumulate(part, share / len(parts)) for part in parts[:-1]]
+        with self.gradient_sums.during_backward():
+            terms.append(self._accumulate(parts[-1], share / len(parts)))
         self.model.move_centers()
         self.scaler.unscale_(self.optimizer)
         if self.settings.optimizer.clip:

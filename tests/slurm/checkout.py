@@ -30,7 +30,8 @@ STUDY = {
         "dataset": "scenes",
         "split": "train",
         "backbone": "narrow_resnet18",
-        "epochs": 8,
+        "layers": ["layer4"],
+        "epochs": 6,
         "batch": 16,
         "precision": "fp32",
         "views": {"global_size": 32, "local_size": 24, "local_number": 2},
@@ -48,7 +49,7 @@ STUDY = {
         }
     },
 }
-STEPS = 32
+STEPS = 24
 PROFILE = "workflow/profiles/slurm"
 BY_PROFILE = ["--profile", PROFILE, "--slurm-init-seconds-before-status-checks", "2"]
 """Snakemake's executor otherwise looks after its jobs, and whether it is to end, every 40 s."""

@@ -38,11 +38,28 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The study's data, prepared once."""
-    checkout = Checkout.make(tmp_path_factory.mktemp("prepared"))
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The study's data, and its training by two processes to which nothing happens."""
+    checkout = Checkout.make(tmp_path_factory.mktemp("trained") / "checkout")
     subprocess.run(["scfs", "prepare", "scenes"], cwd=checkout.folder, env=checkout.environment(), check=True)
+    checkout.pretrain_here()
     return checkout
+
+
+@pytest.fixture(scope="session")
+def undisturbed(trained: Checkout) -> str:
+    """SHA-256 of the weights that two processes end with when nothing happens to them."""
+    return trained.weights()
+
+
+@pytest.fixture(scope="session")
+def prepared(trained: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The study's data, and what has been counted for its forecast; nothing is trained."""
+    folder = tmp_path_factory.mktemp("prepared") / "checkout"
+    left_out = shutil.ignore_patterns("checkpoints", f"{trained.run}-*")
+    shutil.copytree(trained.folder, folder, symlinks=True, ignore=left_out)
+    shutil.rmtree(folder / "results/runs")
+    return Checkout(folder)
 
 
 @pytest.fixture
@@ -51,13 +68,3 @@ def checkout(prepared: Checkout, cluster: Cluster, tmp_path: Path) -> Iterator[C
     shutil.copytree(prepared.folder, tmp_path / "checkout", symlinks=True)
     yield Checkout(tmp_path / "checkout")
     cluster.settle()
-
-
-@pytest.fixture(scope="session")
-def undisturbed(prepared: Checkout, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """SHA-256 of the weights that two processes end with when nothing happens to them."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "checkout"
-    shutil.copytree(prepared.folder, folder, symlinks=True)
-    checkout = Checkout(folder)
-    checkout.pretrain_here()
-    return checkout.weights()

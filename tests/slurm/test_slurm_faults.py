@@ -20,7 +20,7 @@ from cluster import Cluster
 
 ACCOUNTING = True
 CI = [("interrupt", 1), ("hangup", 2), ("kill", 3)]
-EARLIEST, LATEST = 0, 24  # step; 0: from the first moment on, before there is a job
+EARLIEST, LATEST = 0, 18  # step; 0: from the first moment on, before there is a job
 
 Snakemake = subprocess.Popen[str]
 

@@ -22,6 +22,7 @@ from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.data.folders import image_folder
 from scfs.errors import ScfsError
+from scfs.gradient_sums import GradientSums
 from scfs.model.batch_norm import synchronized
 from scfs.training import pretrain as stage
 from scfs.training.loop import Labels, Training
@@ -128,10 +129,7 @@ def check_collectives() -> None:
     assert distributed.weighted_totals({"a": own[0], "b": own[1]}, 0.5)["b"] == world.size / 2
     assert distributed.largest(world.rank, -world.rank) == (world.size - 1, 0)
     assert distributed.from_first(f"of {world.rank}") == "of 0"
-    parameter = nn.Parameter(torch.zeros(2, 3, 2, 2).to(memory_format=torch.channels_last))
-    parameter.grad = torch.arange(24.0).view(2, 3, 2, 2).contiguous(memory_format=torch.channels_last)
-    distributed.add_up_gradients([parameter, nn.Parameter(torch.zeros(1))])
-    assert torch.equal(parameter.grad.flatten(), world.size * torch.arange(24.0))
+    check_gradient_sums()
     distributed.check_same("answer", 42)
     try:
         distributed.check_same("rank", world.rank)
@@ -139,6 +137,30 @@ def check_collectives() -> None:
         assert "rank: 0 on process 0, but 1 on process 1" in str(error)
     else:
         raise AssertionError("ranks differ, and nobody said so")
+
+
+def check_gradient_sums() -> None:
+    """Of a layer that is used twice, one that is not used, a frozen one and a bias, in buckets of any size."""
+    rank, size = distributed.world().rank, distributed.world().size
+    for bucket in (1, 100, 10**6):
+        torch.manual_seed(0)
+        conv = nn.Conv2d(3, 3, 2, padding=1).to(memory_format=torch.channels_last)
+        unused, frozen = nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False)
+        x = torch.randn(size, 3, 5, 5)
+        (conv(conv(x)) ** 2).sum().backward()
+        wanted = [parameter.grad.clone() for parameter in conv.parameters()]
+        sums = GradientSums([*unused.parameters(), *conv.parameters(), *frozen.parameters()], bucket)
+        for step in range(3):
+            conv.zero_grad()
+            if step == 1:  # a part of the batch before the last one
+                (conv(conv(x[rank : rank + 1])) ** 2).sum().backward()
+            with sums.during_backward():
+                (conv(conv(x[rank : rank + 1])) ** 2).sum().backward()
+            for parameter, whole in zip(conv.parameters(), wanted, strict=True):
+                torch.testing.assert_close(parameter.grad, whole * (2 if step == 1 else 1))
+                same = distributed.gathered(parameter.grad)
+                assert torch.equal(same, same[:1].expand_as(same)) and parameter.grad.stride() == parameter.stride()
+        assert unused.weight.grad is None and frozen.weight.grad is None
 
 
 def together(out: Path, images: Path) -> None:
@@ -175,9 +197,9 @@ def with_a_bad_image(out: Path, images: Path) -> None:
 
 
 def messages(out: Path, images: Path) -> None:
-    """Every collective of a step of each case, in float32: kind and bytes that each process gives."""
+    """Every collective of a step of each case, in float32: kind, bytes that each process gives, whether it is hidden."""
     with distributed.joined(CPU) as world:
-        noted: dict[str, list[tuple[str, int]]] = {}
+        noted: dict[str, list[tuple[str, int, bool]]] = {}
         all_reduce, all_gather = dist.all_reduce, dist.all_gather
         for case in CASES:
             chosen = settings(case)
@@ -185,12 +207,12 @@ def messages(out: Path, images: Path) -> None:
             labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
             training, seen = Training(chosen, data.steps_per_epoch, CPU, "fp32", "", labels), noted.setdefault(case, [])
 
-            def reduce(tensor: Tensor, *rest: Any, seen: list[tuple[str, int]] = seen) -> Any:
-                seen.append(("all_reduce", tensor.numel() * tensor.element_size()))
-                return all_reduce(tensor, *rest)
+            def reduce(tensor: Tensor, *, seen: list[tuple[str, int, bool]] = seen, **how: Any) -> Any:
+                seen.append(("all_reduce", tensor.numel() * tensor.element_size(), how.get("async_op", False)))
+                return all_reduce(tensor, **how)
 
-            def gather(everyone: list[Tensor], tensor: Tensor, seen: list[tuple[str, int]] = seen) -> Any:
-                seen.append(("all_gather", tensor.numel() * tensor.element_size()))
+            def gather(everyone: list[Tensor], tensor: Tensor, seen: list[tuple[str, int, bool]] = seen) -> Any:
+                seen.append(("all_gather", tensor.numel() * tensor.element_size(), False))
                 return all_gather(everyone, tensor)
 
             dist.all_reduce, dist.all_gather = reduce, gather

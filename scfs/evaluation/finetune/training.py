@@ -21,6 +21,7 @@ from scfs import distributed
 from scfs.config.finetune import FineTune
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune.crops import CropBatch, CropBatches
+from scfs.gradient_sums import GradientSums
 from scfs.model.backbones import image_feature
 from scfs.model.batch_norm import synchronized
 from scfs.model.supervised import ClassifyingEncoder
@@ -81,6 +82,7 @@ class FineTuning:
                 module.momentum = batch_norm_momentum(data.steps_per_epoch)
         self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
         groups = parameter_groups(self.model, weight_decay / lr)
+        self.gradient_sums = GradientSums(self.model.parameters())
         self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
         self.step = 0
         self._terms = TermBuffer(self.lr)
@@ -105,8 +107,9 @@ class FineTuning:
             group["lr"] = self.lr(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         share = sum(len(part.labels) for part in parts) / self.protocol.batch
-        terms = [self._accumulate(part, share / len(parts)) for part in parts]
-        distributed.add_up_gradients(self.model.parameters())
+        terms = [self._accumulate(part, share / len(parts)) for part in parts[:-1]]
+        with self.gradient_sums.during_backward():
+            terms.append(self._accumulate(parts[-1], share / len(parts)))
         self.optimizer.step()
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
