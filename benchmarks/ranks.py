@@ -40,30 +40,35 @@ def settings(processes: int) -> Pretrain:
     return Pretrain.model_validate(values | {"views": views, "head": head})
 
 
+def noise(seed: int) -> Batch:
+    """A process's part of a batch."""
+    draw = torch.Generator().manual_seed(seed)
+    crops = [
+        torch.randint(0, 256, (number * IMAGES, size, size, 3), dtype=torch.uint8, generator=draw)
+        for number, size in ((2, 64), (4, 32))
+    ]
+    return Batch(0, torch.arange(IMAGES), *crops)
+
+
 def measure() -> dict[str, float]:
     """In one process of a meeting: seconds of a step and of two messages, CPU time of a step, share of a core."""
     torch.set_num_threads(1)
     with distributed.joined(CPU) as world:
         chosen = settings(world.size)
         training = Training(chosen, 100, CPU, "fp32", "")
-        draw = torch.Generator().manual_seed(world.rank)
-        crops = [
-            torch.randint(0, 256, (number * IMAGES, size, size, 3), dtype=torch.uint8, generator=draw)
-            for number, size in ((2, 64), (4, 32))
-        ]
-        batch = Batch(0, torch.arange(IMAGES), *crops)
+        batch = noise(world.rank)
         shares = [_share_of_a_core()]
-        steps, used = zip(*(_seconds(training.train_step, batch) for _ in range(STEPS)), strict=True)
+        steps, used = zip(*(seconds(training.train_step, batch) for _ in range(STEPS)), strict=True)
         shares.append(_share_of_a_core())
         small, large = (
-            statistics.median(_seconds(distributed.total, torch.zeros(number // 4))[0] for _ in range(30))
+            statistics.median(seconds(distributed.total, torch.zeros(number // 4))[0] for _ in range(30))
             for number in (SMALL, LARGE)
         )
         found = {"step": statistics.median(steps[1:]), "cpu": statistics.median(used[1:]), "share": sum(shares) / 2}
         return {**found, "small": small, "large": large}
 
 
-def _seconds(call: Callable[[Any], object], argument: object) -> tuple[float, float]:
+def seconds(call: Callable[[Any], object], argument: object) -> tuple[float, float]:
     """Of a call that all processes begin together, by the clock and by this process's CPU time."""
     distributed.wait_for_all()
     started, used = time.perf_counter(), time.process_time()
@@ -81,8 +86,8 @@ def _share_of_a_core() -> float:
     return distributed.total(torch.tensor(own)).item() / distributed.world().size
 
 
-def meeting(size: int) -> dict[str, float]:
-    """What the first of `size` processes measures."""
+def meeting(size: int, module: str = "benchmarks.ranks") -> dict[str, Any]:
+    """What the first of `size` processes measures, each of them `python -m MODULE --measure`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,7 +95,7 @@ def meeting(size: int) -> dict[str, float]:
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.ranks", "--measure"],
+            [sys.executable, "-m", module, "--measure"],
             env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,
@@ -123,8 +128,8 @@ def main() -> None:
         found = meeting(size)
         cpu = cpu or found["cpu"]
         computed = step(work(settings(size)), IMAGES * size, size, cluster_of(cpu, found, size), 0.0)
-        seconds = f"{found['step'] * 1e3:.0f} ms | {computed.seconds * 1e3:.0f} ms | {computed.network * 1e3:.0f} ms"
-        print(f"| {size} | {found['share']:.2f} | {seconds} | {found['step'] / computed.seconds:.2f} |", flush=True)
+        said = f"{found['step'] * 1e3:.0f} ms | {computed.seconds * 1e3:.0f} ms | {computed.network * 1e3:.0f} ms"
+        print(f"| {size} | {found['share']:.2f} | {said} | {found['step'] / computed.seconds:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

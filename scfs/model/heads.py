@@ -10,6 +10,7 @@ from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.model.batch_norm import product_scale_and_shift
 from scfs.model.convolution import convolved
+from scfs.model.relu import rectified
 from scfs.prototype_loss import row_norms
 
 
@@ -81,7 +82,7 @@ class SearchHead(nn.Module):
 
     def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
         """`forward` from the first convolution's maps (n, width, H, W) on."""
-        x = self._branch(F.relu(self.bn1(first), inplace=True))
+        x = self._branch(rectified(self.bn1(first)))
         return self._unit_vectors(x.add_(feature_map))
 
     def searched(self, attention: Tensor, first: Tensor, feature_map: Tensor) -> Tensor:
@@ -100,20 +101,20 @@ class SearchHead(nn.Module):
         """
         A = attention.transpose(0, 1).unsqueeze(-1).to(first.dtype)  # N, B, H, W, 1: channels last throughout
         scale, shift = (part.to(first.dtype) for part in product_scale_and_shift(self.bn1, attention, first))
-        x = torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale).relu_()
+        x = rectified(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
         x = self._branch(x.flatten(0, 1).permute(0, 3, 1, 2))
         x.unflatten(0, A.shape[:2]).permute(0, 1, 3, 4, 2).addcmul_(A.to(x.dtype), feature_map.permute(0, 2, 3, 1))
         return self._unit_vectors(x)
 
     def _branch(self, x: Tensor) -> Tensor:
         """From the first rectified maps to what the residual is added to."""
-        x = F.relu(self.bn2(convolved(x, self.conv2)), inplace=True)
+        x = rectified(self.bn2(convolved(x, self.conv2)))
         branch: Tensor = self.bn3(convolved(x, self.conv3))
         return branch
 
     def _unit_vectors(self, x: Tensor) -> Tensor:
         """Rectify maps (n, C, H, W), pool them, and the fully connected layers: (n, D)."""
-        return F.normalize(self.mlp(_means(F.relu(x, inplace=True))), dim=-1)
+        return F.normalize(self.mlp(_means(rectified(x))), dim=-1)
 
 
 def _means(maps: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torchvision.models.resnet import ResNet
 
 from scfs.model.convolution import convolved
 from scfs.model.recompute import recomputed
+from scfs.model.relu import rectified
 
 
 class BasicBlock(resnet.BasicBlock):
@@ -14,7 +15,7 @@ class BasicBlock(resnet.BasicBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
-        out = self.relu(self.bn1(convolved(x, self.conv1)))
+        out = rectified(self.bn1(convolved(x, self.conv1)))
         return _joined(self, x, self.bn2(convolved(out, self.conv2)))
 
 
@@ -23,8 +24,8 @@ class Bottleneck(resnet.Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
-        out = self.relu(self.bn1(convolved(x, self.conv1)))
-        out = self.relu(self.bn2(convolved(out, self.conv2)))
+        out = rectified(self.bn1(convolved(x, self.conv1)))
+        out = rectified(self.bn2(convolved(out, self.conv2)))
         return _joined(self, x, self.bn3(convolved(out, self.conv3)))
 
 
@@ -34,8 +35,7 @@ def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
         convolution, norm = block.downsample
         x = norm(convolved(x, convolution))
     out += x
-    joined: Tensor = block.relu(out)
-    return joined
+    return rectified(out)
 
 
 # name: block, blocks per layer, channels of the stem (torchvision's own: 64)
@@ -65,7 +65,6 @@ class Backbone(ResNet):
         self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         for index, (layer, depth) in enumerate(zip(LAYERS, blocks, strict=True)):
             made = self._make_layer(block, width * 2**index, depth, stride=1 if index == 0 else 2)
@@ -90,7 +89,7 @@ class Backbone(ResNet):
         return maps
 
     def _stem(self, images: Tensor) -> Tensor:
-        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x: Tensor = self.maxpool(rectified(self.bn1(self.conv1(images))))
         return x
 
 

@@ -1,0 +1,40 @@
+"""ReLU in place. Of bfloat16 maps on a CPU by integers, four times as fast as PyTorch's own (docs/performance.md).
+
+Read as int16, a bfloat16's sign is the integer's: positive numbers are above 0, and negative ones rise from -32768
+(-0) to -128 (-infinity). Above that, from -127 to -1, are only NaN whose sign bit is set, which x86 makes of inf - inf.
+So one threshold rectifies all numbers, and hides no NaN.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+MINUS_INFINITY = -128
+"""As int16."""
+
+
+def rectified(x: Tensor) -> Tensor:
+    """max(x, 0), in the memory of `x`, of any shape; NaN stays NaN."""
+    if x.device.type != "cpu" or x.dtype != torch.bfloat16:
+        return F.relu(x, inplace=True)
+    made: Tensor = _Rectified.apply(x)
+    return made
+
+
+class _Rectified(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        torch.threshold_(x.view(torch.int16), MINUS_INFINITY, 0)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        bits = torch.ops.aten.threshold_backward(grad.view(torch.int16), y.view(torch.int16), 0)
+        return bits.view(torch.bfloat16)

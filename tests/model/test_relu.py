@@ -1,0 +1,54 @@
+"""ReLU by integers is ReLU: of every bfloat16 number, and of its gradient."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scfs.model.relu import rectified
+
+EVERY = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
+
+
+def _by_torch(x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.clone().requires_grad_()
+    y = F.relu(x)
+    y.backward(grad)
+    return y.detach(), x.grad
+
+
+def _ours(x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.clone().requires_grad_()
+    y = rectified(x * 1)
+    y.backward(grad)
+    return y.detach(), x.grad
+
+
+def test_every_number_and_nan() -> None:
+    made, wanted = rectified(EVERY.clone()), F.relu(EVERY)
+    assert EVERY.isnan().sum() == 254 and torch.equal(made.isnan(), EVERY.isnan())
+    assert torch.equal(made.nan_to_num(1.0), wanted.nan_to_num(1.0))
+
+
+def test_nan_of_a_processor_is_not_hidden() -> None:
+    infinity = torch.full((3,), torch.inf, dtype=torch.bfloat16)
+    assert rectified(infinity - infinity).isnan().all() and rectified(infinity * 0).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("expanded", [False, True])
+def test_gradients_of_maps(dtype: torch.dtype, expanded: bool) -> None:
+    x = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    x[0, 0, 0, :3] = torch.tensor([0.0, -0.0, torch.inf], dtype=dtype)
+    grad = torch.randn((2, 3, 1, 1) if expanded else x.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    grad = grad.expand(x.shape)  # as a mean's
+    for ours, wanted in zip(_ours(x, grad), _by_torch(x, grad), strict=True):
+        assert torch.equal(ours, wanted) and ours.dtype == dtype
+
+
+def test_it_is_in_place() -> None:
+    for dtype in (torch.bfloat16, torch.float32):
+        x = torch.tensor([-1.0, 2.0], dtype=dtype)
+        assert rectified(x) is x or rectified(x).data_ptr() == x.data_ptr()
+        assert x.tolist() == [0.0, 2.0]
