@@ -4,9 +4,12 @@ On one thread of a CPU, PyTorch's own 1 x 1 convolution is up to twice as slow, 
 precision (docs/performance.md).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
@@ -15,6 +18,34 @@ def convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
         made: Tensor = convolution(x)
         return made
     return pointwise(x, convolution.weight)
+
+
+def forked(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Maps (n, C, H, W) for a residual connection, and what `convolution` makes of them for the branch beside it.
+
+    Where the convolution is a product, so is the sum of both gradients: a pass over the maps less.
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad and _is_product(x, convolution)):
+        return x, convolved(x, convolution)
+    residual, made = _Forked.apply(x, convolution.weight.flatten(1).to(x.dtype))
+    return residual, made
+
+
+class _Forked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, weight)
+        return x.view_as(x), F.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_residual: Tensor, of_made: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows, of_rows = (maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in (x, of_made))
+        # In place: a sum gives the same gradient to the branch, whose backward pass has ended before this one.
+        of_x = of_residual.contiguous(memory_format=torch.channels_last)
+        of_x.permute(0, 2, 3, 1).view(rows.shape).addmm_(of_rows, weight)
+        return of_x, of_rows.T @ rows
 
 
 def pointwise(x: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.model.batch_norm import product_scale_and_shift
-from scfs.model.convolution import convolved
+from scfs.model.convolution import convolved, forked
 from scfs.model.relu import rectified
 from scfs.prototype_loss import row_norms
 
@@ -78,7 +78,8 @@ class SearchHead(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map a layer's maps (n, C, H, W) to unit vectors (n, D)."""
-        return self.after_first(convolved(feature_map, self.conv1), feature_map)
+        feature_map, first = forked(feature_map, self.conv1)
+        return self.after_first(first, feature_map)
 
     def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
         """`forward` from the first convolution's maps (n, width, H, W) on."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models.resnet import ResNet
 
-from scfs.model.convolution import convolved
+from scfs.model.convolution import convolved, forked
 from scfs.model.recompute import recomputed
 from scfs.model.relu import rectified
 
@@ -24,7 +24,8 @@ class Bottleneck(resnet.Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
-        out = rectified(self.bn1(convolved(x, self.conv1)))
+        x, out = forked(x, self.conv1)
+        out = rectified(self.bn1(out))
         out = rectified(self.bn2(convolved(out, self.conv2)))
         return _joined(self, x, self.bn3(convolved(out, self.conv3)))
 
