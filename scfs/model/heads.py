@@ -10,7 +10,7 @@ from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.model.batch_norm import product_scale_and_shift
 from scfs.model.convolution import convolved, forked
-from scfs.model.relu import rectified
+from scfs.model.relu import rectified, rectified_sum
 from scfs.prototype_loss import row_norms
 
 
@@ -84,7 +84,7 @@ class SearchHead(nn.Module):
     def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
         """`forward` from the first convolution's maps (n, width, H, W) on."""
         x = self._branch(rectified(self.bn1(first)))
-        return self._unit_vectors(x.add_(feature_map))
+        return self._unit_vectors(rectified_sum(x, feature_map))
 
     def searched(self, attention: Tensor, first: Tensor, feature_map: Tensor) -> Tensor:
         """`forward` of the searched features A . F (Eq. 7), which are never made: without gradient.
@@ -105,7 +105,7 @@ class SearchHead(nn.Module):
         x = rectified(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
         x = self._branch(x.flatten(0, 1).permute(0, 3, 1, 2))
         x.unflatten(0, A.shape[:2]).permute(0, 1, 3, 4, 2).addcmul_(A.to(x.dtype), feature_map.permute(0, 2, 3, 1))
-        return self._unit_vectors(x)
+        return self._unit_vectors(rectified(x))
 
     def _branch(self, x: Tensor) -> Tensor:
         """From the first rectified maps to what the residual is added to."""
@@ -114,8 +114,8 @@ class SearchHead(nn.Module):
         return branch
 
     def _unit_vectors(self, x: Tensor) -> Tensor:
-        """Rectify maps (n, C, H, W), pool them, and the fully connected layers: (n, D)."""
-        return F.normalize(self.mlp(_means(rectified(x))), dim=-1)
+        """Pool rectified maps (n, C, H, W), and the fully connected layers: (n, D)."""
+        return F.normalize(self.mlp(_means(x)), dim=-1)
 
 
 def _means(maps: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torchvision.models.resnet import ResNet
 
 from scfs.model.convolution import convolved, forked
 from scfs.model.recompute import recomputed
-from scfs.model.relu import rectified
+from scfs.model.relu import rectified, rectified_sum
 
 
 class BasicBlock(resnet.BasicBlock):
@@ -35,8 +35,7 @@ def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
     if block.downsample is not None:
         convolution, norm = block.downsample
         x = norm(convolved(x, convolution))
-    out += x
-    return rectified(out)
+    return rectified_sum(out, x)
 
 
 # name: block, blocks per layer, channels of the stem (torchvision's own: 64)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scfs.model.relu import rectified
+from scfs.model.relu import rectified, rectified_sum
 
 EVERY = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
 
@@ -52,3 +52,21 @@ def test_it_is_in_place() -> None:
         x = torch.tensor([-1.0, 2.0], dtype=dtype)
         assert rectified(x) is x or rectified(x).data_ptr() == x.data_ptr()
         assert x.tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_sums_and_their_gradients(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    branch, residual, grad = (torch.randn(2, 3, 5, 7, generator=generator).to(dtype) for _ in range(3))
+    branch[0, 0, 0, 0], residual[0, 0, 0, :3] = torch.inf, torch.tensor([-torch.inf, torch.nan, -torch.inf])
+    branch, residual = (x.contiguous(memory_format=torch.channels_last).requires_grad_() for x in (branch, residual))
+    made, wanted = rectified_sum(branch * 1, residual), F.relu(branch + residual)
+    torch.testing.assert_close(made, wanted, rtol=0, atol=0, equal_nan=True)
+    assert made.isnan().sum() == 2
+    finite = ~wanted.isnan()
+    for one, other in zip(
+        torch.autograd.grad((made * grad)[finite].sum(), [branch, residual]),
+        torch.autograd.grad((wanted * grad)[finite].sum(), [branch, residual]),
+        strict=True,
+    ):
+        assert torch.equal(one[finite], other[finite])
