@@ -1,7 +1,7 @@
-"""Convolutions as the product computes them: those of 1 x 1 are matrix products on maps in channels_last.
+"""Convolutions as the product computes them: those of 1 x 1, and onto small maps, are matrix products on a CPU.
 
 On one thread of a CPU, PyTorch's own 1 x 1 convolution is up to twice as slow, forward and backward, at either
-precision (docs/performance.md).
+precision, and one with a stride up to ten times (docs/performance.md).
 """
 
 from typing import Any
@@ -11,13 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from scfs.model.unfolded import is_onto_small_maps, unfolded
+
 
 def convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """What `convolution`, which has no bias, makes of maps (n, C, H, W)."""
     if not _is_product(x, convolution):
-        made: Tensor = convolution(x)
+        made: Tensor = unfolded(x, convolution) if is_onto_small_maps(x, convolution) else convolution(x)
         return made
-    return pointwise(x, convolution.weight)
+    across, down = convolution.stride[1], convolution.stride[0]
+    rows = x.permute(0, 2, 3, 1)[:, ::down, ::across]
+    return _product(rows.contiguous(), convolution.weight.flatten(1))
 
 
 def forked(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
@@ -25,7 +29,8 @@ def forked(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
     Where the convolution is a product, so is the sum of both gradients: a pass over the maps less.
     """
-    if not (torch.is_grad_enabled() and x.requires_grad and _is_product(x, convolution)):
+    whole = convolution.stride == (1, 1)
+    if not (whole and torch.is_grad_enabled() and x.requires_grad and _is_product(x, convolution)):
         return x, convolved(x, convolution)
     residual, made = _Forked.apply(x, convolution.weight.flatten(1).to(x.dtype))
     return residual, made
@@ -35,7 +40,8 @@ class _Forked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, weight)
-        return x.view_as(x), F.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+        with torch.autocast(x.device.type, enabled=False):  # types are equal already
+            return x.view_as(x), _product(x.permute(0, 2, 3, 1), weight)
 
     @staticmethod
     @once_differentiable
@@ -48,11 +54,11 @@ class _Forked(torch.autograd.Function):
         return of_x, of_rows.T @ rows
 
 
-def pointwise(x: Tensor, weight: Tensor) -> Tensor:
-    """Product of a kernel (D, C, 1, 1) and maps (n, C, H, W): (n, D, H, W), both in channels_last."""
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+def _product(rows: Tensor, weight: Tensor) -> Tensor:
+    """Of (n, H, W, C) and a kernel (D, C): maps (n, D, H, W) in channels_last."""
+    return F.linear(rows, weight).permute(0, 3, 1, 2)
 
 
 def _is_product(x: Tensor, convolution: nn.Conv2d) -> bool:
-    alone = convolution.kernel_size == convolution.stride == convolution.dilation == (1, 1)
+    alone = convolution.kernel_size == (1, 1) and convolution.padding == (0, 0) and convolution.groups == 1
     return alone and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)

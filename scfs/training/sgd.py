@@ -24,9 +24,16 @@ class SGD(torch.optim.SGD):
         return super().step(closure)
 
     def _prepare(self, parameter: Tensor, gradient: Tensor, momentum: float) -> None:
-        """The kernel wants one order in memory, and momentum for all or none, where the last layer joins late."""
-        if gradient.stride() != parameter.stride():
+        """The kernel wants equal strides, and momentum for all or none, where the last layer joins late."""
+        if _order(gradient) != _order(parameter):
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        elif gradient.stride() != parameter.stride():  # of dimensions of one entry, where they mean nothing
+            parameter.grad = gradient.as_strided(parameter.shape, parameter.stride())
         if momentum and self.state[parameter].get("momentum_buffer") is None:
             # After the first step it holds the gradient, which is what torch begins with.
             self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _order(tensor: Tensor) -> list[int]:
+    """Strides of the dimensions that have more than one entry."""
+    return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
