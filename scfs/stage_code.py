@@ -7,7 +7,7 @@ EVERY_EVALUATION = [
     *(f"data/{name}" for name in ("manifest", "images", "annotations")),
     *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
     *(f"views/{name}" for name in ("images", "reading")),
-    *(f"model/{name}" for name in ("backbones", "convolution", "recompute", "resnet", "vit")),
+    *(f"model/{name}" for name in ("backbones", "convolution", "recompute", "relu", "resnet", "unfolded", "vit")),
 ]
 INSPECTION = [
     *("inspection", "manifest", "images", "annotated", "annotations", "coco_json", "boxes"),
