@@ -23,15 +23,12 @@ class Benchmark:
     memory: float | None = None
     """Ours / reference, at most; None: only shown."""
     rounds: int = 5
-    devices: tuple[str, ...] = ("cpu", "cuda")
-    """Where it runs if it is not named."""
+    on_gpu: bool = True
+    """Whether it is written for a GPU too."""
 
 
-def _step(
-    precision: str, reference: str, recompute: bool = False, compiled: bool = False
-) -> Callable[[bool, torch.device], Pair]:
-    how = {"recompute": recompute, "compiled": compiled}
-    return lambda short, device: step.pair(short, device, precision, reference, **how)
+def _step(precision: str, reference: str, recompute: bool = False) -> Callable[[bool, torch.device], Pair]:
+    return partial(step.pair, precision=precision, reference_precision=reference, recompute=recompute)
 
 
 def _loader(size: loader.Size, workers: int, colour: Colour) -> Callable[[bool, torch.device], Pair]:
@@ -50,8 +47,5 @@ NAMES: dict[str, Benchmark] = {
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
     "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", recompute=True), 2.2, 0.42),
-    "step-compiled": Benchmark(
-        "step, bf16 --compile / bf16", _step("bf16", "bf16", compiled=True), 1, devices=("cuda",)
-    ),
-    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, devices=("cpu",)),
+    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, on_gpu=False),
 }

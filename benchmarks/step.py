@@ -42,11 +42,9 @@ def crops_of(batch: Batch, device: torch.device, dtype: torch.dtype) -> list[Ten
     return [crop.contiguous() for part in parts for crop in normalize(part.to(device), dtype).split(len(batch.rows))]
 
 
-def ours(
-    settings: Pretrain, precision: str, device: torch.device, recompute: bool = False, compiled: bool = False
-) -> Call:
+def ours(settings: Pretrain, precision: str, device: torch.device, recompute: bool = False) -> Call:
     """A step of the training loop, from uint8 crops."""
-    training = Training(settings, STEPS_PER_EPOCH, device, precision, "", recompute=recompute, compiled=compiled)
+    training = Training(settings, STEPS_PER_EPOCH, device, precision, "", recompute=recompute)
     batch = batch_of(settings)
 
     def call() -> None:
@@ -77,15 +75,7 @@ def reference(settings: Pretrain, precision: str, device: torch.device) -> Call:
     return call
 
 
-def pair(
-    short: bool,
-    device: torch.device,
-    precision: str,
-    reference_precision: str,
-    recompute: bool = False,
-    compiled: bool = False,
-) -> Pair:
-    """Both sides at their precisions; `recompute`, `compiled`: ours in that configuration."""
+def pair(short: bool, device: torch.device, precision: str, reference_precision: str, recompute: bool = False) -> Pair:
+    """Both sides at their precisions; `recompute`: ours in its memory configuration."""
     chosen = settings(short)
-    mine = ours(chosen, precision, device, recompute, compiled)
-    return Pair(mine, reference(chosen, reference_precision, device))
+    return Pair(ours(chosen, precision, device, recompute), reference(chosen, reference_precision, device))

@@ -1,7 +1,7 @@
 """Several processes that train one model: how they meet and part, and every collective.
 
-Each collective is an identity in a single process, which needs no process group. Tensors of a CPU go by gloo, those of
-a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GPU is waited for.
+Each collective but `begin_total_` is an identity in a single process, which needs no process group. Tensors of a CPU go
+by gloo, those of a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GPU is waited for.
 """
 
 import os
@@ -22,6 +22,7 @@ T = TypeVar("T")
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 _world = World()
+_aside: dist.ProcessGroup | None = None
 
 
 def world() -> World:
@@ -60,7 +61,7 @@ def joined(device: torch.device) -> Iterator[World]:
     An error of one process ends all: it closes its connections, on which the others wait. The one that failed first
     says why, the others end silently with status 1.
     """
-    global _world
+    global _world, _aside
     found = find_world()
     if found.size == 1:
         yield found
@@ -68,6 +69,10 @@ def joined(device: torch.device) -> Iterator[World]:
     store = meet(found)
     failures = dist.PrefixStore("scfs", store)
     dist.init_process_group(BACKENDS[device.type], store=store, rank=found.rank, world_size=found.size)
+    if device.type == "cpu":
+        made = dist.new_group()
+        assert not isinstance(made, int)  # which would stand for processes that are not in it
+        _aside = made
     _world = found
     progress.silence(found.rank > 0)
     ended_well = False
@@ -80,7 +85,7 @@ def joined(device: torch.device) -> Iterator[World]:
         progress.silence(False)
         raise
     finally:
-        _world = World()
+        _world, _aside = World(), None
         if ended_well or device.type == "cpu":  # NCCL would wait for work that a lost process never does
             dist.destroy_process_group()
 
@@ -133,18 +138,14 @@ def broadcast(tensor: Tensor, source: int) -> Tensor:
     return tensor
 
 
-def another_group() -> dist.ProcessGroup:
-    """Connections of their own between all processes, for sums that others shall not wait for; all must ask for it."""
-    with _communicating():
-        group = dist.new_group()
-    assert not isinstance(group, int)  # that stands for processes that are not in it
-    return group
+def begin_total_(tensor: Tensor) -> Callable[[], None]:
+    """Begin to replace a tensor by its sum over several processes; call what is returned before it is used.
 
-
-def begin_total_(tensor: Tensor, group: dist.ProcessGroup) -> Callable[[], None]:
-    """Begin to replace a tensor by its sum over the processes; call what is returned before it is used."""
+    By gloo it has connections of its own, so that others need not wait for it. NCCL's groups must not be used side by
+    side (torch.distributed.new_group), so there is one.
+    """
     with _communicating():
-        work = dist.all_reduce(tensor, group=group, async_op=True)
+        work = dist.all_reduce(tensor, group=_aside, async_op=True)
 
     def wait() -> None:
         with _communicating():

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from scfs import distributed
@@ -25,7 +24,7 @@ class GradientSums:
     """
 
     def __init__(self, parameters: Iterable[Tensor], bucket: int = BUCKET) -> None:
-        """Take a model's parameters; those without gradients are left out. All processes must call it.
+        """Take a model's parameters; those without gradients are left out.
 
         Args:
             parameters: in the model's order: the last ones' gradients are there first.
@@ -45,8 +44,6 @@ class GradientSums:
             self._buckets[-1].append(parameter)
             self._bucket_of[parameter] = len(self._buckets) - 1
             parameter.register_post_accumulate_grad_hook(self._arrived)
-        # Connections of their own: BatchNorm's small messages in the backward pass would otherwise wait for buckets.
-        self._group = distributed.another_group()
         self._under_way = False
         self._missing: list[set[Tensor]] = []
         self._begun: list[_Sum | None] = []  # None: no gradients
@@ -64,14 +61,14 @@ class GradientSums:
         self._missing, self._begun, self._under_way = [set(bucket) for bucket in self._buckets], [], True
         try:
             yield
-        finally:
             self._under_way = False
-        while len(self._begun) < len(self._buckets):  # of these some had no part in the pass
-            self._begin_next()
-        for begun in self._begun:
-            if begun:
-                begun.take()
-        self._begun = []
+            while len(self._begun) < len(self._buckets):  # of these some had no part in the pass
+                self._begin_next()
+            while self._begun:
+                if begun := self._begun.pop(0):
+                    begun.take()
+        finally:
+            self._under_way, self._begun = False, []
 
     def _arrived(self, parameter: Tensor) -> None:
         """A gradient is whole. Sums begin in the order of the buckets, which is the same on all processes."""
@@ -83,17 +80,17 @@ class GradientSums:
     def _begin_next(self) -> None:
         bucket = self._buckets[len(self._begun)]
         gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
-        self._begun.append(_Sum(gradients, self._group) if gradients else None)
+        self._begun.append(_Sum(gradients) if gradients else None)
 
 
 class _Sum:
     """Of the gradients of a bucket, on its way."""
 
     @torch.no_grad()
-    def __init__(self, gradients: list[Tensor], group: dist.ProcessGroup) -> None:
+    def __init__(self, gradients: list[Tensor]) -> None:
         self.gradients = gradients
         self.whole = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        self.wait = distributed.begin_total_(self.whole, group)
+        self.wait = distributed.begin_total_(self.whole)
 
     @torch.no_grad()
     def take(self) -> None:

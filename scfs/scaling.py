@@ -5,7 +5,7 @@ A step of B images on P GPUs takes
     max(work of the GPU on B / P images + collectives, B / P images read by the cores of a GPU)
 
 where the work of a GPU is the longest of its operations, its memory traffic and its kernel launches, and collectives
-add to it: BatchNorm waits for its statistics. Sums of gradients add only what the backward pass does not hide.
+add to it: BatchNorm waits for its statistics, and what the backward pass hides of the gradients' sums is not known.
 Operations, traffic, kernels and messages are counted on the real modules, without computing anything.
 """
 
@@ -38,9 +38,6 @@ IMAGENET = 1_281_167
 """Images of its training split."""
 IMAGE_BYTES = 110_000
 """Of a typical file of it."""
-BACKWARD = 0.5
-"""Share of the GPU's work that sums of gradients can hide behind. The backward pass is 56% of the paper's step (twice
-the student's forward pass on ten crops, beside it and the teacher's on two), and the sums begin a little after it."""
 WORTHWHILE = 1.5
 """A doubling of the GPUs that speeds up less is past the knee."""
 
@@ -86,8 +83,6 @@ class Message(NamedTuple):
     """all_reduce, or all_gather."""
     bytes: int
     """That each process gives."""
-    hidden: bool = False
-    """Whether the backward pass goes on meanwhile: the sums of gradients (scfs.gradient_sums)."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +121,9 @@ def pretended(processes: int) -> Iterator[list[Message]]:
     noted: list[Message] = []
 
     def note(kind: str, given: int) -> Callable[..., Mock]:
-        def collective(*tensors: Any, async_op: bool = False, **_: Any) -> Mock:
-            noted.append(Message(kind, tensors[given].numel() * tensors[given].element_size(), async_op))
-            return Mock()  # has a wait()
+        def collective(*tensors: Any, **_: Any) -> Mock:
+            noted.append(Message(kind, tensors[given].numel() * tensors[given].element_size()))
+            return Mock()  # some are waited for
 
         return collective
 
@@ -136,7 +131,6 @@ def pretended(processes: int) -> Iterator[list[Message]]:
         patch.object(distributed, "_world", World(0, processes)),
         patch.object(dist, "all_reduce", note("all_reduce", 0)),
         patch.object(dist, "all_gather", note("all_gather", 1)),
-        patch.object(dist, "new_group"),
     ):
         yield noted
 
@@ -162,7 +156,6 @@ class Step:
     memory: float
     launches: float
     network: float
-    """Without what is hidden."""
     cores: float
 
     @property
@@ -194,15 +187,15 @@ class Step:
 def step(of: Work, batch: int, processes: int, cluster: Cluster, cpu: float) -> Step:
     """Of `batch` images on `processes` GPUs; `cpu`: seconds of a core per image that it reads."""
     share = math.ceil(batch / processes)
-    operations, memory = share * of.flops / cluster.flops, share * of.traffic / cluster.memory
-    launches = of.kernels * cluster.launch
-    waited, beside = (
-        sum(cluster.seconds(message, processes) for message in of.messages if message.hidden == hidden)
-        for hidden in (False, True)
+    return Step(
+        processes,
+        batch,
+        operations=share * of.flops / cluster.flops,
+        memory=share * of.traffic / cluster.memory,
+        launches=of.kernels * cluster.launch,
+        network=sum(cluster.seconds(message, processes) for message in of.messages),
+        cores=share * cpu / cluster.cores,
     )
-    beside -= BACKWARD * max(operations, memory, launches)
-    cores = share * cpu / cluster.cores
-    return Step(processes, batch, operations, memory, launches, waited + max(0.0, beside), cores)
 
 
 def knee(of: Work, batch: int, cluster: Cluster, cpu: float) -> Step:
@@ -260,8 +253,7 @@ def describe(settings: Pretrain, images: int, gpus: list[int], cluster: Cluster,
         f"- {cluster.gpus_per_node} GPUs in a node, {cluster.within / 1e9:,.0f} GB/s; between nodes"
         f" {cluster.between / 1e9:,.0f} GB/s per GPU; a collective takes {cluster.latency * 1e6:.0f} us, and"
         f" {cluster.hop * 1e6:.0f} more for each doubling of the nodes",
-        f"- collectives are rings; sums of gradients hide behind {BACKWARD:.0%} of a GPU's work, others behind nothing;"
-        " no kernel is fused with another; disks keep up",
+        "- collectives are rings and hide behind nothing; no kernel is fused with another; disks keep up",
     ]
     return "\n".join(lines)
 

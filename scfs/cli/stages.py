@@ -70,14 +70,6 @@ def pretrain(
             help="Keep less in memory and compute it again: slower, same result to the bit.",
         ),
     ] = False,
-    compiled: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            envvar="SCFS_COMPILE",
-            help="Fuse operations by torch.compile, for GPUs: another run, as it rounds otherwise.",
-        ),
-    ] = False,
 ) -> None:
     """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
 
@@ -90,8 +82,7 @@ def pretrain(
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
     if run is not None and (shortcuts or overrides or out or unreadable or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
-    options: dict[str, Any] = {"device": device, "colour": colour, "save_every": save_every}
-    options |= {"recompute": recompute, "compiled": compiled}
+    options: dict[str, Any] = {"device": device, "colour": colour, "save_every": save_every, "recompute": recompute}
     if run is not None:
         _pretrain_run(load(context), run, workers, options)
     elif folder is not None:

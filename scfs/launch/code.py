@@ -14,6 +14,18 @@ from scfs.results import LOCK, REVISION, ROOT, git_revision
 PACKAGE = ROOT / "scfs"
 
 
+def code_version() -> str:
+    """Sixteen hexadecimal digits of the package's content."""
+    content = hashlib.sha256()
+    for path in _files():
+        content.update(f"{path.relative_to(PACKAGE)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()[:16]
+
+
+def _files() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+
 def keep_code(folder: Path) -> Path:
     """Copy the package into `folder`, under a name that its content gives; nothing is done if it is there.
 
@@ -23,17 +35,13 @@ def keep_code(folder: Path) -> Path:
     Returns:
         What is to stand first on the path of Python's modules.
     """
-    files = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    content = hashlib.sha256()
-    for path in files:
-        content.update(f"{path.relative_to(PACKAGE)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    kept = folder / content.hexdigest()[:16]
+    kept = folder / code_version()
     if kept.is_dir():
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     growing = Path(tempfile.mkdtemp(dir=folder, prefix=".copy-"))
     try:
-        for path in files:
+        for path in _files():
             copy = growing / "scfs" / path.relative_to(PACKAGE)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
 from scfs.gpu import PEAK, SHARE
+from scfs.launch.code import code_version
 from scfs.launch.settings import Launch, load_launch
 from scfs.progress import log
 
@@ -33,7 +35,7 @@ class Counts(NamedTuple):
 
 def counts(settings: Pretrain) -> Counts:
     """Counted by torch once and kept, so that a launcher that comes back to its job need not import torch."""
-    path = paths.counts(identity("pretrain", settings))
+    path = paths.counts(f"{identity('pretrain', settings)}-{code_version()}")
     try:
         return Counts(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):  # not there, or not whole
@@ -41,7 +43,8 @@ def counts(settings: Pretrain) -> Counts:
     from scfs.plan import training_bytes, training_flops
 
     found = Counts(training_flops(settings), sum(training_bytes(settings)))
-    write_json(path, found._asdict())
+    with suppress(ScfsError):  # a full disk is said more clearly below
+        write_json(path, found._asdict())
     return found
 
 
@@ -67,7 +70,7 @@ class Forecast:
 
     @property
     def images_per_second(self) -> float:
-        """Of all processes together, at a tenth of an H100's peak per GPU (scfs.plan), or at `CPU` per process."""
+        """Of all processes together, at a tenth of an H100's peak per GPU (scfs.gpu), or at `CPU` per process."""
         gpus, processes = self.launch.nodes * self.launch.gpus_per_node, self.launch.nodes * self.launch.processes
         speed = gpus * PEAK * SHARE if gpus else processes * CPU
         return speed / self.counts.flops if self.settings.epochs else 1.0

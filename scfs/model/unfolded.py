@@ -1,7 +1,7 @@
 """Convolutions onto maps no larger than their kernel, as products of unfolded maps (im2col).
 
 Those are the 3 x 3 ones of a ResNet's layer4 for local crops of 96 pixels. PyTorch's own take twice as long forward and
-four times backward on one thread of a CPU in bfloat16, 1.5 times in float32 (docs/performance.md).
+four times backward on one thread of a CPU in bfloat16, 1.5 times backward in float32 (docs/performance.md).
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ class _Unfolded(torch.autograd.Function):
         ctx.shape = kernel, stride, padding
         patches = _patches(x, kernel, stride, padding)
         n, H, W = patches.shape[:3]
-        with torch.autocast(x.device.type, enabled=False):  # types are equal already
+        with torch.autocast(x.device.type, enabled=False):
             made = patches.reshape(n * H * W, -1) @ _matrix(weight).T
         return made.view(n, H, W, -1).permute(0, 3, 1, 2)
 
@@ -79,6 +79,6 @@ def _folded(patches: Tensor, like: Tensor, stride: int, padding: int) -> Tensor:
     for row in range(kernel):
         for column in range(kernel):
             rows, columns = slice(row, row + stride * H, stride), slice(column, column + stride * W, stride)
-            sums[:, rows, columns][:, :H, :W] += patches[:, :, :, row, column]
+            sums[:, rows, columns] += patches[:, :, :, row, column]
     inner = sums[:, padding : padding + height, padding : padding + width]
     return inner.to(like.dtype).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

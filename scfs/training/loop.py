@@ -43,8 +43,7 @@ class Labels(NamedTuple):
 class Training:
     """Model, optimiser and position of one run; the method supervised needs `labels`.
 
-    `recompute` trades time for memory, see `scfs.model.recompute`. `compiled` lets torch.compile fuse what backbones
-    do, BatchNorm with ReLU and sums, which takes minutes before the first step and rounds otherwise.
+    `recompute` trades time for memory, see `scfs.model.recompute`.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Training:
         identity: str,
         labels: Labels | None = None,
         recompute: bool = False,
-        compiled: bool = False,
     ) -> None:
         self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
         self.schedules = Schedules(settings, steps_per_epoch)
@@ -65,8 +63,6 @@ class Training:
         self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
         backbone: Any = self.model.student.backbone
         backbone.recompute = recompute
-        for encoder in self.model.children() if compiled else ():
-            encoder.get_submodule("backbone").compile(dynamic=False)  # of whole batches alone, whose shapes are few
         self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
         self.gradient_sums = GradientSums(self.model.student.parameters())

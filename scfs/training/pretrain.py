@@ -77,7 +77,6 @@ def pretrain(
     workers: int = 0,
     save_every: float = 120,
     recompute: bool = False,
-    compiled: bool = False,
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
@@ -98,15 +97,11 @@ def pretrain(
         workers: processes that make batches.
         save_every: seconds between checkpoints.
         recompute: keep less in memory and compute it again, see `scfs.model.recompute`; no part of the identity.
-        compiled: fuse operations by torch.compile; part of the identity, since sums are rounded otherwise.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
-            or the method is supervised and the split has no labels or a single class; or `recompute` and `compiled`
-            are both asked for.
+            or the method is supervised and the split has no labels or a single class.
     """
-    if recompute and compiled:
-        raise ScfsError("pretrain: --recompute and --compile cannot be combined; allowed: one of them")
     torch.set_num_threads(threads)
     keep_freed_memory()
     chosen = distributed.own_device(resolve_device(device))
@@ -119,8 +114,6 @@ def pretrain(
         settings.epochs and where == "device"
     ):  # what the CPUs do is the identity that runs had before there was a choice
         parameters["colour"] = where
-    if compiled:
-        parameters["compiled"] = True
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.method == "supervised" else None
@@ -129,7 +122,7 @@ def pretrain(
         data = view_batches(images, settings, world, where) if settings.epochs else None
         with sole_holder(folder) if distributed.is_first() else nullcontext():
             steps = len(images) // settings.batch
-            training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute, compiled)
+            training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute)
             announce(run, training, images, folder)
             resume(training, folder)
             rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
@@ -157,13 +150,7 @@ def pretrain(
         "torch_threads": threads,
         "precision": precision,
     }
-    occasion = {
-        "device": str(chosen),
-        "precision": precision,
-        "colour": where,
-        "workers": workers,
-        "compiled": compiled,
-    }
+    occasion = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
     occasion |= {"processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(curve))
     write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from scfs import paths
-from scfs.config.identity import identity
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.launch.forecast import Counts, Forecast, counts
@@ -37,8 +35,8 @@ def test_it_is_counted_once_and_then_without_torch() -> None:
 
 @pytest.mark.parametrize("broken", ["", "[1, 2]", '{"flops": 1}'])
 def test_a_broken_count_is_made_again(broken: str) -> None:
-    kept = paths.counts(identity("pretrain", SETTINGS))
-    kept.parent.mkdir(parents=True)
+    counts(SETTINGS)
+    (kept,) = Path("runs/jobs/counts").iterdir()
     kept.write_text(broken)
     assert counts(SETTINGS).flops == training_flops(SETTINGS)
     assert counts(SETTINGS).flops == training_flops(SETTINGS) and kept.read_text() != broken
@@ -51,3 +49,8 @@ def test_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "batch 16 = 8 processes x 2 images" in capsys.readouterr().err
     with pytest.raises(ScfsError, match="at most 16 processes are allowed"):
         Forecast("one", SETTINGS, 1000, Launch(executor="slurm", nodes=5, gpus_per_node=4)).announced()
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("runs").write_text("a file")
+    assert counts(SETTINGS).flops == training_flops(SETTINGS)

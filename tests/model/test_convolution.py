@@ -60,7 +60,7 @@ def test_what_is_a_product(kind: str, size: int, how: str, monkeypatch: pytest.M
     assert calls == ([] if how == "convolution" else [how])
 
 
-def test_gradients_in_bfloat16_are_summed_in_float32() -> None:
+def test_gradients_in_bfloat16_are_as_exact_as_the_convolutions() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
     x = torch.randn(8, 64, 3, 3).contiguous(memory_format=torch.channels_last)
@@ -117,5 +117,6 @@ def test_float32_maps_under_autocast(size: int) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         residual, made = forked(x, layers[0].to(memory_format=torch.channels_last))
         made = convolved(made, layers[1].to(memory_format=torch.channels_last))
+    assert made.dtype == torch.bfloat16  # as of a convolution
     (made + residual).sum().backward()
     assert x.grad is not None and x.grad.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""ReLU by integers is ReLU: of every bfloat16 number, and of its gradient."""
+"""ReLU by integers is ReLU: of every bfloat16 number, of sums, and of their gradients."""
 
 import pytest
 import torch
@@ -55,14 +55,19 @@ def test_it_is_in_place() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_sums_and_their_gradients(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("size", [1, 16, 33, 65])
+def test_sums_and_their_gradients(dtype: torch.dtype, size: int) -> None:
+    """NaN and infinity at both ends, where vectors begin and where their rest is."""
     generator = torch.Generator().manual_seed(0)
-    branch, residual, grad = (torch.randn(2, 3, 5, 7, generator=generator).to(dtype) for _ in range(3))
-    branch[0, 0, 0, 0], residual[0, 0, 0, :3] = torch.inf, torch.tensor([-torch.inf, torch.nan, -torch.inf])
-    branch, residual = (x.contiguous(memory_format=torch.channels_last).requires_grad_() for x in (branch, residual))
+    branch, residual, grad = (torch.randn(2, 3, 5, size, generator=generator).to(dtype) for _ in range(3))
+    for place, added in ((0, -torch.inf), (-1, torch.inf)):
+        branch.view(-1)[place], residual.view(-1)[place] = torch.inf, added
+    residual.view(-1)[size] = torch.nan
+    residual = residual.contiguous(memory_format=torch.channels_last).requires_grad_()
+    branch.requires_grad_()
     made, wanted = rectified_sum(branch * 1, residual), F.relu(branch + residual)
     torch.testing.assert_close(made, wanted, rtol=0, atol=0, equal_nan=True)
-    assert made.isnan().sum() == 2
+    assert made.isnan().sum() == 2 and made.isinf().sum() == 1
     finite = ~wanted.isnan()
     for one, other in zip(
         torch.autograd.grad((made * grad)[finite].sum(), [branch, residual]),

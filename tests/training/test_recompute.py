@@ -12,6 +12,10 @@ from scfs.views.loader import Batch
 CASES = {
     "resnet": ({}, "fp64"),
     "half": ({"views": {"global_size": 64, "local_size": 32, "local_number": 2}}, "bf16"),
+    "bottlenecks": (
+        {"backbone": "resnet50", "views": {"global_size": 64, "local_size": 32, "local_number": 1}},
+        "bf16",
+    ),
     "vit": ({"backbone": "narrow_vit_8", "drop_path": 0.3}, "fp32"),
     "parts": ({"accumulate": 2}, "fp32"),
 }

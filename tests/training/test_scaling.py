@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 import ranks
@@ -27,7 +26,7 @@ def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path) -> Non
         counted = [tuple(message) for message in work(ranks.settings(case)).messages]
         if case == "supervised":  # of 3 classes there, of 1000 in the plan: the gradients alone know of them
             big = max(range(len(counted)), key=lambda index: counted[index][1])
-            assert counted[big][::2] == one[case][big][::2] == ("all_reduce", True)
+            assert counted[big][0] == one[case][big][0] == "all_reduce"
             del counted[big], one[case][big]
         assert counted == one[case], case
         assert len(counted) > 3
@@ -58,10 +57,6 @@ def test_a_step_by_hand() -> None:
     eight = step(TOY, 8, 8, SLOW, 1e-3)
     assert eight.network == pytest.approx(2 * (1e-4 + 2e-3) + (2 * 7 / 8 * 8000 + 7 * 100) / 5e5)
     assert step(TOY, 8, 3, SLOW, 1e-3).operations == pytest.approx(3e-3)  # the largest share
-    beside = replace(TOY, messages=(Message("all_reduce", 8000, hidden=True), TOY.messages[1]))
-    hidden = step(beside, 8, 2, SLOW, 1e-3)  # behind half of 4 ms of operations
-    assert hidden.network == pytest.approx(2e-4 + (8000 + 100) / 1e6 - 2e-3)
-    assert step(replace(TOY, messages=(beside.messages[0],)), 80, 2, SLOW, 1e-3).network == 0
     starved = step(TOY, 8, 2, SLOW, 0.1)
     assert starved.binds == "cores" and starved.seconds == pytest.approx(0.2)
 
