@@ -4,6 +4,7 @@ Two processes (gloo) in a network of their own, which the kernel slows down (tc,
 ways that take turns: gradients are summed in buckets beside the backward pass, or all at once after it.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -47,7 +48,9 @@ def main(speeds: list[int]) -> None:
     print("|---|---|---|---|")
     for mbit in speeds:
         command = SLOW.format(mbit=mbit, command=f"{sys.executable} -m benchmarks.overlap --inside")
-        done = subprocess.run(["unshare", "--net", "sh", "-c", command], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(["unshare", "--net", "sh", "-c", command], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit("overlap: no slowed network (see above): it needs root, unshare, and tc and ip of iproute2")
         found = json.loads(done.stdout)
         after, beside = (Spread.of(found[name]).middle * 1e3 for name in ("after", "beside"))
         ratio = Spread.of([a / b for a, b in zip(found["after"], found["beside"], strict=True)])
@@ -62,4 +65,6 @@ if __name__ == "__main__":
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         print(json.dumps(meeting(2, "benchmarks.overlap")))
     else:
-        main([int(mbit) for mbit in sys.argv[1:]] or list(SPEEDS))
+        parser = argparse.ArgumentParser(prog="python -m benchmarks.overlap", description=__doc__)
+        parser.add_argument("mbit", type=int, nargs="*", default=SPEEDS, help="megabits per second, both directions")
+        main(list(parser.parse_args().mbit))
