@@ -45,7 +45,7 @@ def detector(recipe: str, backbone: str) -> nn.Module:
 
 
 def our_maps(backbone: Backbone, images: Tensor) -> dict[str, Tensor]:
-    stem = backbone.maxpool(backbone.relu(backbone.bn1(backbone.conv1(images))))
+    stem = backbone.maxpool(backbone.bn1(backbone.conv1(images)).relu())
     maps = backbone(images)
     return {"stem": stem} | {stage: maps[layer] for stage, layer in zip(STAGES, LAYERS, strict=True)}
 
