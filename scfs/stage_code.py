@@ -4,13 +4,13 @@ from pathlib import Path
 
 EVERY_EVALUATION = [
     *(f"evaluation/{name}" for name in ("run", "features", "measurement")),
-    *(f"data/{name}" for name in ("manifest", "images", "annotations")),
+    *(f"data/{name}" for name in ("manifest", "parquet", "images", "annotations")),
     *(f"data/{name}" for name in ("scene_images", "scenes", "garments", "grey_png")),
     *(f"views/{name}" for name in ("images", "reading")),
     *(f"model/{name}" for name in ("backbones", "convolution", "recompute", "relu", "resnet", "unfolded", "vit")),
 ]
 INSPECTION = [
-    *("inspection", "manifest", "images", "annotated", "annotations", "coco_json", "boxes"),
+    *("inspection", "manifest", "parquet", "images", "annotated", "annotations", "coco_json", "boxes"),
     *("scene_images", "scenes", "garments", "grey_png"),
     *("voc", "voc_xml", "listed", "folders", "probing"),
 ]

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from scfs.atomic import write_json, write_text, write_with
 from scfs.config.identity import canonical
 from scfs.data.images import Place
+from scfs.data.parquet import read_parquet
 
 ROWS = pa.schema(
     [
@@ -116,9 +117,10 @@ def _flat(row: Row) -> tuple[object, ...]:
 def _read(path: Path) -> pa.Table | None:
     try:
         with path.open("rb") as file:
-            return pq.read_table(file, schema=ROWS)
+            table = read_parquet(file)
     except (OSError, pa.ArrowException):
         return None
+    return table if table.schema.equals(ROWS) else None
 
 
 def _text(path: Path) -> str | None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from scfs.atomic import write_arrays, write_json
@@ -26,6 +25,7 @@ from scfs.data.annotated import open_annotated
 from scfs.data.coco_json import load_coco
 from scfs.data.images import ImageSet
 from scfs.data.manifest import describe, open_split
+from scfs.data.parquet import read_parquet
 from scfs.errors import ScfsError
 from scfs.progress import log, track
 
@@ -97,7 +97,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
 
 def _hashes(manifest: Path) -> dict[str, list[bytes]]:
     """SHA-256 of the images of each split, in the manifest's order, which is the study's; its metadata are sorted."""
-    table = pq.read_table(manifest, columns=["split", "sha256"])
+    table = read_parquet(manifest, ["split", "sha256"])
     splits = pc.unique(table["split"]).to_pylist()
     return {split: table.filter(pc.equal(table["split"], split))["sha256"].to_pylist() for split in splits}
 

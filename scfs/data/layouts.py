@@ -233,7 +233,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def missing_shards(root: Path, rows: pa.Table) -> list[str]:
     """Shards (or archives) that are not there as far as the images of these rows reach."""
     ends = pa.table({"shard": rows["shard"], "end": pc.add(rows["offset"], rows["size"])})
-    reach = ends.group_by("shard").aggregate([("end", "max")])
+    reach = ends.group_by("shard", use_threads=False).aggregate([("end", "max")])
     wanted = dict(zip(reach["shard"].to_pylist(), reach["end_max"].to_pylist()))
     return sorted(shard for shard, end in wanted.items() if shard and size_of(root / shard) < end)
 

@@ -23,6 +23,7 @@ from scfs.config.base import parse
 from scfs.config.data import DataSet, GarmentScenes
 from scfs.config.identity import canonical
 from scfs.data.images import ImageRows, ImageSet, Places
+from scfs.data.parquet import read_parquet
 from scfs.data.scene_images import ensure_scenes
 from scfs.errors import ScfsError
 
@@ -200,7 +201,7 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise ScfsError(f"{manifest}: not found: run `scfs prepare {manifest.parent.name}` first")
     try:
         with manifest.open("rb") as file:
-            table = pq.read_table(file)
+            table = read_parquet(file)
     except (pa.ArrowException, OSError) as error:
         raise ScfsError(f"{manifest}: not a Parquet file: {error}") from None
     metadata = table.schema.metadata or {}

@@ -1,19 +1,20 @@
 """Images of one's own that a table names: CSV or Parquet with a column `path` and, if there are labels, `label`."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as csv
-import pyarrow.parquet as pq
 
 from scfs.config.data import ImageTable
 from scfs.data.folders import probes
 from scfs.data.images import ImageRows
 from scfs.data.manifest import ListedSplit
+from scfs.data.parquet import read_parquet
 from scfs.errors import ScfsError
 
-READERS = {".csv": csv.read_csv, ".parquet": pq.read_table}
+READERS: dict[str, Callable[[Path], pa.Table]] = {".csv": csv.read_csv, ".parquet": read_parquet}
 """By the ending of the table's name."""
 
 

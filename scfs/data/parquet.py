@@ -1,0 +1,23 @@
+"""Parquet files, read by the thread that asks.
+
+Arrow's threads can abort a process that ends soon after them ("terminate called without an active exception",
+github.com/apache/arrow/issues/34314): a stage would fail with its work done.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def read_parquet(file: Path | BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a file, or some of its columns.
+
+    Raises:
+        OSError: it cannot be read.
+        pyarrow.ArrowException: it is no Parquet file.
+    """
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
+        return opened.read(columns=columns, use_threads=False)
