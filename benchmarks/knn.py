@@ -10,7 +10,7 @@ from benchmarks import reference_knn
 from benchmarks.measure import Pair
 from scfs.errors import ScfsError
 from scfs.evaluation.features import BLOCK
-from scfs.evaluation.knn import Neighbours, vote
+from scfs.evaluation.knn import Neighbours, lengths, vote
 
 KS = (10, 20, 30)
 TEMPERATURE = 0.07
@@ -33,7 +33,7 @@ def ours(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> d
     """Accuracies by k."""
     neighbours = Neighbours(F.normalize(test, dim=1), max(KS))
     for features, rows in zip(train.split(BLOCK), torch.arange(len(train)).split(BLOCK), strict=True):
-        neighbours.add(F.normalize(features, dim=1), rows)
+        neighbours.add(features, rows, lengths(features))
     similarities, rows = neighbours.nearest()
     return vote(similarities, train_labels[rows], labels, KS, TEMPERATURE, CLASSES)
 

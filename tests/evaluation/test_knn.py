@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scfs.errors import ScfsError
 from scfs.evaluation import knn
-from scfs.evaluation.knn import Neighbours, vote
+from scfs.evaluation.knn import Neighbours, lengths, vote
 
 
 def neighbours_in_blocks(queries: Tensor, features: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
@@ -87,6 +87,28 @@ def test_a_feature_that_is_not_finite_is_no_neighbour_but_an_error(value: float)
         Neighbours(torch.ones(1, 2), 1).add(features, torch.arange(10, 16))
     with pytest.raises(ScfsError, match="the feature of a test image is not finite"):
         Neighbours(features, 1)
+
+
+def test_divided_by_their_lengths_features_are_unit_vectors() -> None:
+    random = np.random.default_rng(2)
+    features = torch.from_numpy(random.normal(size=(500, 8)).astype(np.float32)) * torch.logspace(-9, 9, 500)[:, None]
+    features[7] = 0  # as far from everything as from itself
+    queries = torch.from_numpy(random.normal(size=(5, 8)).astype(np.float32))
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    neighbours = Neighbours(queries, 500)
+    neighbours.add(features, torch.arange(500), lengths(features))
+    similarities, rows = neighbours.nearest()
+    expected = (queries.double() @ unit.T).sort(descending=True)
+    assert torch.equal(rows, expected.indices)
+    torch.testing.assert_close(similarities.double(), expected.values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_length_shows_a_feature_that_is_not_finite(value: float) -> None:
+    features = torch.ones(6, 2)
+    features[4, 1] = value
+    with pytest.raises(ScfsError, match="the feature of training image 14 is not finite"):
+        Neighbours(torch.ones(1, 2), 1).add(features, torch.arange(10, 16), lengths(features))
 
 
 def test_similarities_come_back_bit_by_bit() -> None:
