@@ -49,7 +49,7 @@ def run(names: list[str], short: bool, device: torch.device, rounds: int | None)
         raise ScfsError(f"{unknown[0]}: no such comparison; allowed: {', '.join(NAMES)}")
     if rounds is not None and rounds < 1:
         raise ScfsError(f"--rounds {rounds}: must be at least 1")
-    names = names or [name for name, benchmark in NAMES.items() if benchmark.on_gpu or device.type == "cpu"]
+    names = names or [name for name, benchmark in NAMES.items() if device.type in benchmark.devices]
     torch.set_num_threads(1)
     keep_freed_memory()  # both sides have the product's allocator
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()

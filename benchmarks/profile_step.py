@@ -1,6 +1,7 @@
 """Where a step's time goes, by kind of operation: `python -m benchmarks.profile_step [ours|reference] [fp32|bf16]`."""
 
 import re
+import shlex
 import sys
 
 import torch
@@ -39,7 +40,10 @@ def shares(whose: str, precision: str) -> dict[str, float]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     keep_freed_memory()
-    whose, precision = [*sys.argv[1:], *("ours", "bf16")[len(sys.argv) - 1 :]]
+    given = sys.argv[1:]
+    whose, precision = [*given, *("ours", "bf16")[len(given) :]][:2]
+    if len(given) > 2 or whose not in ("ours", "reference") or precision not in ("fp32", "bf16"):
+        sys.exit(f"profile_step: {shlex.join(given)}: allowed: [ours|reference] [fp32|bf16]")
     table = shares(whose, precision)
     print(f"| {whose}, {precision} | ms | share |\n|---|---|---|")
     for kind, milliseconds in table.items():

@@ -23,12 +23,12 @@ class Benchmark:
     memory: float | None = None
     """Ours / reference, at most; None: only shown."""
     rounds: int = 5
-    on_gpu: bool = True
-    """Whether it is written for a GPU too."""
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    """Where it runs unless it is asked for by name."""
 
 
-def _step(precision: str, reference: str, recompute: bool = False) -> Callable[[bool, torch.device], Pair]:
-    return partial(step.pair, precision=precision, reference_precision=reference, recompute=recompute)
+def _step(precision: str, reference: str, option: step.Option | None = None) -> Callable[[bool, torch.device], Pair]:
+    return partial(step.pair, precision=precision, reference_precision=reference, option=option)
 
 
 def _loader(size: loader.Size, workers: int, colour: Colour) -> Callable[[bool, torch.device], Pair]:
@@ -46,6 +46,8 @@ NAMES: dict[str, Benchmark] = {
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
-    "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", recompute=True), 2.2, 0.42),
-    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, on_gpu=False),
+    "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", "recompute"), 2.2, 0.42),
+    "step-fused": Benchmark("step, bf16 --compile / bf16", _step("bf16", "bf16", "fused"), 1, devices=("cuda",)),
+    "step-aside": Benchmark("step, bf16 --teacher-stream / bf16", _step("bf16", "bf16", "aside"), 1, devices=("cuda",)),
+    "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, devices=("cpu",)),
 }

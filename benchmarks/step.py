@@ -1,6 +1,7 @@
 """One pre-training step: ours against the authors' formulation (reference_step.py), from the same weights and crops."""
 
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,9 +43,14 @@ def crops_of(batch: Batch, device: torch.device, dtype: torch.dtype) -> list[Ten
     return [crop.contiguous() for part in parts for crop in normalize(part.to(device), dtype).split(len(batch.rows))]
 
 
-def ours(settings: Pretrain, precision: str, device: torch.device, recompute: bool = False) -> Call:
+Option = Literal["recompute", "fused", "aside"]
+"""One that `Training` has."""
+
+
+def ours(settings: Pretrain, precision: str, device: torch.device, option: Option | None = None) -> Call:
     """A step of the training loop, from uint8 crops."""
-    training = Training(settings, STEPS_PER_EPOCH, device, precision, "", recompute=recompute)
+    how: dict[str, Any] = {option: True} if option else {}
+    training = Training(settings, STEPS_PER_EPOCH, device, precision, "", **how)
     batch = batch_of(settings)
 
     def call() -> None:
@@ -75,7 +81,9 @@ def reference(settings: Pretrain, precision: str, device: torch.device) -> Call:
     return call
 
 
-def pair(short: bool, device: torch.device, precision: str, reference_precision: str, recompute: bool = False) -> Pair:
-    """Both sides at their precisions; `recompute`: ours in its memory configuration."""
+def pair(
+    short: bool, device: torch.device, precision: str, reference_precision: str, option: Option | None = None
+) -> Pair:
+    """Both sides at their precisions; the option is ours alone."""
     chosen = settings(short)
-    return Pair(ours(chosen, precision, device, recompute), reference(chosen, reference_precision, device))
+    return Pair(ours(chosen, precision, device, option), reference(chosen, reference_precision, device))

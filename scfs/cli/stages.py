@@ -70,6 +70,22 @@ def pretrain(
             help="Keep less in memory and compute it again: slower, same result to the bit.",
         ),
     ] = False,
+    fused: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            envvar="SCFS_COMPILE",
+            help="For GPUs: torch.compile fuses the backbones' operations; another run, as it rounds otherwise.",
+        ),
+    ] = False,
+    aside: Annotated[
+        bool,
+        typer.Option(
+            "--teacher-stream",
+            envvar="SCFS_TEACHER_STREAM",
+            help="For GPUs: the teacher beside the student, in more memory; same result.",
+        ),
+    ] = False,
 ) -> None:
     """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
 
@@ -82,7 +98,10 @@ def pretrain(
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
     if run is not None and (shortcuts or overrides or out or unreadable or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
-    options: dict[str, Any] = {"device": device, "colour": colour, "save_every": save_every, "recompute": recompute}
+    if recompute and fused:
+        raise ScfsError("pretrain: --recompute and --compile do not go together; allowed: one of them")
+    options: dict[str, Any] = {"device": device, "colour": colour, "save_every": save_every}
+    options |= {"recompute": recompute, "fused": fused, "aside": aside}
     if run is not None:
         _pretrain_run(load(context), run, workers, options)
     elif folder is not None:

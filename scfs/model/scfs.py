@@ -1,6 +1,7 @@
 """Student and teacher, and the losses of one batch (Fig. 2): DINO's data loss, and the search on every layer of V_L."""
 
 import copy
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from scfs.losses import (
     teacher_probabilities,
     updated_center,
 )
+from scfs.model.aside import Aside
 from scfs.model.backbones import Maps, build_backbone, image_feature, student_maps
 from scfs.model.convolution import convolved
 from scfs.model.heads import ProjectionHead, SearchHead
@@ -57,6 +59,8 @@ class SCFS(nn.Module):
         self.share = 1.0
         """Of a batch's images, those of this process: terms are its own means, and weighted with this they add up."""
         self.scales: dict[str, float] = {layer: spatial_scale(settings.backbone, layer) for layer in self.layers}
+        self.aside: Aside | None = None
+        """Where the teacher's maps are made beside the student's; None: before them."""
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
         for layer in self.layers:
@@ -91,9 +95,12 @@ class SCFS(nn.Module):
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
         """
-        with torch.no_grad():  # first, as it needs memory that it gives back
+        # The teacher first, as it needs memory that it gives back.
+        with torch.no_grad(), self.aside.work() if self.aside else nullcontext():
             teacher_global = self.teacher.backbone(global_crops)
         student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
+        if self.aside:
+            self.aside.join(teacher_global.values())
         boxes = None
         if self.method == "roi_crop" and placement is not None:
             boxes = local_boxes(placement, self.preset.searched_views, global_crops.shape[-1])

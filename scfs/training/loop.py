@@ -12,8 +12,10 @@ from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.gradient_sums import GradientSums
+from scfs.model.aside import Aside
 from scfs.model.batch_norm import synchronized
 from scfs.model.drop_path import drop_path_factors
+from scfs.model.fused import fuse
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.progress import log, track
@@ -43,7 +45,8 @@ class Labels(NamedTuple):
 class Training:
     """Model, optimiser and position of one run; the method supervised needs `labels`.
 
-    `recompute` trades time for memory, see `scfs.model.recompute`.
+    `recompute` trades time for memory, see `scfs.model.recompute`; `fused`: see `scfs.model.fused`;
+    `aside`: the teacher's maps are made beside the student's, see `scfs.model.aside`.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Training:
         identity: str,
         labels: Labels | None = None,
         recompute: bool = False,
+        fused: bool = False,
+        aside: bool = False,
     ) -> None:
         self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
         self.schedules = Schedules(settings, steps_per_epoch)
@@ -63,6 +68,10 @@ class Training:
         self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
         backbone: Any = self.model.student.backbone
         backbone.recompute = recompute
+        for encoder in self.model.children() if fused else ():
+            fuse(encoder.get_submodule("backbone"))
+        if aside and isinstance(self.model, SCFS):
+            self.model.aside = Aside(device)
         self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
         self.gradient_sums = GradientSums(self.model.student.parameters())

@@ -15,6 +15,7 @@ from scfs.data.manifest import ImageSet, open_split
 from scfs.device import resolve_device, resolve_precision
 from scfs.errors import ScfsError
 from scfs.memory import keep_freed_memory
+from scfs.model.fused import explained
 from scfs.paths import run_folder
 from scfs.progress import log
 from scfs.results import sha256_of, write_result
@@ -77,6 +78,8 @@ def pretrain(
     workers: int = 0,
     save_every: float = 120,
     recompute: bool = False,
+    fused: bool = False,
+    aside: bool = False,
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
@@ -97,10 +100,13 @@ def pretrain(
         workers: processes that make batches.
         save_every: seconds between checkpoints.
         recompute: keep less in memory and compute it again, see `scfs.model.recompute`; no part of the identity.
+        fused: let torch.compile fuse operations, not together with `recompute`; part of the identity, as sums are
+            rounded otherwise.
+        aside: let a GPU make the teacher's maps beside the student's, in more memory; no part of the identity.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
-            or the method is supervised and the split has no labels or a single class.
+            or the method is supervised and the split has no labels or a single class; torch.compile fails.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
@@ -114,6 +120,8 @@ def pretrain(
         settings.epochs and where == "device"
     ):  # what the CPUs do is the identity that runs had before there was a choice
         parameters["colour"] = where
+    if settings.epochs and fused:
+        parameters["fused"] = True
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.method == "supervised" else None
@@ -122,10 +130,11 @@ def pretrain(
         data = view_batches(images, settings, world, where) if settings.epochs else None
         with sole_holder(folder) if distributed.is_first() else nullcontext():
             steps = len(images) // settings.batch
-            training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute)
+            training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute, fused, aside)
             announce(run, training, images, folder)
             resume(training, folder)
-            rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
+            with explained() if fused else nullcontext():
+                rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
             if not distributed.is_first():
                 return
             tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
@@ -151,7 +160,7 @@ def pretrain(
         "precision": precision,
     }
     occasion = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
-    occasion |= {"processes": world.size, **rates}
+    occasion |= {"fused": fused, "aside": aside, "processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(curve))
     write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
 

@@ -51,18 +51,18 @@ def settings(case: str) -> Pretrain:
     return Pretrain.model_validate(values | {"views": {**values["views"], **small}})
 
 
-def untrained(case: str, steps_per_epoch: int) -> Training:
-    """A case before its first step; for the supervised one the images' rows give labels of three classes."""
+def untrained(case: str, steps_per_epoch: int, **how: bool) -> Training:
+    """A case before its first step (`how`: see Training); for the supervised one the images' rows give labels of three classes."""
     chosen = settings(case)
     labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
-    return Training(chosen, steps_per_epoch, CPU, "fp64", "", labels)
+    return Training(chosen, steps_per_epoch, CPU, "fp64", "", labels, **how)
 
 
-def trained(case: str, images: Path) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+def trained(case: str, images: Path, **how: bool) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Terms of each step, and the whole state at the end, in float64."""
     chosen = settings(case)
     data = stage.view_batches(image_folder(images), chosen, distributed.world())
-    training = untrained(case, data.steps_per_epoch)
+    training = untrained(case, data.steps_per_epoch, **how)
     terms = [training.train_step(data[step]) for step in range(STEPS)]
     return [{name: term.item() for name, term in step.items()} for step in terms], training.model.state_dict()
 
@@ -180,6 +180,25 @@ def together(out: Path, images: Path) -> None:
             torch.save(trained(case, images), out / f"{case}-{world.rank}.pt")
 
 
+def traced_alone(change: Callable[..., None]) -> list[str]:
+    """Have torch.compile trace and differentiate, but generate no code; returns what it will have been asked for."""
+    compile_module, compiled = nn.Module.compile, []
+
+    def traced(module: nn.Module, **options: Any) -> None:
+        compiled.append(type(module).__name__)
+        compile_module(module, backend="aot_eager", **options)
+
+    change(nn.Module, "compile", traced)
+    return compiled
+
+
+def fused(out: Path, images: Path) -> None:
+    """The case scfs with what is traced of its backbones."""
+    traced_alone(setattr)
+    with distributed.joined(CPU) as world:
+        torch.save(trained("scfs", images, fused=True), out / f"fused-{world.rank}.pt")
+
+
 def whole_stage(out: Path, images: Path, **options: Any) -> None:
     """The stage itself, in float64."""
     stage.resolve_precision = lambda *_: "fp64"
@@ -258,8 +277,7 @@ def end(processes: list[subprocess.Popen[str]], timeout: float = 600) -> tuple[l
 if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
-        {"together": together, "stage": whole_stage, "bad": with_a_bad_image, "messages": messages}[sys.argv[1]](
-            *map(Path, sys.argv[2:])
-        )
+        tasks = {"together": together, "stage": whole_stage, "bad": with_a_bad_image, "messages": messages}
+        {**tasks, "fused": fused}[sys.argv[1]](*map(Path, sys.argv[2:]))
     except ScfsError as failure:
         sys.exit(f"scfs: {failure}")
