@@ -38,7 +38,7 @@ def measure() -> dict[str, list[float]]:
         found: dict[str, list[float]] = {name: [] for name in trainings}
         for _ in range(ROUNDS + 1):
             for name, training in trainings.items():
-                found[name].append(seconds(training.train_step, batch)[0])
+                found[name].append(seconds(training.train_step, batch))
         return {name: steps[1:] for name, steps in found.items()}
 
 

@@ -1,8 +1,7 @@
 """`python -m benchmarks.ranks`: the cost model of scfs.scaling beside real runs of 1, 2 and 4 processes (gloo).
 
-Each process has the same number of images. The model gets the CPU time of a step of one process alone, and, measured in
-the same meeting, the share of a core that each of the processes gets and gloo's latency and bandwidth between them; it
-predicts the step of all together.
+Each process has the same number of images. The model gets, measured in the same meeting, what a step takes while all
+processes compute but send nothing, and gloo's latency and bandwidth between them; it predicts the step of all together.
 """
 
 import json
@@ -12,10 +11,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock, patch
 
 import torch
+import torch.distributed as dist
 
 from scfs import distributed
 from scfs.config.pretrain import Pretrain
@@ -25,10 +27,10 @@ from scfs.views.loader import Batch
 
 SIZES = (1, 2, 4)
 IMAGES, STEPS = 8, 8
-SPIN = 2.0
-"""Seconds."""
 SMALL, LARGE = 4, 4_000_000
 """Bytes of the messages that gloo is measured with."""
+MESSAGES = 100
+"""For its latency."""
 CPU = torch.device("cpu")
 
 
@@ -51,39 +53,60 @@ def noise(seed: int) -> Batch:
 
 
 def measure() -> dict[str, float]:
-    """In one process of a meeting: seconds of a step and of two messages, CPU time of a step, share of a core."""
+    """In one process of a meeting: seconds of a step with and without its messages, and of two messages."""
     torch.set_num_threads(1)
     with distributed.joined(CPU) as world:
         chosen = settings(world.size)
         training = Training(chosen, 100, CPU, "fp32", "")
         batch = noise(world.rank)
-        shares = [_share_of_a_core()]
-        steps, used = zip(*(seconds(training.train_step, batch) for _ in range(STEPS)), strict=True)
-        shares.append(_share_of_a_core())
-        small, large = (
-            statistics.median(seconds(distributed.total, torch.zeros(number // 4))[0] for _ in range(30))
-            for number in (SMALL, LARGE)
+        silent, whole = [], []
+        for _ in range(STEPS):  # in turn, as the machine changes
+            with nothing_sent():
+                silent.append(seconds(training.train_step, batch))
+            whole.append(seconds(training.train_step, batch))
+        volume = LARGE - SMALL
+        large, small = (
+            statistics.median(seconds(distributed.total, torch.zeros(number // 4)) for _ in range(30))
+            for number in (LARGE, SMALL)
         )
-        found = {"step": statistics.median(steps[1:]), "cpu": statistics.median(used[1:]), "share": sum(shares) / 2}
-        return {**found, "small": small, "large": large}
+        found = {"step": statistics.median(whole[1:]), "silent": statistics.median(silent[1:])}
+        return {**found, "latency": _latency(), "per_byte": max(large - small, 1e-9) / volume}
 
 
-def seconds(call: Callable[[Any], object], argument: object) -> tuple[float, float]:
-    """Of a call that all processes begin together, by the clock and by this process's CPU time."""
+def seconds(call: Callable[[Any], object], argument: object) -> float:
+    """Of a call that all processes begin together."""
     distributed.wait_for_all()
-    started, used = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     call(argument)
-    return time.perf_counter() - started, time.process_time() - used
+    return time.perf_counter() - started
 
 
-def _share_of_a_core() -> float:
-    """That each process gets while all compute; others may use the machine."""
-    distributed.wait_for_all()
-    started, used = time.perf_counter(), time.process_time()
-    while time.perf_counter() - started < SPIN:
-        pass
-    own = (time.process_time() - used) / (time.perf_counter() - started)
-    return distributed.total(torch.tensor(own)).item() / distributed.world().size
+def _latency() -> float:
+    """Seconds that a small message adds between two pieces of work, as long as those between a step's messages.
+
+    Back to back, messages find processes that are awake, and that wait for none which is still computing.
+    """
+    matrix, own = torch.randn(512, 512), torch.zeros(SMALL // 4)
+
+    def pieces(message: Callable[[torch.Tensor], object]) -> None:
+        for _ in range(MESSAGES):
+            matrix @ matrix
+            message(own)
+
+    rounds = [(seconds(pieces, distributed.total), seconds(pieces, torch.clone)) for _ in range(STEPS)]
+    return statistics.median(sending - silent for sending, silent in rounds) / MESSAGES
+
+
+@contextmanager
+def nothing_sent() -> Iterator[None]:
+    """Collectives end at once, as if every process had what this one has."""
+
+    def gather(everyone: list[torch.Tensor], own: torch.Tensor) -> None:
+        for place in everyone:
+            place.copy_(own)
+
+    with patch.object(dist, "all_reduce", lambda *_, **__: Mock()), patch.object(dist, "all_gather", gather):
+        yield
 
 
 def meeting(size: int, module: str = "benchmarks.ranks") -> dict[str, Any]:
@@ -106,30 +129,29 @@ def meeting(size: int, module: str = "benchmarks.ranks") -> dict[str, Any]:
     return dict(json.loads(said[0]))
 
 
-def cluster_of(cpu: float, found: dict[str, float], size: int) -> Cluster:
-    """This machine, in the model's terms, while `size` processes share it; `cpu`: seconds of a step alone."""
-    volume = 2 * (size - 1) / size * (LARGE - SMALL)
+def cluster_of(found: dict[str, float], size: int) -> Cluster:
+    """This machine, in the model's terms, while `size` processes share it."""
+    ring = 2 * (size - 1) / size
     return Cluster(
-        flops=work(settings(1)).flops * IMAGES / cpu * found["share"],
+        flops=work(settings(1)).flops * IMAGES / found["silent"],
         memory=float("inf"),
         launch=0,
         gpus_per_node=size,
-        within=volume / max(found["large"] - found["small"], 1e-9) if size > 1 else float("inf"),
-        latency=found["small"],
+        within=ring / found["per_byte"] if size > 1 else float("inf"),
+        latency=found["latency"],
     )
 
 
 def main() -> None:
     """Print a table: measured beside computed."""
-    cpu = 0.0
-    print("| processes | share of a core | step, measured | computed | of it collectives | measured / computed |")
+    print("| processes | step without messages | with them | computed | of it collectives | measured / computed |")
     print("|---|---|---|---|---|---|")
     for size in SIZES:
         found = meeting(size)
-        cpu = cpu or found["cpu"]
-        computed = step(work(settings(size)), IMAGES * size, size, cluster_of(cpu, found, size), 0.0)
-        said = f"{found['step'] * 1e3:.0f} ms | {computed.seconds * 1e3:.0f} ms | {computed.network * 1e3:.0f} ms"
-        print(f"| {size} | {found['share']:.2f} | {said} | {found['step'] / computed.seconds:.2f} |", flush=True)
+        computed = step(work(settings(size)), IMAGES * size, size, cluster_of(found, size), 0.0)
+        times = [found["silent"], found["step"], computed.seconds, computed.network]
+        said = " | ".join(f"{value * 1e3:.0f} ms" for value in times)
+        print(f"| {size} | {said} | {found['step'] / computed.seconds:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

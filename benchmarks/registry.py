@@ -39,8 +39,8 @@ NAMES: dict[str, Benchmark] = {
     # First, as in a training: a worker begins as a copy of its process, which takes longer once steps have filled that.
     "views": Benchmark("views of an image of 500 x 375", _loader("imagenet", 0, "cpu"), 5),
     "views-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 0, "device"), 10),
-    "loader": Benchmark("images of 500 x 375 by a loader", _loader("imagenet", 1, "cpu"), 4),
-    "loader-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 1, "device"), 8),
+    "loader": Benchmark("images of 500 x 375 by a loader", _loader("imagenet", 1, "cpu"), 4, rounds=9),
+    "loader-crops": Benchmark("the same, colour left to the device", _loader("imagenet", 1, "device"), 8, rounds=9),
     "camera": Benchmark("views of an image of 1600 x 1200", _loader("camera", 0, "cpu"), 1),
     "camera-crops": Benchmark("the same, colour left to the device", _loader("camera", 0, "device"), 1),
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
