@@ -81,6 +81,8 @@ def test_a_failing_compiler_is_one_line(
 
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend=failing))
     files = {"weights": tmp_path / "w", "result": tmp_path / "r", "folder": tmp_path / "run"}
-    with pytest.raises(ScfsError, match=r"--compile: torch.compile fails: RuntimeError: no compiler here; allowed: without"):
+    with pytest.raises(
+        ScfsError, match=r"--compile: torch.compile fails: RuntimeError: no compiler here; allowed: without"
+    ):
         stage.pretrain("tiny", tiny, image_folder(noise_folder), **files, device="cpu", fused=True)
     assert not files["weights"].exists() and not files["result"].exists()
