@@ -13,15 +13,16 @@ from scfs.training.loop import AUTOCAST, Training
 from scfs.views.images import normalize
 from scfs.views.loader import Batch
 
+CPU = torch.device("cpu")
 STEPS_PER_EPOCH = 1000
 FIRST = 15 * STEPS_PER_EPOCH
 """Past the warm-up and past the epoch in which the last layer is frozen."""
 
 
-def settings(short: bool) -> Pretrain:
-    """The paper's model and crops, 4 images; or a step of seconds."""
+def settings(short: bool, device: torch.device = CPU) -> Pretrain:
+    """The paper's model and crops, 4 images, of which a GPU gets 64; or a step of seconds."""
     if not short:
-        return Pretrain(dataset="noise", batch=4)
+        return Pretrain(dataset="noise", batch=4 if device.type == "cpu" else 64)
     views = {"global_size": 96, "local_size": 64, "local_number": 4}
     return Pretrain.model_validate({"dataset": "noise", "batch": 2, "views": views, "head": {"prototypes": 4096}})
 
@@ -63,7 +64,7 @@ def ours(settings: Pretrain, precision: str, device: torch.device, option: Optio
 
 def reference(settings: Pretrain, precision: str, device: torch.device) -> Call:
     """A step of the authors' loop, from normalised crops."""
-    start = Training(settings, STEPS_PER_EPOCH, torch.device("cpu"), "fp32", "")
+    start = Training(settings, STEPS_PER_EPOCH, CPU, "fp32", "")
     step = ReferenceStep(settings, start.model.state_dict(), device, torch.float32)
     schedules = start.schedules
     values = {
@@ -85,5 +86,11 @@ def pair(
     short: bool, device: torch.device, precision: str, reference_precision: str, option: Option | None = None
 ) -> Pair:
     """Both sides at their precisions; the option is ours alone."""
-    chosen = settings(short)
+    chosen = settings(short, device)
     return Pair(ours(chosen, precision, device, option), reference(chosen, reference_precision, device))
+
+
+def gain(short: bool, device: torch.device, precision: str, option: Option) -> Pair:
+    """Ours with an option, beside ours without it."""
+    chosen = settings(short, device)
+    return Pair(ours(chosen, precision, device, option), ours(chosen, precision, device))

@@ -83,7 +83,7 @@ def pretrain(
         typer.Option(
             "--teacher-stream",
             envvar="SCFS_TEACHER_STREAM",
-            help="For GPUs: the teacher beside the student, in more memory; same result.",
+            help="For one GPU, or a ViT: the teacher beside the student, in more memory; same result.",
         ),
     ] = False,
 ) -> None:

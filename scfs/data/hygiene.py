@@ -40,8 +40,9 @@ def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classe
         if found != wanted:
             raise ScfsError(f"{name}: {found} images of split {split} in the archives, {wanted} are expected")
         if pc.count_distinct(table["path"]).as_py() != found:
-            twice = table.group_by("path").aggregate([("path", "count")]).filter(pc.field("path_count") > 1)
-            raise ScfsError(f"{name}: split {split}: {twice['path'][0].as_py()} comes twice")
+            times = pc.value_counts(table["path"])
+            twice = times.filter(pc.greater(times.field("counts"), 1)).field("values")[0].as_py()
+            raise ScfsError(f"{name}: split {split}: {twice} comes twice")
         if table["label"].null_count:
             raise ScfsError(f"{name}: split {split}: {table['label'].null_count} images without a label")
         absent = sorted(set(range(len(classes))) - set(pc.unique(table["label"]).to_pylist()))

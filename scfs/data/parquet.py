@@ -19,5 +19,8 @@ def read_parquet(file: Path | BinaryIO, columns: Sequence[str] | None = None) ->
         OSError: it cannot be read.
         pyarrow.ArrowException: it is no Parquet file.
     """
-    with pq.ParquetFile(file, pre_buffer=False) as opened:
-        return opened.read(columns=columns, use_threads=False)
+    try:
+        with pq.ParquetFile(file, pre_buffer=False) as opened:
+            return opened.read(columns=columns, use_threads=False)
+    except UnicodeDecodeError as error:  # of a column's damaged name
+        raise pa.ArrowInvalid(str(error)) from error

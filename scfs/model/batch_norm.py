@@ -130,11 +130,14 @@ class SynchronizedBatchNorm(_BatchNorm):
         return _Normalize.apply(input, self.weight, self.bias, mean, variance, number, self.eps)
 
 
-def synchronized(model: M, device: torch.device) -> M:
-    """Exchange every BatchNorm of a model for one over all processes, in place; a process that is alone keeps them."""
+def synchronized(model: M, device: torch.device, fused: bool = False) -> M:
+    """Exchange every BatchNorm of a model for one over all processes, in place; a process that is alone keeps them.
+
+    `fused`: they are to be compiled, see `scfs.model.fused`.
+    """
     if distributed.world().size == 1:
         return model
-    if device.type == "cuda":  # torch's own has a fast kernel
+    if device.type == "cuda" and not fused:  # torch's own has a fast kernel
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -65,7 +65,9 @@ class Training:
         self.schedules = Schedules(settings, steps_per_epoch)
         self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
         model = SCFS.build(settings) if labels is None else Supervised.build(settings, labels.classes)
-        self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        self.model = (
+            synchronized(model, device, fused).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        )
         backbone: Any = self.model.student.backbone
         backbone.recompute = recompute
         for encoder in self.model.children() if fused else ():

@@ -24,7 +24,7 @@ from scfs.training.loop import Labels, Training, train
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
-from scfs.world import World
+from scfs.world import World, find_world
 
 
 def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str | None = None, **options: Any) -> None:
@@ -100,17 +100,22 @@ def pretrain(
         workers: processes that make batches.
         save_every: seconds between checkpoints.
         recompute: keep less in memory and compute it again, see `scfs.model.recompute`; no part of the identity.
-        fused: let torch.compile fuse operations, not together with `recompute`; part of the identity, as sums are
-            rounded otherwise.
+        fused: let torch.compile fuse operations, see `scfs.model.fused`; part of the identity, as sums are rounded
+            otherwise. Not together with `recompute`, which the command line refuses.
         aside: let a GPU make the teacher's maps beside the student's, in more memory; no part of the identity.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
-            or the method is supervised and the split has no labels or a single class; torch.compile fails.
+            or the method is supervised and the split has no labels or a single class; torch.compile fails, or is asked
+            for by several processes on CPUs.
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
     chosen = distributed.own_device(resolve_device(device))
+    if fused and chosen.type == "cpu" and find_world().size > 1:
+        raise ScfsError(
+            "pretrain: --compile by several processes needs GPUs, and these compute on cpu; allowed: without it"
+        )
     views = settings.views
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
     precision = resolve_precision(settings.precision, chosen, min(sizes))

@@ -45,6 +45,9 @@ def test_what_is_not_a_table(tmp_path: Path) -> None:
     file = tmp_path / "table.parquet"
     with pytest.raises(FileNotFoundError):
         read_parquet(file)
-    file.write_bytes(b"PAR1 or so")
-    with pytest.raises(pa.ArrowException):
-        read_parquet(file)
+    pq.write_table(TABLE, file)
+    whole = file.read_bytes()
+    for damaged in (b"PAR1 or so", whole[:-8], whole.replace(b"path", b"p\xffth")):
+        file.write_bytes(damaged)
+        with pytest.raises((pa.ArrowException, OSError)):
+            read_parquet(file)

@@ -91,12 +91,12 @@ def test_a_feature_that_is_not_finite_is_no_neighbour_but_an_error(value: float)
 
 def test_divided_by_their_lengths_features_are_unit_vectors() -> None:
     random = np.random.default_rng(2)
-    features = torch.from_numpy(random.normal(size=(500, 8)).astype(np.float32)) * torch.logspace(-9, 9, 500)[:, None]
+    features = torch.from_numpy(random.normal(size=(100, 8)).astype(np.float32)) * torch.logspace(-9, 9, 100)[:, None]
     features[7] = 0  # as far from everything as from itself
     queries = torch.from_numpy(random.normal(size=(5, 8)).astype(np.float32))
     unit = torch.nn.functional.normalize(features.double(), dim=1)
-    neighbours = Neighbours(queries, 500)
-    neighbours.add(features, torch.arange(500), lengths(features))
+    neighbours = Neighbours(queries, 100)
+    neighbours.add(features, torch.arange(100), lengths(features))
     similarities, rows = neighbours.nearest()
     expected = (queries.double() @ unit.T).sort(descending=True)
     assert torch.equal(rows, expected.indices)

@@ -1,7 +1,6 @@
 """The teacher on a stream of its own: the order of what a GPU would be told, and the same training on a CPU."""
 
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +10,6 @@ from scfs.config.pretrain import Pretrain
 from scfs.model.aside import Aside
 from scfs.model.scfs import SCFS
 
-CPU = torch.device("cpu")
 SETTINGS = {
     "dataset": "noise",
     "backbone": "narrow_resnet18",
@@ -63,17 +61,21 @@ def test_each_stream_waits_for_the_other_once(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-def test_on_a_cpu_nothing_differs(tmp_path: Path) -> None:
-    model = SCFS.build(Pretrain.model_validate(SETTINGS)).double()
-    crops = [
-        torch.randn(n, 3, s, s, dtype=torch.float64, generator=torch.manual_seed(0)) for n, s in ((4, 32), (4, 16))
-    ]
+@pytest.mark.parametrize(
+    "name",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))],
+)
+def test_nothing_differs(name: str) -> None:
+    device = torch.device(name)
+    model = SCFS.build(Pretrain.model_validate(SETTINGS)).double().to(device)
+    draw = torch.manual_seed(0)
+    crops = [torch.randn(4, 3, s, s, dtype=torch.float64, generator=draw).to(device) for s in (32, 16)]
     found = []
-    for aside in (None, Aside(CPU)):
+    for aside in (None, Aside(device)):
         model.aside = aside
         model.zero_grad()
         terms = model(*crops, 0.04)
         terms["loss"].backward()
         found.append([*terms.values(), *(p.grad for p in model.student.parameters() if p.grad is not None)])
     for one, other in zip(*found, strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=0, atol=0 if name == "cpu" else 1e-12)

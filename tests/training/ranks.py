@@ -181,12 +181,16 @@ def together(out: Path, images: Path) -> None:
 
 
 def traced_alone(change: Callable[..., None]) -> list[str]:
-    """Have torch.compile trace and differentiate, but generate no code; returns what it will have been asked for."""
+    """Have torch.compile trace and differentiate, but generate no code; returns a line for each graph it will make."""
     compile_module, compiled = nn.Module.compile, []
+    backend = torch._dynamo.lookup_backend("aot_eager")
+
+    def graph(*given: Any, **options: Any) -> Any:
+        compiled.append("graph")
+        return backend(*given, **options)
 
     def traced(module: nn.Module, **options: Any) -> None:
-        compiled.append(type(module).__name__)
-        compile_module(module, backend="aot_eager", **options)
+        compile_module(module, backend=graph, **options)
 
     change(nn.Module, "compile", traced)
     return compiled
@@ -194,9 +198,10 @@ def traced_alone(change: Callable[..., None]) -> list[str]:
 
 def fused(out: Path, images: Path) -> None:
     """The case scfs with what is traced of its backbones."""
-    traced_alone(setattr)
+    compiled = traced_alone(setattr)
     with distributed.joined(CPU) as world:
         torch.save(trained("scfs", images, fused=True), out / f"fused-{world.rank}.pt")
+        assert len(compiled) == 3, compiled
 
 
 def whole_stage(out: Path, images: Path, **options: Any) -> None:

@@ -19,18 +19,21 @@ from scfs.data.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.training import pretrain as stage
 from scfs.training.loop import Training
+from scfs.world import World
 
 CPU = torch.device("cpu")
 
 
-def test_what_is_traced_trains_as_what_is_not(tiny: Pretrain, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backbone", ["narrow_resnet18", "narrow_vit_8"])
+def test_what_is_traced_trains_as_what_is_not(backbone: str, tiny: Pretrain, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Pretrain.model_validate(tiny.model_dump() | {"backbone": backbone})
     compiled = ranks.traced_alone(monkeypatch.setattr)
     found = []
     for fused in (False, True):
         training = Training(tiny, 4, CPU, "fp64", "", fused=fused)
         terms = [training.train_step(batch([1, 2, 3, 4, 5, 6], step)) for step in range(2)]
         found.append([*terms, training.model.state_dict()])
-    assert compiled == ["Backbone", "Backbone"]  # the student's and the teacher's
+    assert len(compiled) == 3  # the student's two sizes and the teacher's one, whole; no step makes more
     for one, other in zip(*found, strict=True):
         assert list(one) == list(other)
         for name, value in one.items():
@@ -64,6 +67,16 @@ def test_it_is_another_run(tiny: Pretrain, noise_folder: Path, tmp_path: Path, m
     plain, fused, recompute, aside, random, random_fused = identities
     assert plain == recompute == aside != fused
     assert random == random_fused
+
+
+def test_several_processes_compile_on_gpus_alone(
+    tiny: Pretrain, noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "find_world", lambda: World(0, 2))
+    with pytest.raises(ScfsError, match="--compile by several processes needs GPUs"):
+        stage.pretrain(
+            "tiny", tiny, image_folder(noise_folder), weights=tmp_path, result=tmp_path, device="cpu", fused=True
+        )
 
 
 def test_not_together_with_recompute(noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
