@@ -53,7 +53,7 @@ def noise(seed: int) -> Batch:
 
 
 def measure() -> dict[str, float]:
-    """In one process of a meeting: seconds of a step with and without its messages, and of two messages."""
+    """In one process of a meeting: seconds of a step with and without its messages, of a message, of a byte of it."""
     torch.set_num_threads(1)
     with distributed.joined(CPU) as world:
         chosen = settings(world.size)
@@ -63,13 +63,12 @@ def measure() -> dict[str, float]:
         for _ in range(STEPS):  # in turn, as the machine changes
             silent.append(seconds(partial(without_messages, training.train_step), batch))
             whole.append(seconds(training.train_step, batch))
-        volume = LARGE - SMALL
-        large, small = (
+        small, large = (
             statistics.median(seconds(distributed.total, torch.zeros(number // 4)) for _ in range(30))
-            for number in (LARGE, SMALL)
+            for number in (SMALL, LARGE)
         )
         found = {"step": statistics.median(whole[1:]), "silent": statistics.median(silent[1:])}
-        return {**found, "latency": _latency(), "per_byte": max(large - small, 1e-9) / volume}
+        return {**found, "latency": _latency(), "per_byte": max(large - small, 1e-9) / (LARGE - SMALL)}
 
 
 def seconds(call: Callable[[Any], object], argument: object) -> float:

@@ -83,8 +83,9 @@ def test_many_blocks_keep_the_nearest_in_any_order() -> None:
 def test_a_feature_that_is_not_finite_is_no_neighbour_but_an_error(value: float) -> None:
     features = torch.ones(6, 2)
     features[4, 1] = value
-    with pytest.raises(ScfsError, match="the feature of training image 14 is not finite"):
-        Neighbours(torch.ones(1, 2), 1).add(features, torch.arange(10, 16))
+    for divisors in (None, lengths(features)):
+        with pytest.raises(ScfsError, match="the feature of training image 14 is not finite"):
+            Neighbours(torch.ones(1, 2), 1).add(features, torch.arange(10, 16), divisors)
     with pytest.raises(ScfsError, match="the feature of a test image is not finite"):
         Neighbours(features, 1)
 
@@ -101,14 +102,6 @@ def test_divided_by_their_lengths_features_are_unit_vectors() -> None:
     expected = (queries.double() @ unit.T).sort(descending=True)
     assert torch.equal(rows, expected.indices)
     torch.testing.assert_close(similarities.double(), expected.values, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_length_shows_a_feature_that_is_not_finite(value: float) -> None:
-    features = torch.ones(6, 2)
-    features[4, 1] = value
-    with pytest.raises(ScfsError, match="the feature of training image 14 is not finite"):
-        Neighbours(torch.ones(1, 2), 1).add(features, torch.arange(10, 16), lengths(features))
 
 
 def test_similarities_come_back_bit_by_bit() -> None:

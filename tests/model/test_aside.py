@@ -9,6 +9,7 @@ import torch
 from scfs.config.pretrain import Pretrain
 from scfs.model.aside import Aside
 from scfs.model.scfs import SCFS
+from scfs.training.loop import Training
 
 SETTINGS = {
     "dataset": "noise",
@@ -70,12 +71,30 @@ def test_nothing_differs(name: str) -> None:
     model = SCFS.build(Pretrain.model_validate(SETTINGS)).double().to(device)
     draw = torch.manual_seed(0)
     crops = [torch.randn(4, 3, s, s, dtype=torch.float64, generator=draw).to(device) for s in (32, 16)]
-    found = []
-    for aside in (None, Aside(device)):
+    found, noted = [], []
+
+    class Noted(Aside):
+        def work(self):
+            noted.append("work")
+            return super().work()
+
+        def join(self, made):
+            noted.append(f"join {len(made)} maps")
+            super().join(made)
+
+    for aside in (None, Noted(device)):
         model.aside = aside
         model.zero_grad()
         terms = model(*crops, 0.04)
         terms["loss"].backward()
         found.append([*terms.values(), *(p.grad for p in model.student.parameters() if p.grad is not None)])
+    assert noted == ["work", "join 4 maps"]
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0 if name == "cpu" else 1e-12)
+
+
+def test_the_training_asks_for_it() -> None:
+    settings = Pretrain.model_validate(SETTINGS)
+    for aside in (False, True):
+        training = Training(settings, 1, torch.device("cpu"), "fp32", "", aside=aside)
+        assert isinstance(training.model.aside, Aside) == aside

@@ -52,7 +52,10 @@ def settings(case: str) -> Pretrain:
 
 
 def untrained(case: str, steps_per_epoch: int, **how: bool) -> Training:
-    """A case before its first step (`how`: see Training); for the supervised one the images' rows give labels of three classes."""
+    """A case before its first step; for the supervised one the images' rows give labels of three classes.
+
+    `how`: see Training.
+    """
     chosen = settings(case)
     labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
     return Training(chosen, steps_per_epoch, CPU, "fp64", "", labels, **how)
@@ -282,7 +285,8 @@ def end(processes: list[subprocess.Popen[str]], timeout: float = 600) -> tuple[l
 if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
-        tasks = {"together": together, "stage": whole_stage, "bad": with_a_bad_image, "messages": messages}
-        {**tasks, "fused": fused}[sys.argv[1]](*map(Path, sys.argv[2:]))
+        tasks: dict[str, Callable[..., None]] = {"together": together, "stage": whole_stage, "bad": with_a_bad_image}
+        tasks |= {"messages": messages, "fused": fused}
+        tasks[sys.argv[1]](*map(Path, sys.argv[2:]))
     except ScfsError as failure:
         sys.exit(f"scfs: {failure}")
