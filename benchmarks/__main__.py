@@ -12,12 +12,12 @@ import torch
 from benchmarks.measure import Measured, Spread, compare
 from benchmarks.processor import processor
 from benchmarks.registry import NAMES
-from scfs.atomic import write_json
-from scfs.device import resolve_device
 from scfs.errors import ScfsError
-from scfs.memory import keep_freed_memory
-from scfs.progress import track
-from scfs.results import git_revision
+from scfs.io.atomic import write_json
+from scfs.io.progress import track
+from scfs.io.results import git_revision
+from scfs.runtime.cpu import keep_freed_memory
+from scfs.runtime.device import resolve_device
 
 FLOORS = Path(__file__).parent / "floors.json"
 HISTORY = Path("results/benchmarks")

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.measure import Spread
 from benchmarks.ranks import CPU, meeting, noise, seconds, settings
-from scfs import distributed
-from scfs.gradient_sums import GradientSums
+from scfs.runtime import collectives
+from scfs.runtime.gradient_allreduce import GradientSums
 from scfs.training.loop import Training
 
 SPEEDS = (2000, 1000, 500)
@@ -29,7 +29,7 @@ SLOW = "ip link set lo up && tc qdisc add dev lo root tbf rate {mbit}mbit burst 
 def measure() -> dict[str, list[float]]:
     """Seconds of each step, by when the gradients are summed."""
     torch.set_num_threads(1)
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         batch = noise(world.rank)
         trainings = {}
         for name, bucket in BUCKETS.items():

@@ -8,7 +8,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import step
-from scfs.memory import keep_freed_memory
+from scfs.runtime.cpu import keep_freed_memory
 
 KINDS = {
     "convolution": r"conv(olution|2d)",

@@ -19,9 +19,9 @@ from unittest.mock import Mock, patch
 import torch
 import torch.distributed as dist
 
-from scfs import distributed
 from scfs.config.pretrain import Pretrain
-from scfs.scaling import Cluster, step, work
+from scfs.costs.scaling import Cluster, step, work
+from scfs.runtime import collectives
 from scfs.training.loop import Training
 from scfs.views.loader import Batch
 
@@ -55,7 +55,7 @@ def noise(seed: int) -> Batch:
 def measure() -> dict[str, float]:
     """In one process of a meeting: seconds of a step with and without its messages, of a message, of a byte of it."""
     torch.set_num_threads(1)
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         chosen = settings(world.size)
         training = Training(chosen, 100, CPU, "fp32", "")
         batch = noise(world.rank)
@@ -64,7 +64,7 @@ def measure() -> dict[str, float]:
             silent.append(seconds(partial(without_messages, training.train_step), batch))
             whole.append(seconds(training.train_step, batch))
         small, large = (
-            statistics.median(seconds(distributed.total, torch.zeros(number // 4)) for _ in range(30))
+            statistics.median(seconds(collectives.total, torch.zeros(number // 4)) for _ in range(30))
             for number in (SMALL, LARGE)
         )
         found = {"step": statistics.median(whole[1:]), "silent": statistics.median(silent[1:])}
@@ -73,11 +73,11 @@ def measure() -> dict[str, float]:
 
 def seconds(call: Callable[[Any], object], argument: object) -> float:
     """Of a call that all processes begin together."""
-    distributed.wait_for_all()
+    collectives.wait_for_all()
     started = time.perf_counter()
     call(argument)
     taken = time.perf_counter() - started
-    distributed.wait_for_all()  # who is done early leaves its core to the others, but begins nothing
+    collectives.wait_for_all()  # who is done early leaves its core to the others, but begins nothing
     return taken
 
 
@@ -93,7 +93,7 @@ def _latency() -> float:
             matrix @ matrix
             message(own)
 
-    rounds = [(seconds(pieces, distributed.total), seconds(pieces, torch.clone)) for _ in range(STEPS)]
+    rounds = [(seconds(pieces, collectives.total), seconds(pieces, torch.clone)) for _ in range(STEPS)]
     return statistics.median(sending - silent for sending, silent in rounds) / MESSAGES
 
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import NamedTuple
 
 from scfs.errors import ScfsError
-from scfs.progress import track
+from scfs.io.progress import track
 
 STARTS = {
     "pretrain": "scfs.training.pretrain",
@@ -21,10 +21,10 @@ STARTS = {
     "tune": "scfs.evaluation.finetune.job",
     "finetune": "scfs.evaluation.finetune.stage",
     "detect": "scfs.detection.stage",
-    "convert": "scfs.weights.convert",
-    "convert_detectron2": "scfs.weights.convert",
-    "import_weights": "scfs.weights.imports",
-    "import_file": "scfs.weights.imports",
+    "convert": "scfs.weights.export",
+    "convert_detectron2": "scfs.weights.export",
+    "import_weights": "scfs.weights.import_weights",
+    "import_file": "scfs.weights.import_weights",
 }
 """What a rule's process imports first; others import no torch."""
 LIGHT = "scfs.cli.stages"

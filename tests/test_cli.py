@@ -13,11 +13,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from scfs import __version__, progress
+from scfs import __version__
 from scfs.cli.app import main
-from scfs.config.overrides import parse_overrides
-from scfs.cores import usable_cores
+from scfs.config.base import parse_overrides
 from scfs.errors import ScfsError
+from scfs.io import progress
+from scfs.runtime.cpu import usable_cores
 
 STUDY: dict[str, Any] = {
     "study": "small",

@@ -17,11 +17,11 @@ from PIL import Image
 
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Pretrain
-from scfs.losses import PRESETS, Preset
+from scfs.model.losses import PRESETS, Preset
 from scfs.training.loop import Labels, Training
 from scfs.views import colour, loader
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.loader import Batch, ViewBatches
-from scfs.views.table import augmentation_table
 
 FILE = Path(__file__).parent / "fingerprint.json"
 METHODS: dict[str, dict[str, Any]] = {

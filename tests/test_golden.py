@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Optimizer, Pretrain
-from scfs.losses import batch_mean, data_loss, teacher_probabilities, updated_center
+from scfs.model.losses import batch_mean, data_loss, teacher_probabilities, updated_center
 from scfs.model.scfs import SCFS, Encoder
 from scfs.model.search import attention_map, search_query, searched_features
-from scfs.training.lars import LARS
-from scfs.training.optimizer import clip_each
+from scfs.training.optimizer import LARS, clip_each
 from scfs.training.schedules import cosine_with_warmup, linear_warmup
 
 GOLDEN = np.load(os.environ.get("SCFS_GOLDEN", Path(__file__).parent / "golden" / "official.npz"))

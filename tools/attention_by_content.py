@@ -12,8 +12,8 @@ import torch
 from scfs import paths
 from scfs.config.evaluation import Attention
 from scfs.config.study import load_study
-from scfs.data.annotations import load_masks
-from scfs.data.manifest import open_split
+from scfs.data.coco_rle import load_masks
+from scfs.data.opening import open_split
 from scfs.evaluation.attention import PIECES, score, search, upsampled, view_of_mask
 from scfs.evaluation.features import FrozenEncoder
 from scfs.weights.store import load_backbone

@@ -12,8 +12,8 @@ import typer
 
 from scfs import __version__
 from scfs.errors import ScfsError
-from scfs.progress import copy_log, log, silence
-from scfs.world import find_world
+from scfs.io.progress import copy_log, log, silence
+from scfs.runtime.world import find_world
 
 if TYPE_CHECKING:
     from scfs.config.study import Study

@@ -19,7 +19,7 @@ Archives = Annotated[Path, typer.Option("--archives", metavar="FOLDER", help="Wh
 @data.command("list")
 def list_sets(archives: Archives = FOLDER) -> None:
     """List the sets: which of their archives are there, and which are missing."""
-    from scfs.data.holdings import list_all
+    from scfs.data.archives.listing import list_all
 
     typer.echo(list_all(archives))
 
@@ -27,7 +27,7 @@ def list_sets(archives: Archives = FOLDER) -> None:
 @data.command()
 def info(name: str, archives: Archives = FOLDER) -> None:
     """Print what is known of a set: licence, citation, splits, and where its archives come from."""
-    from scfs.data.holdings import describe
+    from scfs.data.archives.listing import describe
 
     typer.echo(describe(name, archives))
 

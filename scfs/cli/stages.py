@@ -8,10 +8,10 @@ import typer
 
 from scfs import paths
 from scfs.cli.app import Colour, Device, Run, SaveEvery, Workers, app, load, member
-from scfs.cores import usable_cores
 from scfs.errors import ScfsError
-from scfs.progress import log
-from scfs.world import find_world
+from scfs.io.progress import log
+from scfs.runtime.cpu import usable_cores
+from scfs.runtime.world import find_world
 
 if TYPE_CHECKING:
     from scfs.config.pretrain import Pretrain
@@ -108,10 +108,8 @@ def pretrain(
         threads = threads or max(1, usable_cores() // find_world().sharing)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         out = out or Path("runs") / folder.resolve().name
-        from scfs.config.base import parse
-        from scfs.config.overrides import parse_overrides
+        from scfs.config.base import merged, parse, parse_overrides
         from scfs.config.pretrain import Pretrain
-        from scfs.config.study import merged
 
         values = merged({"dataset": folder.resolve().name, **shortcuts}, parse_overrides(overrides or []))
         settings = parse(Pretrain, values, "pretrain")
@@ -123,13 +121,13 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
     manifest = paths.manifest(settings.dataset)
     files = {"weights": paths.weights(run), "result": paths.result(run, "pretrain")}
     keywords = {"run": run, "settings": settings, "manifest": manifest, **files, **options}
+    from scfs.io.results import sha256_of
+    from scfs.launch.payload import Work
     from scfs.launch.start import enter_image, start, submits
-    from scfs.launch.work import Work
-    from scfs.results import sha256_of
 
     hours = 0.0
     if settings.epochs and submits("pretrain"):
-        from scfs.launch.forecast import forecast
+        from scfs.costs.forecast import forecast
 
         hours = forecast(run, settings, manifest).announced().hours
         keywords["sha256"] = sha256_of(manifest)
@@ -153,8 +151,8 @@ def _pretrain_folder(
     name = folder.resolve().name
     files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
     keywords = {"run": name, "settings": settings, "images": folder, "unreadable": unreadable, **files, **options}
+    from scfs.launch.payload import Work
     from scfs.launch.start import start
-    from scfs.launch.work import Work
 
     work = Work("scfs.training.pretrain", "pretrain_folder", keywords, threads, workers)
     start("pretrain", name, work, {"settings": settings, "folder": str(folder.resolve())}, [])
@@ -172,8 +170,8 @@ def evaluate(
     member(context, "run", run, study.runs)
     files = {"weights": paths.weights(run), "out": paths.result(run, evaluation)}
     keywords = {"protocol": protocol, **files, "run": run, "device": device}
+    from scfs.launch.payload import Work
     from scfs.launch.start import start
-    from scfs.launch.work import Work
 
     work = Work("scfs.evaluation.run", "evaluate", keywords, study.torch_threads, workers)
     start("evaluate", f"{run}-{evaluation}", work, protocol, [files["weights"], paths.manifest(protocol.dataset)])
@@ -227,8 +225,7 @@ def detect(
 
     study, protocol = _trained_evaluation(context, "detect", evaluation, run)
     member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
-    from scfs.launch.local import on_every_gpu
-    from scfs.launch.start import submits
+    from scfs.launch.start import on_every_gpu, submits
 
     if not submits("detect"):
         on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
@@ -240,7 +237,7 @@ def detect(
 def average(context: typer.Context, evaluation: str, run: Run) -> None:
     """Put the trials of a detector together: mean and standard deviation."""
     _, protocol = _trained_evaluation(context, "detect", evaluation, run)
-    from scfs.detection.trials import gather
+    from scfs.detection.average import gather
 
     trials = [paths.part(run, evaluation, trial) for trial in protocol.parts]
     gather(protocol, evaluation, run, trials, paths.result(run, evaluation))
@@ -266,8 +263,8 @@ def _train(
     options: dict[str, Any],
 ) -> None:
     """Do the work of a training of an evaluation, here or by a job."""
+    from scfs.launch.payload import Work
     from scfs.launch.start import start
-    from scfs.launch.work import Work
 
     name = f"{run}-{evaluation}" + (f"-{options['part']}" if "part" in options else "")
     weights = (
@@ -290,7 +287,7 @@ def import_weights(
 ) -> None:
     """Take over weights that others trained, so that every evaluation runs on them."""
     from scfs.config.base import parse
-    from scfs.config.imported import Imported
+    from scfs.config.pretrain import Imported
 
     if (run is None) == (file is None):
         raise ScfsError("import-weights: give either a FILE or --run RUN")
@@ -300,9 +297,9 @@ def import_weights(
         settings = study.imported(run)
         if settings is None:
             raise ScfsError(f"{context.obj}: runs.{run}: has no weights of others: it is trained by scfs pretrain")
-        from scfs.weights import imports
+        from scfs.weights import import_weights
 
-        imports.import_run(run, settings, paths.weights(run), paths.result(run, "pretrain"))
+        import_weights.import_run(run, settings, paths.weights(run), paths.result(run, "pretrain"))
     elif file is not None:
         if format is None or backbone is None or out is None:
             raise ScfsError("import-weights FILE: give --format, --backbone and --out")
@@ -312,9 +309,9 @@ def import_weights(
             "backbone": backbone,
         }
         imported: Imported = parse(Imported, values, "import-weights")
-        from scfs.weights import imports
+        from scfs.weights import import_weights
 
-        imports.import_weights(file, format, out, file.stem, imported)
+        import_weights.import_weights(file, format, out, file.stem, imported)
 
 
 @app.command()
@@ -327,7 +324,7 @@ def convert(
 ) -> None:
     """Write a run's teacher backbone in another library's names: weights/RUN/LIBRARY.safetensors, or detectron2.pkl."""
     member(context, "run", run, load(context).runs)
-    from scfs.weights.convert import export as write
+    from scfs.weights.export import export as write
 
     write(paths.weights(run), to, "teacher", paths.converted(run, to))
 
@@ -342,7 +339,7 @@ def export(
     encoder: Annotated[Literal["teacher", "student"], typer.Option(help="Which of the two.")] = "teacher",
 ) -> None:
     """Write a backbone for use elsewhere: safetensors and pth are in our own names, detectron2 is for MODEL.WEIGHTS."""
-    from scfs.weights.convert import export as write
+    from scfs.weights.export import export as write
 
     write(file, format, encoder, out)
 

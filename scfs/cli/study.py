@@ -7,7 +7,7 @@ import typer
 
 from scfs import paths
 from scfs.cli.app import Colour, app, load, member
-from scfs.progress import log
+from scfs.io.progress import log
 
 
 @app.command()
@@ -43,7 +43,7 @@ def logs(
 @app.command()
 def unlock() -> None:
     """Clear the lock of a Snakemake that was killed, if nothing that it started lives on."""
-    from scfs.launch.unlock import unlock as clear
+    from scfs.pipeline.unlock import unlock as clear
 
     typer.echo(clear())
 
@@ -64,8 +64,8 @@ def publish(
 @app.command("dvc-file")
 def dvc_file(context: typer.Context) -> None:
     """Write the study's dvc.yaml, beside its own file."""
-    from scfs.atomic import write_text
-    from scfs.dvc_file import dvc_path, render
+    from scfs.io.atomic import write_text
+    from scfs.pipeline.dvc_file import dvc_path, render
 
     study = load(context)
     write_text(dvc_path(study), render(study))
@@ -74,7 +74,7 @@ def dvc_file(context: typer.Context) -> None:
 @app.command()
 def sync(context: typer.Context) -> None:
     """After snakemake, dvc repro or dvc pull: tell the other tool, if nothing is left to do."""
-    from scfs.sync import sync as tell
+    from scfs.pipeline.sync import sync as tell
 
     typer.echo(tell(load(context)))
 
@@ -89,7 +89,7 @@ def plan(
 ) -> None:
     """Print what the study will cost: jobs, GPU hours, disk, and what the numbers rest on."""
     study = load(context)
-    from scfs import plan as costs
+    from scfs.costs import plan as costs
 
     typer.echo(costs.describe(costs.plan(study), gpus, flops_per_second))
 
@@ -114,7 +114,7 @@ def scaling(
     study = load(context) if run else None
     if study and run:
         member(context, "run", run, study.runs)
-    from scfs.scaling import report
+    from scfs.costs.scaling import report
 
     options = {"cores": cores, "gpus_per_node": gpus_per_node, "between": network * 1e9, "flops": flops_per_second}
     typer.echo(report(study, run, gpus, colour, cpu_ms, options))
@@ -128,7 +128,7 @@ def smoke(
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of each table to keep.  [default: all]")] = None,
 ) -> None:
     """Rehearse a study: its whole graph with two steps per training on noise, in smoke/<study>/."""
-    from scfs.smoke import smoke as rehearse
+    from scfs.smoke.rehearsal import smoke as rehearse
 
     rehearse(study or context.obj, cores, rows)
 
@@ -138,6 +138,6 @@ def schema() -> None:
     """Print the JSON schema of params.yaml."""
     import json
 
-    from scfs.config.schema import params_schema
+    from scfs.config.study import params_schema
 
     typer.echo(json.dumps(params_schema(), indent=2))

@@ -1,7 +1,9 @@
 """What every configuration class shares: frozen, no unknown keys, a docstring under each field (for the schema)."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scfs.errors import ScfsError
@@ -54,3 +56,33 @@ def parse(model: type[Config], values: Any, source: str) -> Any:
         return model.model_validate(values)
     except ValidationError as error:
         raise first_problem(source, error) from None
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `over` on `base`, mapping by mapping."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Turn "optimizer.lr=0.2" into {"optimizer": {"lr": 0.2}}; later pairs win. Values are YAML.
+
+    Raises:
+        ScfsError: a pair without "=" or whose value is not YAML.
+    """
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise ScfsError(f"--set {pair!r}: expected KEY=VALUE, such as optimizer.lr=0.2")
+        try:
+            value: Any = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ScfsError(f"--set {pair!r}: the value is not valid YAML") from None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        result = merged(result, value)
+    return result

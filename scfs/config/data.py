@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scfs.config import official_sets as official
 from scfs.config.base import NAME, Config, Seed
-from scfs.data import catalogue as official
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=28, le=96)]
@@ -131,7 +131,7 @@ class Official(Config):
 
     source: Literal["official"]
     entry: str
-    """Name in the catalogue (scfs/data/catalogue.yaml)."""
+    """Name in the catalogue (scfs/config/official_sets.yaml)."""
     archives: str = "datasets/archives"
     """Folder with the archives, in a sub-folder for each entry; those that may be fetched are put there."""
     layout: Literal["folder", "shards", "archive"] = "folder"

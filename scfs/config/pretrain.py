@@ -4,11 +4,12 @@ Sources: [paper] Song et al., ICCV 2023; [script] the authors' released training
 [readme] their README; [DINO] Caron et al., ICCV 2021, whose settings the paper follows.
 """
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config, Seed
+from scfs.config.base import NAME, Config, Seed
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -216,3 +217,33 @@ class Pretrain(Config):
         """
         single = self.batch // self.accumulate * self.views.local_number == 1
         return single and (self.searches or (self.backbone not in PATCH and self.views.local_size <= STRIDE))
+
+
+Format = Literal["torchvision", "timm", "dino", "official", "safetensors"]
+
+
+class Imported(Config):
+    """Weights of others as a run of a study."""
+
+    weights: str
+    """Entry of scfs/weights/catalogue.yaml, or a file (a name with a dot or a slash)."""
+    backbone: str
+    """Architecture, in the names of `pretrain`."""
+    format: Format | None = None
+    """Names and nesting of a file's tensors; an entry of the catalogue has its own. official: the authors' code."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = get_args(Pretrain.model_fields["backbone"].annotation)
+        if self.backbone not in known:
+            raise ValueError(f"backbone = {self.backbone!r}: not among {sorted(known)}")
+        if self.is_file and self.format is None:
+            raise ValueError(f"format is missing: the file {self.weights} does not say it; {sorted(get_args(Format))}")
+        if not self.is_file and self.format is not None:
+            raise ValueError(f"format does not apply: the catalogue says that of {self.weights}")
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `weights` is a file and not an entry of the catalogue."""
+        return re.fullmatch(NAME, self.weights) is None

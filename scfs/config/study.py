@@ -1,22 +1,21 @@
 """A study: data sets, pre-training runs, evaluations, and the tables and figures they give. Checked whole."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
+from pydantic.json_schema import models_json_schema
 
-from scfs.config.base import NAME, Config, Seed, parse
+from scfs.config.base import NAME, Config, Seed, merged, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
-from scfs.config.imported import Imported
-from scfs.config.pretrain import PATCH, Pretrain
+from scfs.config.pretrain import PATCH, Imported, Pretrain
+from scfs.config.report import SHOWN_EVALUATION, Figure, Table
 from scfs.config.seeds import with_seeds
-from scfs.config.shown import SHOWN_EVALUATION, Figure, Table
 from scfs.errors import ScfsError
-from scfs.weights.keys import export_formats
 
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -131,15 +130,6 @@ class Study(Config):
         """Whether some run was made of another one's key, see `key_of`."""
         return bool(self._bases)
 
-    @cached_property
-    def converted(self) -> list[tuple[str, str]]:
-        """(run, library): the trained runs of this study itself, as `convert` asks, and all that detection needs."""
-        own = [run for run in self.runs if self.file_of("runs", run) == self.path and self.imported(run) is None]
-        formats = {run: export_formats(self.run(run).backbone) for run in own if self.run(run).epochs}
-        asked = [(run, library) for run, known in formats.items() for library in self.convert if library in known]
-        detected = [run for run, evaluation in self.pairs if self.evaluate[evaluation].stage == "detect"]
-        return list(dict.fromkeys([*asked, *((run, "detectron2") for run in detected)]))
-
     def evaluations_of(self, run: str) -> list[str]:
         """Evaluations that a run gets."""
         return [evaluation for one, evaluation in self.pairs if one == run]
@@ -177,15 +167,6 @@ def _known(what: str, name: str, known: Collection[str], source: str = "") -> No
         where = f"{source}: " if source else ""
         message = f"{where}{what} = {name!r}: not among {sorted(known)}"
         raise ScfsError(message) if source else ValueError(message)
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `over` on `base`, mapping by mapping."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
 
 
 def parse_study(values: Any, source: str = "params.yaml", chain: tuple[Path, ...] = ()) -> Study:
@@ -305,3 +286,16 @@ def load_study(path: Path, chain: tuple[Path, ...] = ()) -> Study:
         ScfsError: the file cannot be read (see `read_yaml`) or breaks the schema.
     """
     return parse_study(read_yaml(path), str(path), chain)
+
+
+def params_schema() -> dict[str, Any]:
+    """Schema (draft 2020-12) of a study; shared settings and runs may each leave out any key of Pretrain."""
+    _, schema = models_json_schema([(Study, "validation"), (Pretrain, "validation"), (Imported, "validation")])
+    definitions = schema["$defs"]
+    definitions["Pretrain"].pop("required")
+    study = definitions.pop("Study")
+    settings = {"$ref": "#/$defs/Pretrain"}
+    study["properties"]["pretrain"].update(settings)
+    run = {"anyOf": [settings, {"$ref": "#/$defs/Imported"}]}
+    study["properties"]["runs"]["patternProperties"] = {NAME: run}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **study, "$defs": definitions}

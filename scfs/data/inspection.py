@@ -19,15 +19,15 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from scfs.atomic import write_arrays, write_json
 from scfs.config.identity import STAGE_VERSIONS
-from scfs.data.annotated import open_annotated
-from scfs.data.coco_json import load_coco
-from scfs.data.images import ImageSet
-from scfs.data.manifest import describe, open_split
-from scfs.data.parquet import read_parquet
+from scfs.data.image_set import ImageSet
+from scfs.data.manifest import describe
+from scfs.data.opening import open_annotated, open_split
+from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
-from scfs.progress import log, track
+from scfs.io.atomic import write_arrays, write_json
+from scfs.io.parquet import read_parquet
+from scfs.io.progress import log, track
 
 SHOWN = 24
 """Images of a split on the contact sheet."""
@@ -78,7 +78,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
         out: where the numbers go.
 
     Raises:
-        ScfsError: see `scfs.data.manifest.open_split` and `scfs.data.annotated.open_annotated`; or an image of the
+        ScfsError: see `scfs.data.opening.open_split` and `scfs.data.opening.open_annotated`; or an image of the
             contact sheet cannot be read or decoded, or is not the one that the manifest lists.
     """
     about = describe(manifest)

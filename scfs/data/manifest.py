@@ -7,7 +7,6 @@ its boxes with its SHA-256 where there is one (sources coco, voc, official); of 
 and odd images.
 """
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scfs.atomic import write_with
-from scfs.config.base import parse
-from scfs.config.data import DataSet, GarmentScenes
+from scfs.config.data import DataSet
 from scfs.config.identity import canonical
-from scfs.data.images import ImageRows, ImageSet, Places
-from scfs.data.parquet import read_parquet
-from scfs.data.scene_images import ensure_scenes
+from scfs.data.image_set import ImageRows, ImageSet, Places
 from scfs.errors import ScfsError
+from scfs.io.atomic import write_with
+from scfs.io.parquet import read_parquet
 
 __all__ = [
     *("COLUMNS", "PLACES", "BoxFile", "ImageSet", "ListedSplit"),
-    *("describe", "load_rows", "load_split", "numbers_of_images", "open_split", "write_manifest"),
+    *("describe", "load_rows", "load_split", "numbers_of_images", "write_manifest"),
 ]
 
 COLUMNS = pa.schema(
@@ -121,32 +118,13 @@ def _batch(item: ListedSplit, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def open_split(manifest: Path, split: str) -> ImageSet:
-    """Images of one split; those that are made from others' data, and annotations, are made again first if missing.
-
-    Raises:
-        ScfsError: no manifest there, not a manifest, no such split, or the images are gone and cannot be remade.
-    """
-    images, table, about = _load(manifest, split)
-    if about["source"] == "garment-scenes":
-        config: GarmentScenes = parse(GarmentScenes, about["config"], str(manifest))
-        hashes = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-        ensure_scenes(images.root, about["name"], config, hashes, manifest)
-    elif about["source"] == "official":
-        # By name, so that parsers of archives are no part of an evaluation: what is rebuilt has the manifest's hashes.
-        importlib.import_module("scfs.data.rebuild").ensure_images(manifest, images, about)
-    if not images.root.is_dir():
-        raise ScfsError(f"{images.root}: folder of data set {images.name}, split {split}: not found")
-    return images
-
-
 def load_split(manifest: Path, split: str) -> ImageSet:
     """Images of one split as they are listed, whether they are there or not.
 
     Raises:
         ScfsError: no manifest there, not a manifest, or no such split.
     """
-    return _load(manifest, split)[0]
+    return load_with_table(manifest, split)[0]
 
 
 def load_rows(manifest: Path, split: str) -> ImageRows:
@@ -170,7 +148,7 @@ def numbers_of_images(manifest: Path) -> dict[str, int]:
     return {split: pc.sum(pc.equal(table["split"], split)).as_py() or 0 for split in about["splits"]}
 
 
-def _load(manifest: Path, split: str) -> tuple[ImageSet, pa.Table, dict[str, Any]]:
+def load_with_table(manifest: Path, split: str) -> tuple[ImageSet, pa.Table, dict[str, Any]]:
     """The split's images, and the whole table and what its metadata say."""
     table, about = _read(manifest)
     entry = _entry_of(manifest, about, split)

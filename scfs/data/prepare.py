@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from scfs.atomic import write_text
 from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, ImageTable, Official, Voc
-from scfs.data import voc
-from scfs.data.class_list import read_class_list
-from scfs.data.coco import read_coco
-from scfs.data.folders import list_images, read_rows
-from scfs.data.garments import class_names
 from scfs.data.manifest import ListedSplit, write_manifest
-from scfs.data.prepare_boxes import prepare_boxes
-from scfs.data.prepare_official import prepare_labelled
-from scfs.data.scene_images import locked, write_scenes
-from scfs.data.tables import read_tables
-from scfs.progress import log
+from scfs.data.official.prepare_boxes import prepare_boxes
+from scfs.data.official.prepare_labelled import prepare_labelled
+from scfs.data.scenes.fashion_mnist import class_names
+from scfs.data.scenes.files import write_scenes
+from scfs.data.sources import voc
+from scfs.data.sources.coco import read_coco
+from scfs.data.sources.folders import list_images, read_rows
+from scfs.data.sources.published_lists import read_class_list
+from scfs.data.sources.tables import read_tables
+from scfs.io.atomic import write_text
+from scfs.io.locks import folder_lock
+from scfs.io.progress import log
 
 MANIFEST = "manifest.parquet"
 
@@ -48,7 +49,7 @@ def prepare(name: str, config: DataSet, folder: Path) -> None:
 
 def _prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
     images = folder / "images"
-    with locked(images):
+    with folder_lock(images):
         listed = [
             ListedSplit(split, images.name, rows, class_names(config.splits[split].classes))
             for split, rows in write_scenes(images, name, config).items()
@@ -73,7 +74,7 @@ def _prepare_coco(name: str, config: Coco, folder: Path) -> None:
 
 def _prepare_voc(name: str, config: Voc, folder: Path) -> None:
     listed, texts = voc.read_voc(name, config)
-    with locked(folder / "annotations"):  # against those that make missing ones again
+    with folder_lock(folder / "annotations"):  # against those that make missing ones again
         for file, text in texts.items():
             write_text(folder / file, text)
         _write(name, config, folder, listed)

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scfs.data.ahead import ahead
-from scfs.data.folders import ENDINGS
-from scfs.data.images import ImageSet, close_files
-from scfs.data.layouts import files_below
+from scfs.data.image_set import ImageSet, close_files
 from scfs.data.manifest import describe, load_rows, load_split
-from scfs.data.probing import probe_image
-from scfs.data.rebuild import missing_of
+from scfs.data.official.layouts import files_below
+from scfs.data.official.restore import missing_of
+from scfs.data.sources.folders import ENDINGS
+from scfs.data.sources.image_probe import probe_image
 from scfs.errors import ScfsError
-from scfs.progress import track
-from scfs.results import sha256_of
+from scfs.io.ordered_map import ahead
+from scfs.io.progress import track
+from scfs.io.results import sha256_of
 
 SHOWN = 10
 """Names of a kind that the text lists before it only counts."""

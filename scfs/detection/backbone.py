@@ -5,15 +5,16 @@ every architecture of scfs.model.resnet from MODEL.RESNETS. STEM_OUT_CHANNELS an
 """
 
 import scfs.detection.compat  # isort: skip  # noqa: F401
-
 from detectron2.config import CfgNode
-from detectron2.layers import CNNBlockBase, ShapeSpec
+from detectron2.layers import CNNBlockBase, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, ResNet
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, Res5ROIHeads
+from torch import nn
 
 from scfs.errors import ScfsError
-from scfs.model.resnet import ARCHITECTURES, Bottleneck
+from scfs.model.backbones.resnet import ARCHITECTURES, Bottleneck
 
 STAGES = (2, 3, 4, 5)
 
@@ -74,3 +75,16 @@ def build_scfs_resnet_fpn(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
         LastLevelMaxPool(),
         cfg.MODEL.FPN.FUSE_TYPE,
     )
+
+
+@ROI_HEADS_REGISTRY.register()
+class NormedRes5Heads(Res5ROIHeads):
+    """Detectron2's, with our res5 (basic blocks too) and MODEL.RESNETS.NORM after it as `res5.norm`."""
+
+    @classmethod
+    def _build_res5_block(cls, cfg: CfgNode) -> tuple[nn.Sequential, int]:
+        blocks = build_stage(cfg, 5)
+        channels = blocks[-1].out_channels
+        res5 = nn.Sequential(*blocks)
+        res5.add_module("norm", get_norm(cfg.MODEL.RESNETS.NORM, channels))
+        return res5, channels

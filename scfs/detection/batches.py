@@ -12,10 +12,10 @@ from detectron2.data import DatasetMapper
 from detectron2.data.common import DatasetFromList
 
 from scfs.detection.data import Record
-from scfs.detection.order import BatchOrder
+from scfs.detection.sampler import BatchOrder
 from scfs.errors import ScfsError
-from scfs.views.philox import philox4x32, seed_key
-from scfs.world import World
+from scfs.runtime.philox import philox4x32, seed_key
+from scfs.runtime.world import World
 
 AUGMENTATION, HEADS = 0, 1
 """Third counter word of what is drawn for an image, and for a step."""

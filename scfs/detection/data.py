@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.datasets import load_coco_json
 
-from scfs.data.annotated import AnnotatedSplit
+from scfs.data.opening import AnnotatedSplit
 from scfs.errors import ScfsError
 
 Record = dict[str, Any]

@@ -11,8 +11,7 @@ from detectron2.config import CfgNode
 
 from scfs.config.detection import Detection, SmallMachine
 from scfs.config.study import read_yaml
-from scfs.detection import roi_heads  # noqa: F401 (registers the heads that recipes name)
-from scfs.detection.backbone import set_backbone
+from scfs.detection.backbone import set_backbone  # the module also registers the heads that recipes name
 from scfs.errors import ScfsError
 
 FOLDER = Path(__file__).with_name("recipes")

@@ -8,27 +8,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scfs import distributed
-from scfs.atomic import write_arrays
 from scfs.config.detection import Detection
+from scfs.detection.average import gather
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import without_empty
 from scfs.detection.devkit import write_devkit
-from scfs.detection.finding import Arrays, find_all, show
+from scfs.detection.inference import Arrays, find_all, show
 from scfs.detection.metric import RECALLS, Metric
 from scfs.detection.training import Training, estimate_bn, train
 from scfs.detection.trial import Trial, open_trial
-from scfs.detection.trials import gather
 from scfs.detection.voc_metric import VocMetric
-from scfs.device import resolve_device
 from scfs.errors import ScfsError
-from scfs.memory import keep_freed_memory
+from scfs.io.atomic import write_arrays
+from scfs.io.locks import run_lock
+from scfs.io.progress import log
+from scfs.io.results import write_result
 from scfs.paths import run_folder
-from scfs.progress import log
-from scfs.results import write_result
-from scfs.training.keeping import resume, sole_holder
-from scfs.world import find_world
+from scfs.runtime import collectives
+from scfs.runtime.cpu import keep_freed_memory
+from scfs.runtime.device import resolve_device
+from scfs.runtime.world import find_world
+from scfs.training.checkpointing import resume
 
 __all__ = ["detect", "gather"]
 
@@ -71,16 +72,16 @@ def detect(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = distributed.own_device(resolve_device(device))
+    chosen = collectives.own_device(resolve_device(device))
     if (size := find_world().size) > 1 and chosen.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
     with ExitStack() as held:
-        with distributed.joined(chosen):
+        with collectives.joined(chosen):
             trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=size)
-            distributed.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
+            collectives.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
             folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
-            if distributed.is_first():
-                held.enter_context(sole_holder(folder))
+            if collectives.is_first():
+                held.enter_context(run_lock(folder))
             metric, shown, times = _trained_and_tested(trial, folder, converted, workers, save_every)
         if find_world().rank > 0:
             return
@@ -108,14 +109,14 @@ def _trained_and_tested(
     training = Training(trial.cfg, trial.seed, trial.identity, converted)
     _announce(trial, folder)
     resume(training, folder)
-    data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, distributed.world())
+    data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, collectives.world())
     seconds_per_step = train(training, data, folder, workers=workers, save_every=save_every)
     seconds = round(training.seconds(), 1)
     if trial.cfg.TEST.PRECISE_BN.ENABLED:
         estimate_bn(training, data, trial.cfg.TEST.PRECISE_BN.NUM_ITER, workers)
     images, metric = EvaluationImages(trial.test.records, trial.cfg), _metric(trial, folder)
     find_all(training.model, images, len(trial.test.records), metric, workers)
-    first = distributed.is_first()
+    first = collectives.is_first()
     shown = show(training.model, images, trial.test, trial.cfg, trial.protocol.figure_images) if first else {}
     return metric, shown, {"training_seconds": seconds, "seconds_per_step": seconds_per_step}
 
@@ -124,6 +125,6 @@ def _metric(trial: Trial, folder: Path) -> Metric:
     if trial.protocol.benchmark == "coco":
         return CocoMetric(trial.test, masks=trial.cfg.MODEL.MASK_ON)
     metric = VocMetric(trial.test, folder / "devkit")
-    if distributed.is_first():
+    if collectives.is_first():
         write_devkit(trial.test, folder / "devkit")
     return metric

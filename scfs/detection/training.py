@@ -19,18 +19,18 @@ from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import update_bn_stats
 
-from scfs import distributed
 from scfs.detection.batches import HEADS, TrainingBatches, drawn_words
 from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
-from scfs.gradient_sums import GradientSums
-from scfs.model.batch_norm import synchronized
-from scfs.progress import PLAIN_LINE_SECONDS, log, track
-from scfs.stopping import stop_requests
-from scfs.training.keeping import Keeper, check_identity
+from scfs.io.progress import PLAIN_LINE_SECONDS, log, track
+from scfs.model.ops.batch_norm import synchronized
+from scfs.runtime import collectives
+from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.runtime.stop_signals import stop_requests
+from scfs.training.checkpointing import Keeper, check_identity
 from scfs.training.loop import EXPLODED
-from scfs.views.reading import read_ahead
+from scfs.views.workers import read_ahead
 
 
 class Training:
@@ -79,10 +79,10 @@ class Training:
             losses = self.model(inputs)
         except FloatingPointError as error:  # of the proposals, before there are losses
             raise self._diverged(f"{error} In the step before: ") from None
-        share = 1 / distributed.world().size
+        share = 1 / collectives.world().size
         self.terms = {
             name: float(term)
-            for name, term in distributed.weighted_totals({n: t.detach() for n, t in losses.items()}, share).items()
+            for name, term in collectives.weighted_totals({n: t.detach() for n, t in losses.items()}, share).items()
         }
         if not all(math.isfinite(term) for term in self.terms.values()):
             raise self._diverged()
@@ -95,7 +95,7 @@ class Training:
 
     def draw_heads(self, step: int) -> None:
         """Let what the heads sample in a step depend on seed and step alone."""
-        low, high, *_ = drawn_words(self.seed, step, distributed.world().rank, HEADS)
+        low, high, *_ = drawn_words(self.seed, step, collectives.world().rank, HEADS)
         torch.manual_seed(high << 32 | low)
 
     def _diverged(self, what: str = "") -> ScfsError:

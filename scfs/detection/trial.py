@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 
 from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, identity
-from scfs.data.annotated import AnnotatedSplit, open_annotated
+from scfs.data.opening import AnnotatedSplit, open_annotated
 from scfs.detection.data import DetectionSplit, read_split
 from scfs.detection.metric import Scores
 from scfs.detection.recipes import build_config

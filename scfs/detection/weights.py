@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scfs.errors import ScfsError
 from scfs.weights.keys import OPTIONAL
 from scfs.weights.matching import matched
-from scfs.weights.plain_pickle import load
+from scfs.weights.safe_pickle import load
 
 
 @dataclass(frozen=True)

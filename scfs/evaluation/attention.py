@@ -11,13 +11,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from scfs import distributed, paths
+from scfs import paths
 from scfs.config.evaluation import Attention
-from scfs.data.annotations import load_masks
-from scfs.data.manifest import ImageSet, open_split
+from scfs.data.coco_rle import load_masks
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
 from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
 from scfs.evaluation.measurement import Measurement
 from scfs.model.search import attention_map
+from scfs.runtime import collectives
 from scfs.views.images import crop_resize
 
 PIECES = 4
@@ -99,12 +101,12 @@ def _scores(
 ) -> dict[str, float]:
     """Values over all images that have a mask; an object that the centre crop leaves out cannot be scored."""
     rows = np.array([row for row, path in enumerate(images.paths) if path in masks], dtype=np.int64)
-    batches = distributed.in_turn(split_rows(rows, FORWARD_BATCH))
+    batches = collectives.in_turn(split_rows(rows, FORWARD_BATCH))
     own = [
         _scores_of(protocol, found, [masks[images.paths[row]] for row in found.rows])
         for found in search(protocol, encoder, images, batches)
     ]
-    scored = [of_image for of_batch in distributed.merged(own) for of_image in of_batch]
+    scored = [of_image for of_batch in collectives.merged(own) for of_image in of_batch]
     values = {"images": float(len(scored))}
     if scored:
         scores, pointed = np.array(scored, dtype=np.float64).T

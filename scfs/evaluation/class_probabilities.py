@@ -11,18 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scfs import distributed, paths
+from scfs import paths
 from scfs.config.evaluation import ClassProbabilities
 from scfs.config.pretrain import Views
-from scfs.data.manifest import ImageSet, open_split
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
 from scfs.evaluation.measurement import Measurement
-from scfs.model.resnet import pooled
+from scfs.model.backbones.resnet import pooled
 from scfs.model.search import attention_map, searched_features
+from scfs.runtime import collectives
+from scfs.views.augmentation_table import GLOBAL_NUMBER, augmentation_table
 from scfs.views.colour import augment
 from scfs.views.images import Pixels, crop_resize
-from scfs.views.table import GLOBAL_NUMBER, augmentation_table
 
 SAMPLES = ("original", "over_augmented", "searched")
 TOP = 5
@@ -119,10 +121,10 @@ def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement
     """
     test = open_split(paths.manifest(protocol.dataset), protocol.test)
     labels = test.require_labels()
-    batches = distributed.in_turn(split_rows(np.arange(len(test)), FORWARD_BATCH))
+    batches = collectives.in_turn(split_rows(np.arange(len(test)), FORWARD_BATCH))
     parts = classify_rows(protocol, encoder, test, batches)
     own = [_of_true_class(part.probabilities, labels[rows]) for rows, part in zip(batches, parts, strict=True)]
-    true, right = (each.mean(0) for each in np.concatenate(distributed.merged(own), axis=1))
+    true, right = (each.mean(0) for each in np.concatenate(collectives.merged(own), axis=1))
     values = {
         f"{name}_{sample}": float(100 * share)
         for name, shares in (("probability", true), ("top1", right))

@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scfs import distributed
 from scfs.config.pretrain import PATCH
 from scfs.config.protocol import ViewProtocol
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
-from scfs.model.backbones import image_feature
-from scfs.model.resnet import pooled
-from scfs.progress import track
+from scfs.io.progress import track
+from scfs.model.backbones.registry import image_feature
+from scfs.model.backbones.resnet import pooled
+from scfs.runtime import collectives
 from scfs.views.images import normalize, resize_crop
-from scfs.views.reading import read_ahead, read_image
+from scfs.views.workers import read_ahead, read_image
 
 if TYPE_CHECKING:
-    from scfs.model.resnet import Backbone
-    from scfs.model.vit import ViT
+    from scfs.model.backbones.resnet import Backbone
+    from scfs.model.backbones.vit import ViT
 
 FEATURE = "feature"
 """Stands among the names of layers for the image's own feature: pooled layer4 of a ResNet, [CLS] of a ViT."""
@@ -141,9 +141,9 @@ def own_features(
     """Pooled features of the images in those blocks of rows that fall to this process.
 
     Yields:
-        For each of `distributed.in_turn(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
+        For each of `collectives.in_turn(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
     """
-    batches = [split_rows(block, FORWARD_BATCH) for block in distributed.in_turn(blocks)]
+    batches = [split_rows(block, FORWARD_BATCH) for block in collectives.in_turn(blocks)]
     pixels = shown_batches(images, [batch for block in batches for batch in block], show, encoder.workers, what)
     for block in batches:
         held = [encoder.features(next(pixels), layers) for _ in block]
@@ -163,12 +163,12 @@ def stream(
     Yields:
         For each block: layer -> (images, C_i) float32 on the encoder's device.
     """
-    world, found = distributed.world(), own_features(encoder, images, layers, show, blocks, what)
+    world, found = collectives.world(), own_features(encoder, images, layers, show, blocks, what)
     for first in range(0, len(blocks), world.size):
         own = next(found, {})  # all compute one of these blocks at once; then each hands its own to the others
         for rank, block in enumerate(blocks[first : first + world.size]):
             held = own if rank == world.rank else _room(encoder, layers, len(block))
-            yield {layer: distributed.broadcast(held[layer], rank) for layer in layers}
+            yield {layer: collectives.broadcast(held[layer], rank) for layer in layers}
 
 
 def _room(encoder: FrozenEncoder, layers: Sequence[str], images: int) -> dict[str, Tensor]:

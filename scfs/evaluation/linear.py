@@ -16,10 +16,10 @@ from scfs.config.evaluation import Linear
 from scfs.data.manifest import ImageSet
 from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, clean_view, extract, split_rows, stream
 from scfs.evaluation.measurement import Measurement, open_labelled
-from scfs.evaluation.sweep import Sweep
+from scfs.evaluation.probe import Sweep
+from scfs.runtime.philox import permutation
 from scfs.views.crops import crop_and_flip, crops
 from scfs.views.images import Pixels
-from scfs.views.philox import permutation
 
 
 def _crops(seed: int, epoch: int, images: ImageSet, scale: tuple[float, float]) -> np.ndarray:

@@ -10,9 +10,9 @@ import torch
 from scfs.config.evaluation import LinearCached
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
 from scfs.evaluation.measurement import Measurement, open_labelled
-from scfs.evaluation.sweep import Sweep
-from scfs.progress import track
-from scfs.views.philox import permutation
+from scfs.evaluation.probe import Sweep
+from scfs.io.progress import track
+from scfs.runtime.philox import permutation
 
 
 def measure(protocol: LinearCached, encoder: FrozenEncoder) -> Measurement:

@@ -8,7 +8,8 @@ import numpy as np
 
 from scfs import paths
 from scfs.config.evaluation import Probe, Vote
-from scfs.data.manifest import ImageSet, open_split
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 
 

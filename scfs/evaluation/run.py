@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from scfs import distributed, paths
-from scfs.atomic import write_arrays
+from scfs import paths
 from scfs.config.evaluation import Evaluation
 from scfs.config.identity import STAGE_VERSIONS, identity
-from scfs.device import resolve_device
 from scfs.evaluation import attention, class_probabilities, knn, layers, linear, linear_cached
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.measurement import Measurement
-from scfs.memory import keep_freed_memory
-from scfs.progress import log
-from scfs.results import sha256_of, write_result
+from scfs.io.atomic import write_arrays
+from scfs.io.progress import log
+from scfs.io.results import sha256_of, write_result
+from scfs.runtime import collectives
+from scfs.runtime.cpu import keep_freed_memory
+from scfs.runtime.device import resolve_device
 from scfs.weights.store import Weights, load_backbone, load_classifier
 
 KINDS: dict[str, Callable[[Any, FrozenEncoder], Measurement]] = {
@@ -52,8 +53,8 @@ def evaluate(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    where = distributed.own_device(resolve_device(device))
-    with distributed.joined(where) as world:
+    where = collectives.own_device(resolve_device(device))
+    with collectives.joined(where) as world:
         backbone, source = load_backbone(weights, protocol.weights)
         _check_same(protocol, weights, threads, where)
         if world.size > 1:
@@ -65,7 +66,7 @@ def evaluate(
         # On CUDA: fixed algorithms and full float32, so that a repetition gives the same bytes.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             measurement = KINDS[protocol.kind](protocol, encoder)
-        if not distributed.is_first():
+        if not collectives.is_first():
             return
         if arrays := measurement.arrays:
             write_arrays(out.with_suffix(".npz"), arrays)
@@ -79,7 +80,7 @@ def _check_same(protocol: Evaluation, weights: Path, threads: int, device: torch
     parameters = {"protocol": protocol, "torch_threads": threads, "device": device.type}
     inputs = {"weights": sha256_of(weights), "manifest": sha256_of(manifest) if manifest.is_file() else ""}
     own = identity("evaluate", parameters, inputs)
-    distributed.check_same("identity of the evaluation (protocol, weights, manifest, threads, device)", own)
+    collectives.check_same("identity of the evaluation (protocol, weights, manifest, threads, device)", own)
 
 
 def _record(protocol: Evaluation, measurement: Measurement, weights: Path, source: Weights) -> dict[str, Any]:

@@ -7,7 +7,6 @@ SIGINT and SIGTERM cancel the job. SIGHUP (the ssh session is gone), SIGKILL, an
 leave it running. Processes of this machine end with the launcher in every case, after saving where that is possible.
 """
 
-import fcntl
 import os
 import platform
 import secrets
@@ -17,16 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from scfs.atomic import write_text
 from scfs.errors import ScfsError
-from scfs.launch import slurm, submission
-from scfs.launch.code import keep_code
-from scfs.launch.interruptions import Interruptions, interruptions
+from scfs.io.atomic import write_text
+from scfs.io.locks import try_lock
+from scfs.io.progress import log
+from scfs.launch import executor, slurm
+from scfs.launch.code_snapshot import keep_code
 from scfs.launch.logs import SHOWN, Follower, failed_rank, lines_of, rank_log
-from scfs.launch.payload import Payload
+from scfs.launch.payload import Payload, Work
 from scfs.launch.settings import Launch
-from scfs.launch.work import Work
-from scfs.progress import log
+from scfs.launch.signals import Interruptions, interruptions
 
 TICK = 0.5
 """Seconds between two looks at the log."""
@@ -52,7 +51,7 @@ def launch(work: Work, folder: Path, settings: Launch, *, name: str, time_limits
     with _sole_launcher(folder) as lock, interruptions() as interrupted:
         code = keep_code((folder / "code").resolve())
         if settings.executor == "local":
-            processes = submission.LocalProcesses(Payload(work, folder.resolve(), code, launcher=os.getpid()), settings)
+            processes = executor.LocalProcesses(Payload(work, folder.resolve(), code, launcher=os.getpid()), settings)
             job, state = processes.id, "ENDED"
             _follow_local(processes, Follower(folder, job), interrupted)
         else:
@@ -63,13 +62,13 @@ def launch(work: Work, folder: Path, settings: Launch, *, name: str, time_limits
                 payload = Payload(
                     work, folder.resolve(), code, seconds, time_limits, in_image=settings.image is not None
                 )
-                job = submission.submit(payload, name, comment, settings, lock)
+                job = executor.submit(payload, name, comment, settings, lock)
                 log(f"submitted job {job}: {settings.nodes} x {settings.processes} processes, {settings.minutes} min")
             else:
                 job = found
                 log(f"job {job} of this run is there already: following it")
             state = _follow(job, Follower(folder, job, from_now=found is not None), settings, interrupted)
-        if state != "COMPLETED" and not (state in ("ENDED", slurm.GONE) and submission.ended_well(folder, job)):
+        if state != "COMPLETED" and not (state in ("ENDED", slurm.GONE) and executor.ended_well(folder, job)):
             raise _failure(folder, job, name, state)
 
 
@@ -79,7 +78,7 @@ def _sole_launcher(folder: Path) -> Iterator[IO[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
         end = time.monotonic() + LOCKED
-        while not _locked(file):
+        while not try_lock(file.fileno()):
             file.seek(0)
             holder = file.read().strip()
             if _lives_here(holder) or time.monotonic() > end:
@@ -95,14 +94,6 @@ def _lives_here(holder: str) -> bool:
     """Whether the launcher that wrote its name into the lock is a process of this machine that lives."""
     name, _, host = holder.partition(" on ")
     return host == platform.node() and Path("/proc", name.removeprefix("process ")).is_dir()
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _token(folder: Path) -> str:
@@ -150,7 +141,7 @@ def _follow(job: str, follower: Follower, settings: Launch, interrupted: Interru
         time.sleep(TICK)
 
 
-def _follow_local(job: submission.LocalProcesses, follower: Follower, interrupted: Interruptions) -> None:
+def _follow_local(job: executor.LocalProcesses, follower: Follower, interrupted: Interruptions) -> None:
     """Pass on what processes of this machine say, until they have ended."""
     while job.ended() is None:
         follower.pass_on()

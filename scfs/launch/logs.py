@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from scfs.progress import log
+from scfs.io.progress import log
 
 OF_SUBMITIT = re.compile(r"submitit (INFO|WARNING) ")
 ERROR = re.compile(r"(scfs: |\w*Error\b|\w*Exception\b|Traceback )")

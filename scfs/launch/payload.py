@@ -8,15 +8,17 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from scfs.atomic import write_json
 from scfs.errors import ProcessLostError, ScfsError
+from scfs.io.atomic import write_json
+from scfs.io.progress import log, silence
 from scfs.launch import slurm
-from scfs.launch.work import Work
-from scfs.progress import log, silence
-from scfs.stopping import StoppedError, stop_requests
-from scfs.world import find_world
+from scfs.runtime.cpu import worker_count
+from scfs.runtime.stop_signals import StoppedError, stop_requests
+from scfs.runtime.world import find_world
 
 NEAR = 150.0
 """Seconds before the warning is due in which it counts as the time limit's: SLURM may send it 60 s early."""
@@ -28,6 +30,24 @@ REQUEST = "-requeue"
 LOST = 360.0
 """Seconds that a process waits after another one was lost. If its node has died, SLURM starts the job again as soon as
 it knows (SlurmdTimeout, 300 s by default), unless the job has failed before; if it ended alone, srun ends this one."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A function that does the work of a stage in every process of its job."""
+
+    module: str
+    function: str
+    keywords: dict[str, Any]
+    threads: int
+    """Torch's."""
+    workers: int | None
+    """Image readers; None: as many as the cores are good for where the work is done."""
+
+    def __call__(self) -> None:
+        """Do it."""
+        function = getattr(import_module(self.module), self.function)
+        function(**self.keywords, threads=self.threads, workers=worker_count(self.workers, self.threads))
 
 
 @dataclass(frozen=True)

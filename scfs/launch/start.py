@@ -1,16 +1,19 @@
 """Do a stage's work in this process, or by a job on this machine or on the cluster."""
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from scfs.config.identity import identity
-from scfs.launch.image import enter
+from scfs.io.progress import log
+from scfs.io.results import sha256_of
+from scfs.launch.container import enter
+from scfs.launch.payload import Work
 from scfs.launch.settings import load_launch
-from scfs.launch.work import Work
 from scfs.paths import job_folder
-from scfs.results import sha256_of
-from scfs.world import find_world
+from scfs.runtime.world import find_world
 
 VERSION_OF = {"tune": "finetune"}
 """Entry of STAGE_VERSIONS, where it is not the stage's name."""
@@ -27,7 +30,7 @@ def submits(stage: str) -> bool:
 
 
 def enter_image(stage: str) -> None:
-    """Go on in the image, if the settings name one for this stage; see `scfs.launch.image.enter`."""
+    """Go on in the image, if the settings name one for this stage; see `scfs.launch.container.enter`."""
     settings = load_launch()
     if settings.image and stage in settings.stages:
         enter(settings)
@@ -58,3 +61,28 @@ def start(stage: str, name: str, work: Work, parameters: Any, files: Iterable[Pa
     inputs = {str(path): sha256_of(path) for path in files}
     found = identity(VERSION_OF.get(stage, stage), {"parameters": parameters, "torch_threads": work.threads}, inputs)
     launch(work, job_folder(name, found), settings, name=name, time_limits=settings.time_limits(hours))
+
+
+def processes(gpus: int, images_per_batch: int) -> int:
+    """Most GPUs, of those that there are, among which a batch can be shared evenly."""
+    return max((number for number in range(1, gpus + 1) if images_per_batch % number == 0), default=1)
+
+
+def on_every_gpu(device: str, images_per_batch: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Go on as several processes of this same command, if this one is alone and sees several GPUs; else return.
+
+    Args:
+        device: "auto", "cpu" or "cuda", as the user asked.
+        images_per_batch: images that the processes share in each step.
+        environment: where a launcher leaves its variables.
+    """
+    if device == "cpu" or find_world(environment).size > 1:
+        return
+    import torch
+
+    number = processes(torch.cuda.device_count(), images_per_batch)
+    if number == 1:
+        return
+    log(f"{number} processes, one for each of {number} GPUs")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
+    os.execv(sys.executable, [sys.executable, *torchrun, "-m", "--", "scfs.cli", *sys.argv[1:]])

@@ -1,6 +1,5 @@
 """How far the pre-trainings of a study are, and what the failed process of one said. Needs no torch."""
 
-import fcntl
 import json
 import re
 from pathlib import Path
@@ -9,6 +8,7 @@ from scfs import paths
 from scfs.config.study import Study
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
+from scfs.io.locks import is_held
 from scfs.launch import slurm
 from scfs.launch.logs import failed_rank, lines_of, newest_job, rank_log, ranks
 
@@ -76,18 +76,6 @@ def _latest(folder: Path | None) -> dict[str, float]:
     except (OSError, ValueError):  # not yet there, or being written
         return {}
     return {key: value for key, value in found.items() if isinstance(value, float | int)}
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process holds this lock file."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def logs(run: str, rank: int | None, lines: int) -> str:

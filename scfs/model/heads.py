@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
-from scfs.model.batch_norm import product_scale_and_shift
-from scfs.model.convolution import convolved, forked
-from scfs.model.relu import rectified, rectified_sum
-from scfs.prototype_loss import row_norms
+from scfs.model.ops.batch_norm import product_scale_and_shift
+from scfs.model.ops.convolution import convolved, forked
+from scfs.model.ops.relu import rectified, rectified_sum
+from scfs.model.prototype_loss import row_norms
 
 
 class Prototypes(nn.Module):

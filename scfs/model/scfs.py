@@ -7,9 +7,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from scfs import distributed
 from scfs.config.pretrain import Pretrain
-from scfs.losses import (
+from scfs.model.backbones.registry import Maps, build_backbone, image_feature, student_maps
+from scfs.model.heads import ProjectionHead, SearchHead
+from scfs.model.losses import (
     PRESETS,
     batch_mean,
     entropy,
@@ -19,13 +20,12 @@ from scfs.losses import (
     teacher_probabilities,
     updated_center,
 )
-from scfs.model.aside import Aside
-from scfs.model.backbones import Maps, build_backbone, image_feature, student_maps
-from scfs.model.convolution import convolved
-from scfs.model.heads import ProjectionHead, SearchHead
-from scfs.model.regions import local_boxes, region_features, spatial_scale
+from scfs.model.ops.convolution import convolved
+from scfs.model.ops.side_stream import Aside
+from scfs.model.prototype_loss import prototype_loss
+from scfs.model.roi_crop import local_boxes, region_features, spatial_scale
 from scfs.model.search import search, search_query
-from scfs.prototype_loss import prototype_loss
+from scfs.runtime import collectives
 
 Boxes = tuple[Tensor, Tensor]
 """From `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
@@ -90,7 +90,7 @@ class SCFS(nn.Module):
             local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
             teacher_temperature: tau' of this epoch.
             placement: where the crops lie in their images, (2 + N, B, 5); the method roi_crop needs it.
-            drop_path: see `scfs.model.drop_path`, ((2 + N)*B, blocks, 2); the student's alone, as in DINO.
+            drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); the student's alone, as in DINO.
 
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
@@ -192,7 +192,7 @@ class SCFS(nn.Module):
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
         # The one mean that is not over images: what is counted on other processes belongs to it.
-        number = None if counted is None else distributed.total(counted.sum()).clamp_min(1).double() * self.share
+        number = None if counted is None else collectives.total(counted.sum()).clamp_min(1).double() * self.share
         return global_term, search_loss(
             outputs, found_outputs, temperature, teacher_temperature, reduction, counted, number
         )
@@ -236,7 +236,7 @@ class SCFS(nn.Module):
     def move_centers(self) -> None:
         """Move the centres by the batches since the last call, which are the equal parts of one optimiser step."""
         for name, means in self._batch_means.items():
-            center, mean = self.get_buffer(name), distributed.total(torch.stack(means).mean(0))
+            center, mean = self.get_buffer(name), collectives.total(torch.stack(means).mean(0))
             center.copy_(updated_center(center, mean, self.settings.center_momentum))
         self._batch_means.clear()
 

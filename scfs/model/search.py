@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scfs.model.resnet import pooled
+from scfs.model.backbones.resnet import pooled
 
 
 def search_query(local_map: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.backbones import build_backbone, image_feature, student_maps
+from scfs.model.backbones.registry import build_backbone, image_feature, student_maps
 
 
 class ClassifyingEncoder(nn.Module):
@@ -45,7 +45,7 @@ class Supervised(nn.Module):
             global_crops: (2*B, 3, S, S), crop-major.
             local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
             labels: the images' classes, (B,).
-            drop_path: see `scfs.model.drop_path`, ((2 + N)*B, blocks, 2).
+            drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2).
 
         Returns:
             Scalars: `loss`, the same as `loss_data`, and `accuracy` in percent; means over all crops.

@@ -7,15 +7,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scfs import paths
-from scfs.atomic import write_text
 from scfs.config.study import Study
+from scfs.io.atomic import write_text
 from scfs.report import provenance
 from scfs.report.data_sheets import data_sheets
-from scfs.report.detections import MOST_OBJECTS, SHOWN_SCORE
-from scfs.report.embed import inline_svg, png_uri, theme, themed
 from scfs.report.figures import DRAWINGS
-from scfs.report.precision_recall import BEST, MOST_PANELS, WORST
-from scfs.report.series import ordered_runs, series_of
+from scfs.report.figures.detections import MOST_OBJECTS, SHOWN_SCORE
+from scfs.report.figures.embed import inline_svg, png_uri, theme, themed
+from scfs.report.figures.precision_recall import BEST, MOST_PANELS, WORST
+from scfs.report.figures.series import ordered_runs, series_of
 from scfs.report.tables import NO_NUMBER, build_table, decimals, format_paper, notes, render_text
 
 TEMPLATE = "page.html.j2"

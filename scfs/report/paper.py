@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from scfs.config.shown import PaperRow
+from scfs.config.report import PaperRow
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 

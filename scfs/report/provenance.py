@@ -6,8 +6,8 @@ from typing import Any
 from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
-from scfs.report.reading import PRETRAIN, flattened, read_occasion, read_occasions, read_result, read_training
-from scfs.report.series import ordered_runs
+from scfs.report.figures.series import ordered_runs
+from scfs.report.results import PRETRAIN, flattened, read_occasion, read_occasions, read_result, read_training
 
 Facts = dict[str, list[str]]
 """A fact's name and its value for each run, in the order of `ordered_runs`."""

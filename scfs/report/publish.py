@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from scfs import paths
-from scfs.atomic import write_json, write_text, write_with
 from scfs.config.study import Study
 from scfs.errors import ScfsError
+from scfs.io.atomic import write_json, write_text, write_with
 from scfs.report.figures import DRAWINGS
-from scfs.report.reading import PRETRAIN, read_occasions, read_result
+from scfs.report.results import PRETRAIN, read_occasions, read_result
 from scfs.report.tables import Table, build_table, render_markdown
 
 OCCASION = ("git", "lock_sha256", "image_digest", "device", "precision", "torch", "finished", "seconds")

@@ -6,15 +6,15 @@ from textwrap import fill
 from typing import Any
 
 from scfs import paths
-from scfs.atomic import write_json, write_text
+from scfs.config.detection import Detection
 from scfs.config.identity import evaluate_identity, pretrain_identity
-from scfs.config.shown import Column, Row
-from scfs.config.shown import Table as TableConfig
+from scfs.config.report import Column, Row
+from scfs.config.report import Table as TableConfig
 from scfs.config.study import Study
 from scfs.errors import ScfsError
+from scfs.io.atomic import write_json, write_text
 from scfs.report import paper
-from scfs.report.column_notes import column_notes
-from scfs.report.reading import read_result, read_training, read_value
+from scfs.report.results import read_result, read_training, read_value
 
 Cell = dict[str, Any]
 Table = dict[str, Any]
@@ -278,3 +278,32 @@ def _aligned(heading: str, rows: list[list[str]], labelled: bool) -> list[str]:
         lines.append("  ".join(cells))
     width = max(len(heading), len(lines[0]))
     return [heading.center(width), *(line.rjust(width) for line in lines)]
+
+
+def column_notes(study: Study, table: TableConfig) -> list[str]:
+    """Lines for the columns of detections that are means of several trials, or not the recipe's numbers.
+
+    The standard deviation over trials is not shown beside the mean: ± stands for that over pre-training seeds alone.
+    It can be had as a column of its own, such as box_ap_sd.
+    """
+    labels: dict[str, list[str]] = {}
+    for column in table.columns:
+        if not column.value.endswith("_sd"):
+            labels.setdefault(column.evaluation, []).append(column.label)
+    notes = []
+    for evaluation, headings in labels.items():
+        protocol = study.evaluate[evaluation]
+        if not isinstance(protocol, Detection):
+            continue
+        columns, small = ", ".join(headings), protocol.small_machine
+        if protocol.trials > 1:
+            notes.append(
+                f"{columns}: mean of {protocol.trials} trials of each run; their standard deviation is in the results "
+                f"of {evaluation}."
+            )
+        if small is not None:
+            notes.append(
+                f"{columns}: small-machine settings, with fewer iterations ({small.iterations:,}), smaller images "
+                f"({small.short_side} pixels) and fewer proposals than the recipe {protocol.recipe}: not its numbers."
+            )
+    return notes

@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scfs import distributed
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
-from scfs.gradient_sums import GradientSums
-from scfs.model.aside import Aside
-from scfs.model.batch_norm import synchronized
-from scfs.model.drop_path import drop_path_factors
-from scfs.model.fused import fuse
+from scfs.io.progress import log, track
+from scfs.model.backbones.drop_path import drop_path_factors
+from scfs.model.ops.batch_norm import synchronized
+from scfs.model.ops.compile import fuse
+from scfs.model.ops.side_stream import Aside
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
-from scfs.progress import log, track
-from scfs.stopping import stop_requests
-from scfs.training.keeping import Keeper, check_identity
-from scfs.training.monitor import Monitor, Rates
+from scfs.runtime import collectives
+from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.runtime.stop_signals import stop_requests
+from scfs.training.checkpointing import Keeper, check_identity
+from scfs.training.metrics import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
 from scfs.training.scalars import Scalars
 from scfs.training.schedules import Schedules
@@ -45,8 +45,8 @@ class Labels(NamedTuple):
 class Training:
     """Model, optimiser and position of one run; the method supervised needs `labels`.
 
-    `recompute` trades time for memory, see `scfs.model.recompute`; `fused`: see `scfs.model.fused`;
-    `aside`: the teacher's maps are made beside the student's, see `scfs.model.aside`.
+    `recompute` trades time for memory, see `activation_checkpointing`; `fused`: see `compile`;
+    `aside`: the teacher's maps are made beside the student's, see `side_stream` (all in scfs/model/ops).
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Training:
         self.model.update_teacher(schedules.teacher_momentum(step))
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
-        means = distributed.weighted_totals(means, share)
+        means = collectives.weighted_totals(means, share)
         if isinstance(self.model, SCFS):
             means["center_norm"] = torch.linalg.vector_norm(self.model.get_buffer("center"))
         return means
@@ -226,7 +226,7 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
     stream = track(
         batches(data, first, workers, training.device.type == "cuda"), "pretrain", unit="step", total=total - first
     )
-    asked, first_process = time.monotonic(), distributed.is_first()
+    asked, first_process = time.monotonic(), collectives.is_first()
     with stop_requests() as received, closing(Scalars(folder, first)) if first_process else nullcontext() as scalars:
         for batch in stream:
             waited = time.monotonic() - asked

@@ -1,13 +1,12 @@
 """Optimiser, parameter groups and per-parameter clipping."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Optimizer
-from scfs.training.lars import LARS
-from scfs.training.sgd import SGD
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -49,3 +48,71 @@ def clip_each(parameters: Iterable[Tensor], limit: float) -> list[Tensor]:
         torch._foreach_clamp_max_(scales, 1.0)
         torch._foreach_mul_(gradients, scales)
     return norms
+
+
+class SGD(torch.optim.SGD):
+    """torch.optim.SGD, fused, for parameters that may get their first gradient later than others."""
+
+    def __init__(self, groups: list[dict[str, Any]], momentum: float) -> None:
+        """Take parameter groups with their weight decay; the rate is set before each step."""
+        super().__init__(groups, lr=0.0, momentum=momentum, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._prepare(parameter, parameter.grad, group["momentum"])
+        return super().step(closure)
+
+    def _prepare(self, parameter: Tensor, gradient: Tensor, momentum: float) -> None:
+        """The kernel wants equal strides, and momentum for all or none, where the last layer joins late."""
+        if _order(gradient) != _order(parameter):
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        elif gradient.stride() != parameter.stride():  # of dimensions of one entry, where they mean nothing
+            parameter.grad = gradient.as_strided(parameter.shape, parameter.stride())
+        if momentum and self.state[parameter].get("momentum_buffer") is None:
+            # After the first step it holds the gradient, which is what torch begins with.
+            self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _order(tensor: Tensor) -> list[int]:
+    """Strides of the dimensions that have more than one entry."""
+    return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
+
+
+class LARS(torch.optim.Optimizer):
+    """A matrix w with gradient g, weight decay added, moves by lr * eta * |w| / |g| along g; a 1-d parameter plainly.
+
+    Args:
+        params: parameters or groups; a group's `weight_decay` is not applied to its 1-d parameters.
+        lr: learning rate.
+        weight_decay: default of the groups.
+        momentum: of the scaled gradients.
+        eta: trust coefficient.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, momentum: float = 0.9, eta: float = 0.001
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "eta": eta})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient; no value leaves the device."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                update = parameter.grad
+                if parameter.ndim != 1:
+                    update = update.add(parameter, alpha=group["weight_decay"])
+                    length, update_length = parameter.norm(), update.norm()
+                    scale = group["eta"] * length / update_length
+                    update = update * torch.where((length > 0) & (update_length > 0), scale, torch.ones_like(scale))
+                state = self.state[parameter]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                state["momentum_buffer"].mul_(group["momentum"]).add_(update)
+                parameter.add_(state["momentum_buffer"], alpha=-group["lr"])

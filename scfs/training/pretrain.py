@@ -6,25 +6,27 @@ from typing import Any, Literal
 
 import torch
 
-from scfs import distributed
-from scfs.atomic import write_text
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
-from scfs.data.manifest import ImageSet, open_split
-from scfs.device import resolve_device, resolve_precision
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.memory import keep_freed_memory
-from scfs.model.fused import explained
+from scfs.io.atomic import write_text
+from scfs.io.locks import run_lock
+from scfs.io.progress import log
+from scfs.io.results import sha256_of, write_result
+from scfs.model.ops.compile import explained
 from scfs.paths import run_folder
-from scfs.progress import log
-from scfs.results import sha256_of, write_result
-from scfs.training.keeping import resume, sole_holder
+from scfs.runtime import collectives
+from scfs.runtime.cpu import keep_freed_memory
+from scfs.runtime.device import resolve_device, resolve_precision
+from scfs.runtime.world import World, find_world
+from scfs.training.checkpointing import resume
 from scfs.training.loop import Labels, Training, train
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
-from scfs.world import World, find_world
 
 
 def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str | None = None, **options: Any) -> None:
@@ -59,7 +61,7 @@ def pretrain_folder(
         options: see `pretrain`.
 
     Raises:
-        ScfsError: see `pretrain` and `scfs.data.folders.image_folder`.
+        ScfsError: see `pretrain` and `scfs.data.sources.folders.image_folder`.
     """
     pretrain(run, settings, image_folder(images, unreadable), **options)
 
@@ -99,8 +101,8 @@ def pretrain(
             since single pixels come out otherwise.
         workers: processes that make batches.
         save_every: seconds between checkpoints.
-        recompute: keep less in memory and compute it again, see `scfs.model.recompute`; no part of the identity.
-        fused: let torch.compile fuse operations, see `scfs.model.fused`; part of the identity, as sums are rounded
+        recompute: keep less in memory and compute it again, see `activation_checkpointing`; no part of the identity.
+        fused: let torch.compile fuse operations, see `compile`; part of the identity, as sums are rounded
             otherwise. Not together with `recompute`, which the command line refuses.
         aside: let a GPU make the teacher's maps beside the student's, in more memory; no part of the identity.
 
@@ -111,7 +113,7 @@ def pretrain(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = distributed.own_device(resolve_device(device))
+    chosen = collectives.own_device(resolve_device(device))
     if fused and chosen.type == "cpu" and find_world().size > 1:
         raise ScfsError(
             "pretrain: --compile by several processes needs GPUs, and these compute on cpu; allowed: without it"
@@ -130,17 +132,17 @@ def pretrain(
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.method == "supervised" else None
-    with distributed.joined(chosen) as world:
-        distributed.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
+    with collectives.joined(chosen) as world:
+        collectives.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
         data = view_batches(images, settings, world, where) if settings.epochs else None
-        with sole_holder(folder) if distributed.is_first() else nullcontext():
+        with run_lock(folder) if collectives.is_first() else nullcontext():
             steps = len(images) // settings.batch
             training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute, fused, aside)
             announce(run, training, images, folder)
             resume(training, folder)
             with explained() if fused else nullcontext():
                 rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
-            if not distributed.is_first():
+            if not collectives.is_first():
                 return
             tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
             classes = list(images.classes) if labels else []
@@ -215,6 +217,6 @@ def announce(run: str, training: Training, images: ImageSet, folder: Path) -> No
     if settings.accumulate > 1:
         part = settings.batch // settings.accumulate
         log(f"{run}: {settings.accumulate} parts per step, BatchNorm sees {part} images at a time")
-    if (world := distributed.world()).size > 1:
+    if (world := collectives.world()).size > 1:
         share = -(-settings.batch // settings.accumulate // world.size) * settings.accumulate
         log(f"{run}: {world.size} processes with up to {share} images of each batch, BatchNorm synchronised over them")

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from scfs.views.augmentation_table import BRIGHTNESS, CONTRAST, SATURATION
 from scfs.views.images import Pixels
-from scfs.views.table import BRIGHTNESS, CONTRAST, SATURATION
 
 # The pipeline is parallel over images; OpenCV's own threads would fight over the same cores.
 cv2.setNumThreads(1)
@@ -47,7 +47,7 @@ def augment(crop: Pixels, row: np.void) -> None:
 
     Args:
         crop: (S, S, 3), contiguous.
-        row: scalar of type `scfs.views.table.ROW`.
+        row: scalar of type `scfs.views.augmentation_table.ROW`.
     """
     if not crop.flags.c_contiguous:
         raise ValueError("crop must be contiguous: OpenCV would write into a copy")

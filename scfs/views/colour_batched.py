@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from scfs.errors import ScfsError
-from scfs.progress import log
+from scfs.io.progress import log
+from scfs.views.augmentation_table import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from scfs.views.colour import BLUR_PASSES
 from scfs.views.images import imagenet_statistics
-from scfs.views.table import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 Colour = Literal["cpu", "device"]
 NUMBERS = ("flip", "jitter", "brightness", "contrast", "saturation", "hue", "grey", "solarize")
@@ -46,7 +46,7 @@ def device_table(table: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArr
     """What `augment_batch` needs of an augmentation table.
 
     Args:
-        table: (...) rows of `scfs.views.table.ROW`.
+        table: (...) rows of `scfs.views.augmentation_table.ROW`.
         largest_sigma: of any blur of the run; gives the kernels their length.
 
     Returns:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scfs.config.pretrain import Views
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.images import Pixels, crop_resize
-from scfs.views.table import augmentation_table
 
 
 def crops(

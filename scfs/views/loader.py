@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from scfs.config.pretrain import Views
-from scfs.data.images import ImageSet
+from scfs.data.image_set import ImageSet
 from scfs.errors import ScfsError
+from scfs.runtime.philox import permutation
+from scfs.runtime.world import World
+from scfs.views.augmentation_table import GLOBAL_NUMBER, augmentation_table
 from scfs.views.colour import augment
 from scfs.views.colour_batched import Colour, device_table
 from scfs.views.images import Pixels, crop_resize
-from scfs.views.philox import permutation
-from scfs.views.reading import AHEAD, read_ahead, read_image
-from scfs.views.ring import Ring, arrived, shared
-from scfs.views.table import GLOBAL_NUMBER, augmentation_table
-from scfs.world import World
+from scfs.views.shared_memory import Ring, arrived, shared
+from scfs.views.workers import AHEAD, read_ahead, read_image
 
 PLACEMENT = ("top", "left", "height", "width", "flip")
 

@@ -2,16 +2,21 @@
 
 from functools import cache
 from importlib.resources import files
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
 
+from scfs import paths
 from scfs.config.base import NAME, Config, parse
-from scfs.config.imported import Format
+from scfs.config.pretrain import Format
 from scfs.config.study import Study
 from scfs.errors import ScfsError
+from scfs.io.download import Published
+from scfs.io.download import fetch as fetch_file
+from scfs.io.progress import log
+from scfs.io.results import sha256_of
 
 SOURCE = "scfs/weights/catalogue.yaml"
 BY_HAND = "by hand: "
@@ -103,3 +108,18 @@ def entry_named(name: str) -> Entry:
     if name not in catalogue():
         raise ScfsError(f"{SOURCE}: no weights {name!r}: not among {sorted(catalogue())}")
     return catalogue()[name]
+
+
+def fetch(entry: Entry, folder: Path | None = None) -> Path:
+    """File of an entry in `folder` (default: weights/downloads), fetched if it is not there yet.
+
+    Raises:
+        ScfsError: it has to be got by hand, cannot be fetched, or is not the file that the catalogue means.
+    """
+    path = (folder or paths.downloads()) / entry.file
+    if entry.by_hand and not path.is_file():
+        raise ScfsError(f"{path}: no such file; it has to be got by hand: {entry.by_hand}; put it there")
+    known = Published(entry.size, None if entry.sha256 == "unknown" else entry.sha256)
+    if fetch_file([entry.url], path, known.check, attempts=1) and entry.sha256 == "unknown":
+        log(f"warning: {path}: the catalogue does not know its SHA-256; it is {sha256_of(path)}")
+    return path

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.errors import ScfsError
-from scfs.model.backbones import NAMES, build_backbone
+from scfs.model.backbones.registry import NAMES, build_backbone
 from scfs.model.heads import SearchHead
 from scfs.weights.keys import DISTRIBUTED, OPTIONAL, WEIGHT_NORM, Layout, Names, names_in, renamed
 

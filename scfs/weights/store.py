@@ -10,13 +10,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from scfs.atomic import write_with
 from scfs.errors import ScfsError
-from scfs.model.backbones import NAMES, build_backbone
+from scfs.io.atomic import write_with
+from scfs.model.backbones.registry import NAMES, build_backbone
 
 if TYPE_CHECKING:
-    from scfs.model.resnet import Backbone
-    from scfs.model.vit import ViT
+    from scfs.model.backbones.resnet import Backbone
+    from scfs.model.backbones.vit import ViT
 
 
 @dataclass(frozen=True)

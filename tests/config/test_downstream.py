@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from scfs import stages
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
+from scfs.pipeline import jobs
 
 BOXES = {"source": "coco", "splits": {s: {"images": s, "annotations": f"{s}.json"} for s in ("train", "val")}}
 DETECTION = {"kind": "detection", "recipe": "voc_faster_rcnn_c4", "dataset": "boxes", "trials": 2}
@@ -29,13 +29,13 @@ def study(evaluation: dict[str, Any], value: str, run: dict[str, Any] | None = N
 
 
 def test_jobs_of_a_detector_and_of_a_grid() -> None:
-    commands = [job.command for job in stages.jobs(study(DETECTION, "ap50_sd"))]
+    commands = [job.command for job in jobs.jobs(study(DETECTION, "ap50_sd"))]
     detector = ["detect e trial-0 --run r", "detect e trial-1 --run r", "average e --run r"]
     assert "convert --run r --to detectron2" in commands
     assert [command for command in commands if command.split()[0] in ("detect", "average")] == detector
-    commands = [job.command for job in stages.jobs(study(TRANSFER, "mean_per_class"))]
+    commands = [job.command for job in jobs.jobs(study(TRANSFER, "mean_per_class"))]
     assert commands[-5:-2] == ["tune e lr0-wd0 --run r", "tune e lr1-wd0 --run r", "finetune e --run r"]
-    single = [job.command for job in stages.jobs(study({**TRANSFER, "lr": [0.1]}, "top1"))]
+    single = [job.command for job in jobs.jobs(study({**TRANSFER, "lr": [0.1]}, "top1"))]
     assert not [command for command in single if command.startswith("tune")]
 
 

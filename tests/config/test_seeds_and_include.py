@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scfs import stages
 from scfs.config.study import Study, load_study, parse_study
 from scfs.errors import ScfsError
+from scfs.pipeline import jobs
 
 STUDY: dict[str, Any] = {
     "study": "first",
@@ -93,17 +93,17 @@ def test_an_included_run_has_its_own_studys_settings_and_parameters(written: Pat
     assert (study.run("scfs-s5").epochs, study.run("long").epochs) == (20, 30)
     assert study.run("scfs-s5") == load_study(Path("first.yaml")).run("scfs-s5")
     assert study.file_of("runs", "scfs-s5") == Path("first.yaml") and study.key_of("scfs-s5") == "scfs"
-    keys = stages.parameters(study, "pretrain", "scfs-s5")
+    keys = jobs.parameters(study, "pretrain", "scfs-s5")
     assert keys[Path("first.yaml")] == ("pretrain", "runs.scfs") and Path("second.yaml") not in keys
     assert study.pairs == [("scfs-s5", "knn"), ("long", "knn")]
 
 
 def test_an_included_run_has_one_identity(written: Path) -> None:
     first, second = load_study(Path("first.yaml")), load_study(Path("second.yaml"))
-    before = stages.identity(first, "pretrain", "scfs-s5")
-    assert before == stages.identity(second, "pretrain", "scfs-s5")
+    before = jobs.identity(first, "pretrain", "scfs-s5")
+    assert before == jobs.identity(second, "pretrain", "scfs-s5")
     write("second.yaml", SECOND | {"pretrain": {"dataset": "photos", "epochs": 31}})
-    assert stages.identity(load_study(Path("second.yaml")), "pretrain", "scfs-s5") == before
+    assert jobs.identity(load_study(Path("second.yaml")), "pretrain", "scfs-s5") == before
 
 
 def test_two_studies_may_include_the_same_third_one(written: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_kinds_of_weights_of_others_are_stages_of_their_own() -> None:
     imported = {"a": {"weights": "torchvision-resnet50", "backbone": "resnet50"}}
     imported["b"] = {"weights": "own/x.pth", "backbone": "resnet50", "format": "torchvision"}
     study = parse_study(changed(runs=STUDY["runs"] | imported))
-    jobs = {job.key: job for job in (stages.pretrain(study, run) for run in ("a", "b", "scfs-s0", "fixed"))}
-    assert [job.stage for job in jobs.values()] == ["import_weights", "import_file", "pretrain", "pretrain"]
-    assert jobs["b"].inputs == (Path("own/x.pth"),) and jobs["a"].inputs == ()
-    assert jobs["scfs-s0"].variables.keys() == jobs["fixed"].variables.keys()
+    found = {job.key: job for job in (jobs.pretrain(study, run) for run in ("a", "b", "scfs-s0", "fixed"))}
+    assert [job.stage for job in found.values()] == ["import_weights", "import_file", "pretrain", "pretrain"]
+    assert found["b"].inputs == (Path("own/x.pth"),) and found["a"].inputs == ()
+    assert found["scfs-s0"].variables.keys() == found["fixed"].variables.keys()

@@ -14,8 +14,8 @@ import pytest
 from image import Image
 from repository import ROOT, command_environment, copy_repository
 
-from scfs.results import sha256_of
-from scfs.smoke import set_up
+from scfs.io.results import sha256_of
+from scfs.smoke.rehearsal import set_up
 
 FAST = ["-q", "-n", "2", "-p", "no:cacheprovider", "-m", "not demo and not detectron2 and not slurm and not container"]
 TOOLS = ("pytest", "pluggy", "iniconfig", "pytest-xdist", "execnet")

@@ -13,7 +13,7 @@ import yaml
 from image import Image
 from repository import command_environment, git
 
-from scfs.results import sha256_of
+from scfs.io.results import sha256_of
 
 STUDY = {
     "study": "small",

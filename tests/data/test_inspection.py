@@ -9,10 +9,10 @@ from PIL import Image
 from tiny_boxes import write_coco, write_voc
 
 from scfs.config.data import Coco, GarmentScenes, ImageFolders, Voc
-from scfs.data.coco_json import load_coco
 from scfs.data.inspection import evenly, inspect, shown_rows
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
+from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
 
 

@@ -9,8 +9,8 @@ from tiny_official import files, install, make, tiny_catalogue
 
 from scfs import paths
 from scfs.config.data import Coco, GarmentScenes, ImageFolders, Official, Voc
-from scfs.data import intake
-from scfs.data.manifest import open_split
+from scfs.data.official import ingest
+from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.data.verify import verify
 from scfs.errors import ScfsError
@@ -28,7 +28,7 @@ def archives(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sync", lambda: None)  # which waits for all that others write
     shutil.copytree(tiny[0], tmp_path / "datasets/archives")
     install(tiny[1], monkeypatch)
-    monkeypatch.setattr(intake, "MOST_IMAGES", 2)
+    monkeypatch.setattr(ingest, "MOST_IMAGES", 2)
     return tmp_path / "datasets/archives"
 
 

@@ -9,14 +9,14 @@ import yaml
 from archive_packing import picture, write
 from archive_writers import SETS, VOC_NAMES, voc_xml
 
+from scfs.config import official_sets as module
 from scfs.config.base import parse
 from scfs.config.data import Official
-from scfs.data import catalogue as module
-from scfs.data.catalogue import Catalogue
-from scfs.data.official import LABELLED
+from scfs.config.official_sets import Catalogue
+from scfs.data.official.parsers import LABELLED
 from scfs.data.prepare import prepare
 
-CATALOGUE = Path(module.__file__).with_name("catalogue.yaml")
+CATALOGUE = Path(module.__file__).with_name("official_sets.yaml")
 IMAGENET100 = ("n02119789", "n02100735")
 LABELLED_SETS = sorted(LABELLED)
 

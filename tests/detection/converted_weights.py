@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.resnet import Backbone
-from scfs.weights.convert import export
+from scfs.model.backbones.resnet import Backbone
+from scfs.weights.export import export
 from scfs.weights.store import Weights, save_weights
 
 

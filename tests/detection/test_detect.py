@@ -14,22 +14,23 @@ import small_detector
 import torch
 from small_detector import OUT, STEPS, assert_same_outcome, checkpoints, protocol, run
 
+from scfs.io.locks import run_lock
+
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
 from detectron2.structures import Boxes, Instances
 
 from scfs.config.identity import identity
-from scfs.data.annotated import open_annotated
-from scfs.data.annotations import decode_mask
+from scfs.data.coco_rle import decode_mask
+from scfs.data.opening import open_annotated
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
-from scfs.detection.finding import show, shown_size
+from scfs.detection.inference import show, shown_size
 from scfs.detection.training import Training, train
 from scfs.detection.trial import open_trial
 from scfs.detection.weights import read_converted
 from scfs.errors import ScfsError
-from scfs.training.pretrain import sole_holder
-from scfs.weights.plain_pickle import dump, load
+from scfs.weights.safe_pickle import dump, load
 
 pytestmark = pytest.mark.detectron2
 
@@ -172,7 +173,7 @@ def test_only_one_process_trains_a_trial(
 ) -> None:
     monkeypatch.chdir(finished)
     folder = checkpoints(finished)[0].parents[1]
-    with sole_holder(folder), pytest.raises(ScfsError, match="another process is training this run"):
+    with run_lock(folder), pytest.raises(ScfsError, match="another process is training this run"):
         run(scenes, weights)
 
 

@@ -18,15 +18,15 @@ from detectron2.data.datasets.pascal_voc import load_voc_instances
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
 
-from scfs.data.annotated import AnnotatedSplit, open_annotated
-from scfs.data.annotations import encode_mask
-from scfs.data.images import ImageRows, ImageSet
+from scfs.data.coco_rle import encode_mask
+from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.opening import AnnotatedSplit, open_annotated
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import DetectionSplit, read_split, without_empty
 from scfs.detection.devkit import write_devkit
 from scfs.detection.voc_metric import VocMetric, sampled
 from scfs.errors import ScfsError
-from scfs.results import sha256_of
+from scfs.io.results import sha256_of
 
 pytestmark = pytest.mark.detectron2
 

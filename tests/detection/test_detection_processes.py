@@ -9,15 +9,15 @@ import pytest
 import torch
 from small_detector import SMALL, protocol
 
-from scfs import distributed
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
-from scfs.detection.finding import find_all
+from scfs.detection.inference import find_all
 from scfs.detection.stage import detect
 from scfs.detection.training import Training, train
 from scfs.detection.trial import open_trial
 from scfs.errors import ScfsError
-from scfs.training.keeping import resume
+from scfs.runtime import collectives
+from scfs.training.checkpointing import resume
 
 pytestmark = pytest.mark.detectron2
 
@@ -28,7 +28,7 @@ SHORT = protocol(small_machine={**SMALL, "iterations": 3})
 def trained(scenes: Path, weights: Path, folder: Path) -> dict[str, Any]:
     """Train, resuming where `folder` stands; the state, and what all of the processes together find."""
     torch.set_num_threads(1)
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         trial = open_trial(SHORT, "trial-0", "some-run", weights, scenes, CPU, threads=1, processes=world.size)
         trial.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
         training = Training(trial.cfg, 0, "some", weights)

@@ -27,9 +27,9 @@ from scfs.detection.backbone import build_scfs_resnet
 from scfs.detection.recipes import build_config
 from scfs.detection.weights import load_converted, read_converted
 from scfs.errors import ScfsError
-from scfs.model.resnet import ARCHITECTURES, LAYERS, Backbone
-from scfs.weights.convert import export
-from scfs.weights.plain_pickle import dump, load
+from scfs.model.backbones.resnet import ARCHITECTURES, LAYERS, Backbone
+from scfs.weights.export import export
+from scfs.weights.safe_pickle import dump, load
 
 pytestmark = pytest.mark.detectron2
 
@@ -238,7 +238,7 @@ def test_other_files_are_refused(content: Any, tmp_path: Path) -> None:
 
 def test_a_vit_cannot_be_converted(tmp_path: Path) -> None:
     from scfs.config.pretrain import Pretrain
-    from scfs.model.backbones import build_backbone
+    from scfs.model.backbones.registry import build_backbone
     from scfs.weights.store import Weights, save_weights
 
     settings = Pretrain(dataset="none", backbone="narrow_vit_8").model_dump(mode="json")

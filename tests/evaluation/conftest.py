@@ -12,7 +12,7 @@ from scfs import paths
 from scfs.config.data import GarmentScenes, ImageFolders
 from scfs.data.prepare import prepare
 from scfs.evaluation.features import FrozenEncoder
-from scfs.model.resnet import Backbone
+from scfs.model.backbones.resnet import Backbone
 from scfs.weights.store import Weights, save_weights
 
 COLOURS = {"blue": (30, 60, 200), "green": (40, 180, 50), "red": (210, 40, 30)}

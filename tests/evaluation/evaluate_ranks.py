@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from scfs import distributed, paths
+from scfs import paths
 from scfs.config.evaluation import Evaluation, Knn
-from scfs.data.images import ImageSet
-from scfs.data.manifest import open_split
+from scfs.data.image_set import ImageSet
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation import attention, class_probabilities, features, knn
 from scfs.evaluation.features import FrozenEncoder, clean_view, extract
+from scfs.evaluation.probe import Sweep
 from scfs.evaluation.run import evaluate
-from scfs.evaluation.sweep import Sweep
+from scfs.runtime import collectives
 from scfs.weights.store import load_backbone
 
 CPU = torch.device("cpu")
@@ -63,13 +64,13 @@ def everything(out: Path) -> None:
         return read(images, row)
 
     def noting_result(sweep: Sweep, *arguments: Any) -> Any:
-        own = [*distributed.in_turn(sweep.reported), *distributed.in_turn(sweep.choosing)]
+        own = [*collectives.in_turn(sweep.reported), *collectives.in_turn(sweep.choosing)]
         done["trained"] = [(each.peak, each.weight.detach(), each.bias.detach()) for each in own]
         return finish(sweep, *arguments)
 
     ImageSet.read, Sweep.result = noting_read, noting_result  # type: ignore[method-assign]
-    with distributed.joined(CPU) as world:
-        distributed.joined = lambda _: nullcontext(world)
+    with collectives.joined(CPU) as world:
+        collectives.joined = lambda _: nullcontext(world)
         for name in PROTOCOLS:
             done = {"read": []}
             measure(name, out / f"rank{world.rank}")

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from scfs import distributed
 from scfs.config.finetune import FineTune
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune import accuracy, job, stage
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.training import FineTuning
+from scfs.runtime import collectives
 from scfs.weights.store import load_backbone
 
 CPU = torch.device("cpu")
@@ -26,14 +26,14 @@ CPU = torch.device("cpu")
 
 def steps_in_float64(weights: Path, manifest: Path, protocol: FineTune) -> dict[str, Any]:
     """Terms of each step, and the state at the end."""
-    data = CropBatches(open_split(manifest, "train"), protocol, distributed.world())
+    data = CropBatches(open_split(manifest, "train"), protocol, collectives.world())
     training = FineTuning(protocol, 0.2, 0.01, load_backbone(weights)[0], data, CPU, "fp64", "")
     terms = [training.train_step(data.batch(step)) for step in range(data.steps)]
     return {"terms": [{k: v.item() for k, v in step.items()} for step in terms], "model": training.model.state_dict()}
 
 
 def steps(weights: Path, manifest: Path, out: Path, protocol: FineTune, workers: int) -> None:
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         torch.save(steps_in_float64(weights, manifest, protocol), out.with_name(f"rank{world.rank}.pt"))
 
 
@@ -41,7 +41,7 @@ def whole_stage(weights: Path, manifest: Path, out: Path, protocol: FineTune, wo
     """The stage itself; beside the result the network that was measured."""
 
     def keeping(model: Any, *arguments: Any) -> dict[str, float]:
-        if distributed.is_first():
+        if collectives.is_first():
             torch.save(model.state_dict(), out.with_suffix(".pt"))
         return accuracy.measure(model, *arguments)
 

@@ -6,11 +6,11 @@ import torch
 
 from scfs import paths
 from scfs.config.evaluation import Attention
-from scfs.data.annotations import load_masks
-from scfs.data.manifest import open_split
+from scfs.data.coco_rle import load_masks
+from scfs.data.opening import open_split
 from scfs.evaluation.attention import jigsaw, measure, score, search, upsampled, view_of_mask
 from scfs.evaluation.features import FrozenEncoder
-from scfs.model.resnet import pooled
+from scfs.model.backbones.resnet import pooled
 from scfs.views.images import crop_resize, normalize, resize_crop
 
 PROTOCOL = Attention(

@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 
 from scfs import paths
 from scfs.config.evaluation import Evaluation
-from scfs.data.manifest import ImageSet, open_split
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation import measurement
 from scfs.evaluation.run import KINDS, evaluate
-from scfs.results import sha256_of
+from scfs.io.results import sha256_of
 
 SMALL: dict[str, Any] = {"dataset": "colours", "resize": 36, "crop": 32}
 FAST_PROBE: dict[str, Any] = {**SMALL, "batch": 12, "lr": 0.3}

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from scfs import paths
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 
 SIZES = (2, 3)
 PASSES = {"knn": (1, 1), "layers": (1, 1), "linear": (2, 1), "linear_cached": (1, 1), "linear_cached, swept": (1, 1)}

@@ -12,12 +12,12 @@ from timm.models.vision_transformer import VisionTransformer
 
 from scfs import paths
 from scfs.config.evaluation import Evaluation, Knn
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
 from scfs.evaluation.run import evaluate
-from scfs.model.resnet import pooled
-from scfs.model.vit import ViT
+from scfs.model.backbones.resnet import pooled
+from scfs.model.backbones.vit import ViT
 from scfs.views.images import decode, normalize, resize_crop
 from scfs.weights.store import Weights, save_weights
 

@@ -11,13 +11,14 @@ from tuned import small
 
 from scfs import paths
 from scfs.config.pretrain import Views
-from scfs.data.manifest import ImageSet, open_split
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune.crops import CropBatches
+from scfs.runtime.philox import permutation
+from scfs.runtime.world import World
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.images import crop_resize, decode
-from scfs.views.philox import permutation
-from scfs.views.table import augmentation_table
-from scfs.world import World
 
 
 @pytest.fixture

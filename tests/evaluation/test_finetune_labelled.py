@@ -13,14 +13,14 @@ from tuned import small
 
 from scfs import paths
 from scfs.config.data import ImageFolders
-from scfs.data.images import ImageSet
-from scfs.data.manifest import open_split
+from scfs.data.image_set import ImageSet
+from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.errors import ScfsError
 from scfs.evaluation import measurement
 from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
-from scfs.evaluation.shares import LABELLED, class_share, held_out
-from scfs.views.reading import read_image
+from scfs.evaluation.subsets import LABELLED, class_share, held_out
+from scfs.views.workers import read_image
 
 URL = "https://example.org/list.txt"
 GRID: dict[str, Any] = {"lr": [0.1, 0.2]}

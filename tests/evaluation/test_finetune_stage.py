@@ -10,10 +10,10 @@ from tuned import small
 
 from scfs import paths
 from scfs.config.finetune import FineTune
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune import job, stage
-from scfs.results import sha256_of
+from scfs.io.results import sha256_of
 
 GRID: dict[str, Any] = {"lr": [0.05, 0.2], "weight_decay": [0.0, 0.001], "validation": 0.3}
 DIVERGING = 1e38

@@ -15,14 +15,15 @@ from tuned import small
 from scfs import paths
 from scfs.config.finetune import FineTune
 from scfs.config.identity import STAGE_VERSIONS
-from scfs.data.manifest import ImageSet, open_split
+from scfs.data.manifest import ImageSet
+from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune.accuracy import accuracies, measure, ranks_of_true_class
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.training import FineTuning, batch_norm_momentum
-from scfs.model.backbones import build_backbone
-from scfs.training.checkpoint import snapshot
-from scfs.training.monitor import DivergedError
+from scfs.model.backbones.registry import build_backbone
+from scfs.training.checkpointing import snapshot
+from scfs.training.metrics import DivergedError
 from scfs.views.images import decode, normalize, resize_crop
 
 CPU = torch.device("cpu")

@@ -5,10 +5,10 @@ import pytest
 
 from scfs import paths
 from scfs.config.evaluation import Linear
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 from scfs.evaluation import linear
 from scfs.evaluation.features import FrozenEncoder
-from scfs.views.table import ROW
+from scfs.views.augmentation_table import ROW
 
 PROTOCOL = Linear(kind="linear", dataset="colours", resize=36, crop=32, epochs=2, batch=12, lr=1.0)
 

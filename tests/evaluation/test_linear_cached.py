@@ -6,7 +6,7 @@ from torch import Tensor
 
 from scfs import paths
 from scfs.config.evaluation import LinearCached
-from scfs.data.manifest import open_split
+from scfs.data.opening import open_split
 from scfs.evaluation import linear_cached
 from scfs.evaluation.features import FrozenEncoder, clean_view, extract
 from scfs.evaluation.probe import Classifiers

@@ -5,9 +5,9 @@ import torch
 import torchvision
 
 from scfs.config.pretrain import ProjectionHead as Settings
-from scfs.model.backbones import build_backbone, image_feature
+from scfs.model.backbones.registry import build_backbone, image_feature
+from scfs.model.backbones.resnet import LAYERS, Backbone, pooled
 from scfs.model.heads import ProjectionHead
-from scfs.model.resnet import LAYERS, Backbone, pooled
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scfs.model.drop_path import DROP_PATH, drop_path_table
-from scfs.views.philox import PERMUTATION
+from scfs.model.backbones.drop_path import DROP_PATH, drop_path_table
+from scfs.runtime.philox import PERMUTATION
 
 
 def table(rows: list[int], seed: int = 3, step: int = 7, views: int = 4, blocks: int = 6) -> np.ndarray:

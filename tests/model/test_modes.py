@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.regions import SPATIAL_SCALE, local_boxes
+from scfs.model.roi_crop import SPATIAL_SCALE, local_boxes
 from scfs.model.scfs import SCFS, Encoder
 from scfs.views.images import crop_resize
 

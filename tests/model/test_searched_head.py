@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as Settings
-from scfs.model.convolution import convolved
 from scfs.model.heads import SearchHead
+from scfs.model.ops.convolution import convolved
 from scfs.model.search import searched_features
 
 B, N, C, SIDE = 3, 4, 12, 5

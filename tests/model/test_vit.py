@@ -7,8 +7,8 @@ from torch import Tensor
 
 from scfs.config.pretrain import PATCH
 from scfs.errors import ScfsError
-from scfs.model.backbones import build_backbone, image_feature
-from scfs.model.vit import SHAPES, ViT
+from scfs.model.backbones.registry import build_backbone, image_feature
+from scfs.model.backbones.vit import SHAPES, ViT
 
 
 def pair(name: str) -> tuple[ViT, VisionTransformer]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.heads import SearchHead
-from scfs.model.regions import local_boxes
+from scfs.model.roi_crop import local_boxes
 from scfs.model.scfs import SCFS
 
 B, CROPS, SIZE = 3, 2, 64

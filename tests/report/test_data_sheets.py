@@ -14,22 +14,27 @@ from PIL import Image
 from scfs import paths
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
-from scfs.report import canvas, page
+from scfs.report import page
 from scfs.report.data_sheets import (
     BOX,
     CELL,
     GAP,
     HEADING,
     LABEL,
+    Counts,
+    Inspected,
+    Small,
+    Split,
     compose_contact,
     compose_histogram,
     data_sheets,
     draw_contact,
     draw_histogram,
     numbers_of,
+    read_inspected,
     shared_images,
 )
-from scfs.report.inspected import Counts, Inspected, Small, Split, read_inspected
+from scfs.report.figures import canvas
 
 
 def of(height: int, width: int, name: str = "", boxes: list[list[float]] | None = None) -> Small:

@@ -10,7 +10,7 @@ from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report import page, paper, provenance
 from scfs.report.publish import publish
-from scfs.report.reading import read_occasions
+from scfs.report.results import read_occasions
 from scfs.report.tables import build_table, notes, render_markdown, render_text
 
 SMALL = (

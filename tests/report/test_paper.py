@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from fake_results import STUDY
 
-from scfs.config.shown import PaperRow
+from scfs.config.report import PaperRow
 from scfs.config.study import parse_study
 from scfs.errors import ScfsError
 from scfs.report import paper

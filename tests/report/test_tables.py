@@ -8,7 +8,7 @@ from scfs import paths
 from scfs.config.identity import pretrain_identity
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
-from scfs.report.curves import draw_curves
+from scfs.report.figures.curves import draw_curves
 from scfs.report.tables import render_text, write_table
 
 

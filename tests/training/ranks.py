@@ -19,12 +19,12 @@ import torch.distributed as dist
 from tiny import TINY
 from torch import Tensor, nn
 
-from scfs import distributed
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.gradient_sums import GradientSums
-from scfs.model.batch_norm import synchronized
+from scfs.model.ops.batch_norm import synchronized
+from scfs.runtime import collectives
+from scfs.runtime.gradient_allreduce import GradientSums
 from scfs.training import pretrain as stage
 from scfs.training.loop import Labels, Training
 from scfs.views.loader import ViewBatches
@@ -64,7 +64,7 @@ def untrained(case: str, steps_per_epoch: int, **how: bool) -> Training:
 def trained(case: str, images: Path, **how: bool) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
     """Terms of each step, and the whole state at the end, in float64."""
     chosen = settings(case)
-    data = stage.view_batches(image_folder(images), chosen, distributed.world())
+    data = stage.view_batches(image_folder(images), chosen, collectives.world())
     training = untrained(case, data.steps_per_epoch, **how)
     terms = [training.train_step(data[step]) for step in range(STEPS)]
     return [{name: term.item() for name, term in step.items()} for step in terms], training.model.state_dict()
@@ -86,13 +86,13 @@ def norm_of_whole(name: str, part: Callable[[int], slice]) -> dict[str, Tensor]:
         model.zero_grad()
         (y.tanh() * weights[part(len(whole))]).sum().backward()
         found |= {f"y{step}": y.detach(), f"dx{step}": x.grad}
-        found |= {f"{key}{step}": distributed.total(value.grad) for key, value in norm.named_parameters()}
+        found |= {f"{key}{step}": collectives.total(value.grad) for key, value in norm.named_parameters()}
     return found | {key: value.clone() for key, value in norm.state_dict().items()} | {"eval": model.eval()(whole)}
 
 
 def check_norms(out: Path) -> None:
-    found = {name: norm_of_whole(name, distributed.world().part) for name in NORMS}
-    torch.save(found, out / f"norms-{distributed.world().rank}.pt")
+    found = {name: norm_of_whole(name, collectives.world().part) for name in NORMS}
+    torch.save(found, out / f"norms-{collectives.world().rank}.pt")
 
 
 def check_oracle() -> None:
@@ -100,7 +100,7 @@ def check_oracle() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
     import test_modes
 
-    part = distributed.world().part(test_modes.B)
+    part = collectives.world().part(test_modes.B)
 
     class Shared(test_modes.Case):
         def ours(self) -> dict[str, float]:
@@ -116,7 +116,7 @@ def check_oracle() -> None:
             model.move_centers()
             for name, center in model.named_buffers(recurse=False):
                 self.model.get_buffer(name).copy_(center)
-            return {name: term.item() for name, term in distributed.weighted_totals(terms, model.share).items()}
+            return {name: term.item() for name, term in collectives.weighted_totals(terms, model.share).items()}
 
     test_modes.Case = Shared
     for case in test_modes.CASES:
@@ -125,18 +125,18 @@ def check_oracle() -> None:
 
 def check_collectives() -> None:
     """What each collective gives, of three tensors that differ between the processes."""
-    world = distributed.world()
+    world = collectives.world()
     ranks = torch.arange(world.size)
     own = torch.tensor([float(world.rank), 1.0])
-    assert distributed.total(own).tolist() == [ranks.sum().item(), world.size] and own[0] == world.rank
-    assert distributed.gathered(own)[:, 0].tolist() == ranks.tolist()
-    assert distributed.weighted_totals({"a": own[0], "b": own[1]}, 0.5)["b"] == world.size / 2
-    assert distributed.largest(world.rank, -world.rank) == (world.size - 1, 0)
-    assert distributed.from_first(f"of {world.rank}") == "of 0"
+    assert collectives.total(own).tolist() == [ranks.sum().item(), world.size] and own[0] == world.rank
+    assert collectives.gathered(own)[:, 0].tolist() == ranks.tolist()
+    assert collectives.weighted_totals({"a": own[0], "b": own[1]}, 0.5)["b"] == world.size / 2
+    assert collectives.largest(world.rank, -world.rank) == (world.size - 1, 0)
+    assert collectives.from_first(f"of {world.rank}") == "of 0"
     check_gradient_sums()
-    distributed.check_same("answer", 42)
+    collectives.check_same("answer", 42)
     try:
-        distributed.check_same("rank", world.rank)
+        collectives.check_same("rank", world.rank)
     except ScfsError as error:
         assert "rank: 0 on process 0, but 1 on process 1" in str(error)
     else:
@@ -145,7 +145,7 @@ def check_collectives() -> None:
 
 def check_gradient_sums() -> None:
     """Of a layer that is used twice, one that is not used, a frozen one and a bias, in buckets of any size."""
-    rank, size = distributed.world().rank, distributed.world().size
+    rank, size = collectives.world().rank, collectives.world().size
     for bucket in (1, 100, 10**6):
         torch.manual_seed(0)
         conv = nn.Conv2d(3, 3, 2, padding=1).to(memory_format=torch.channels_last)
@@ -167,14 +167,14 @@ def check_gradient_sums() -> None:
                 assert len(sums._begun) == (0 if bucket == 10**6 else 2)
             for parameter, whole in zip(conv.parameters(), wanted, strict=True):
                 torch.testing.assert_close(parameter.grad, whole * (2 if step == 1 else 1))
-                same = distributed.gathered(parameter.grad)
+                same = collectives.gathered(parameter.grad)
                 assert torch.equal(same, same[:1].expand_as(same)) and parameter.grad.stride() == parameter.stride()
         assert unused.weight.grad is None and frozen.weight.grad is None
 
 
 def together(out: Path, images: Path) -> None:
     """All that can be compared in one meeting of the processes; each writes what it has found."""
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         check_collectives()
         check_norms(out)
         if world.size == 2:  # slow loops, and three images
@@ -202,7 +202,7 @@ def traced_alone(change: Callable[..., None]) -> list[str]:
 def fused(out: Path, images: Path) -> None:
     """The case scfs with what is traced of its backbones."""
     compiled = traced_alone(setattr)
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         torch.save(trained("scfs", images, fused=True), out / f"fused-{world.rank}.pt")
         assert len(compiled) == 3, compiled
 
@@ -231,7 +231,7 @@ def with_a_bad_image(out: Path, images: Path) -> None:
 
 def messages(out: Path, images: Path) -> None:
     """Every collective of a step of each case, in float32: kind and bytes that each process gives."""
-    with distributed.joined(CPU) as world:
+    with collectives.joined(CPU) as world:
         noted: dict[str, list[tuple[str, int]]] = {}
         all_reduce, all_gather = dist.all_reduce, dist.all_gather
         for case in CASES:

@@ -7,7 +7,7 @@ import pytest
 
 from scfs.config.identity import identity
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.training.pretrain import pretrain
 

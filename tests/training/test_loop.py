@@ -10,10 +10,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.scfs import SCFS
-from scfs.training.monitor import Monitor
+from scfs.training.metrics import Monitor
 from scfs.training.pretrain import pretrain
 from scfs.training.schedules import Schedules
 from scfs.weights.store import load_backbone, load_weights

@@ -13,11 +13,11 @@ import pytest
 import ranks
 import torch
 
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
+from scfs.runtime.world import World
 from scfs.training.pretrain import view_batches
 from scfs.weights.store import load_weights
-from scfs.world import World
 
 SIZES = (2, 3, 4)
 
@@ -69,7 +69,7 @@ def test_what_is_compared_has_learned_and_left_crops_out(alone: dict, noise_fold
         for name in (backbone, *heads):
             assert (state[name] - initial[name]).abs().max() > 1e-6, f"{case}: {name}"
         assert terms[0] != terms[1]
-    from scfs.model.regions import local_boxes
+    from scfs.model.roi_crop import local_boxes
 
     data = view_batches(image_folder(noise_folder), ranks.settings("roi_crop"), World())
     placements = [data[step].placement for step in range(2)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.training.pretrain import pretrain
 from scfs.training.scalars import Scalars

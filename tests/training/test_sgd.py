@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scfs.training.optimizer import clip_each
-from scfs.training.sgd import SGD
+from scfs.training.optimizer import SGD, clip_each
 
 SHAPES = [(4, 3, 3, 3), (5, 4), (7,)]
 

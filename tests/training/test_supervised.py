@@ -13,7 +13,7 @@ from PIL import Image
 from test_resume import assert_same_outcome, checkpoints, train
 
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.supervised import Supervised
 from scfs.training.loop import Labels, Training

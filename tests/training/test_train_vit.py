@@ -10,7 +10,7 @@ from test_step import batch
 from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.vit import ViT
+from scfs.model.backbones.vit import ViT
 from scfs.training.loop import Training
 from scfs.training.optimizer import build_optimizer
 from scfs.training.schedules import Schedules

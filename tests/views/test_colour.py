@@ -10,8 +10,8 @@ from PIL import Image, ImageFilter, ImageOps
 
 from scfs.config.pretrain import Views
 from scfs.views import colour
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.images import crop_resize
-from scfs.views.table import augmentation_table
 
 
 def crops(size: int = 96) -> list[np.ndarray]:

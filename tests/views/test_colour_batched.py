@@ -11,10 +11,10 @@ from test_equivalence import statistics
 from scfs.config.pretrain import Views
 from scfs.errors import ScfsError
 from scfs.views import colour, colour_batched
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.colour_batched import augment_batch, device_table, half_kernels, resolve_colour
 from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD, crop_resize, imagenet_statistics, normalize
 from scfs.views.loader import ViewBatches, batches
-from scfs.views.table import augmentation_table
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,8 @@ import pytest
 from image_samples import natural_images
 
 from scfs.config.pretrain import Views
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.loader import _make_view
-from scfs.views.table import augmentation_table
 
 
 def gradient(crop: np.ndarray) -> float:

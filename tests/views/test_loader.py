@@ -15,13 +15,13 @@ import torch
 from image_samples import MemoryImages, encoded, painting, small_images
 
 from scfs.config.pretrain import Views
-from scfs.data.images import ImageRows, ImageSet
+from scfs.data.image_set import ImageRows, ImageSet
 from scfs.errors import ScfsError
+from scfs.runtime.philox import permutation
 from scfs.views import loader
+from scfs.views.augmentation_table import augmentation_table
 from scfs.views.images import decode
 from scfs.views.loader import Batch, ViewBatches, batches
-from scfs.views.philox import permutation
-from scfs.views.table import augmentation_table
 
 VIEWS = Views(global_size=16, local_size=8, local_number=3)
 

@@ -10,12 +10,12 @@ import torch
 from image_samples import MemoryImages, small_images
 
 from scfs.config.pretrain import Views
-from scfs.data import images
-from scfs.data.images import ImageRows, ImageSet, Place, Places
-from scfs.data.shards import ShardWriter
+from scfs.data import image_set
+from scfs.data.image_set import ImageRows, ImageSet, Place, Places
+from scfs.data.official.shards import ShardWriter
+from scfs.runtime.philox import permutation
+from scfs.runtime.world import World
 from scfs.views.loader import ViewBatches
-from scfs.views.philox import permutation
-from scfs.world import World
 
 VIEWS = Views(global_size=16, local_size=8, local_number=2)
 NUMBER, BATCH, SEED = 23, 10, 5
@@ -58,7 +58,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
         advised[descriptor] = advice
         fadvise(descriptor, offset, length, advice)
 
-    images.close_files()
+    image_set.close_files()
     monkeypatch.setattr(os, "pread", counting_pread)
     monkeypatch.setattr(os, "posix_fadvise", noting_fadvise)
     return found

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
-from scfs.model.resnet import Backbone
+from scfs.model.backbones.resnet import Backbone
 from scfs.weights.store import Weights, load_backbone, load_weights, save_weights
 
 

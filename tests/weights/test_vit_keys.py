@@ -11,11 +11,11 @@ from layouts import ProjectionHead, dino, encoder, save
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scfs.config.imported import Imported
+from scfs.config.pretrain import Imported
 from scfs.errors import ScfsError
-from scfs.model.backbones import build_backbone
-from scfs.weights import imports
-from scfs.weights.convert import export
+from scfs.model.backbones.registry import build_backbone
+from scfs.weights import import_weights
+from scfs.weights.export import export
 from scfs.weights.store import load_backbone, load_weights
 
 IMAGES = torch.randn(1, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -34,7 +34,7 @@ def vit(name: str, seed: int = 0) -> nn.Module:
 
 def imported(path: Path, format: str, backbone: str, out: Path) -> None:
     settings = Imported(weights=str(path), format=format, backbone=backbone)  # type: ignore[arg-type]
-    imports.import_weights(path, format, out, "theirs", settings)
+    import_weights.import_weights(path, format, out, "theirs", settings)
 
 
 def features(weights: Path, name: str, which: str = "teacher") -> Tensor:

@@ -151,7 +151,7 @@ def test_both_tools_have_the_same_jobs(study: str) -> None:
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_file_of_dvc_is_current(study: str) -> None:
     from scfs.config.study import load_study
-    from scfs.dvc_file import dvc_path, render
+    from scfs.pipeline.dvc_file import dvc_path, render
 
     loaded = load_study(Path(study))
     assert dvc_path(loaded).read_text() == render(loaded), "run `make dvc`"

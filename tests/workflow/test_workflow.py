@@ -19,10 +19,9 @@ import yaml
 from repository import ROOT, command_environment, copy_repository, git
 
 from scfs import paths
-from scfs.config.schema import params_schema
-from scfs.config.study import Study, load_study
+from scfs.config.study import Study, load_study, params_schema
 from scfs.evaluation.run import KINDS
-from scfs.stage_code import modules_of
+from scfs.pipeline.code_inputs import modules_of
 
 HERE = Path(__file__).parent
 ORDER = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads", "resources", "params", "shell"]

@@ -9,12 +9,13 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.io import _IOFile
 
-from scfs import paths, stages
+from scfs import paths
 from scfs.config.study import load_study
-from scfs.data.sources import source_paths
+from scfs.data.sources.inputs import source_paths
 from scfs.errors import ScfsError
+from scfs.pipeline import jobs
 from scfs.report import paper
-from scfs.stage_code import inspection_modules, modules_of, report_modules
+from scfs.pipeline.code_inputs import inspection_modules, modules_of, report_modules
 from scfs.weights import catalogue
 
 IMAGE = os.environ.get("SCFS_IMAGE", "docker/scfs.sif")
@@ -86,17 +87,17 @@ def every_result() -> list[Path]:
 
 def every_part() -> list[Path]:
     """Results of all trainings that evaluations are made of."""
-    return [path for run, name in study.pairs for path in stages.part_results(study, run, name)]
+    return [path for run, name in study.pairs for path in jobs.part_results(study, run, name)]
 
 
 def training_inputs(wildcards) -> list[Path]:
     """What a training of an evaluation reads."""
-    return list(stages.training_inputs(study, wildcards.run, wildcards.evaluation))
+    return list(jobs.training_inputs(study, wildcards.run, wildcards.evaluation))
 
 
 def part_results(wildcards) -> list[Path]:
     """Results that an evaluation is made of."""
-    return list(stages.part_results(study, wildcards.run, wildcards.evaluation))
+    return list(jobs.part_results(study, wildcards.run, wildcards.evaluation))
 
 
 def evaluations_with(stage: str) -> list[str]:
@@ -109,7 +110,7 @@ def figures() -> list[Path]:
     return [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
 
 
-PREPARED_BY = {dataset: stages.prepare(study, dataset).stage for dataset in study.data}
+PREPARED_BY = {dataset: jobs.prepare(study, dataset).stage for dataset in study.data}
 OWN_DATA, OFFICIAL_DATA, SUBSETS = (
     [dataset for dataset, stage in PREPARED_BY.items() if stage == rule]
     for rule in ("prepare", "prepare_official", "prepare_subset")

@@ -16,7 +16,7 @@ rule prepare:
     resources:
         mem_mb=growing(2000),  # the annotations of COCO's train2017 take half of it
     params:
-        identity=lambda wildcards: stages.identity(study, "prepare", wildcards.dataset),
+        identity=lambda wildcards: jobs.identity(study, "prepare", wildcards.dataset),
     shell:
         command("prepare {wildcards.dataset:q}")
 
@@ -41,7 +41,7 @@ rule inspect:
         manifest=paths.manifest("{dataset}"),
         code=inspection_modules(),
     output:
-        stages.inspected("{dataset}"),
+        jobs.inspected("{dataset}"),
     log:
         "logs/inspect/{dataset}.log",
     benchmark:
@@ -50,6 +50,6 @@ rule inspect:
     resources:
         mem_mb=growing(2000),  # as above
     params:
-        identity=lambda wildcards: stages.identity(study, "inspect", wildcards.dataset),
+        identity=lambda wildcards: jobs.identity(study, "inspect", wildcards.dataset),
     shell:
         command("inspect {wildcards.dataset:q}")

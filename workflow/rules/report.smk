@@ -3,7 +3,7 @@
 
 rule table:
     input:
-        results=lambda wildcards: stages.table_results(study, wildcards.table),
+        results=lambda wildcards: jobs.table_results(study, wildcards.table),
         code=report_modules(),
     output:
         json=paths.table(study.study, "{table}"),
@@ -17,7 +17,7 @@ rule table:
     log:
         f"logs/report/{study.study}-table-{{table}}.log",
     params:
-        identity=stages.identity(study, "table"),
+        identity=jobs.identity(study, "table"),
     shell:
         command("table {wildcards.table:q}")
 
@@ -30,7 +30,7 @@ for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
         name:
             f"draw_{kind}"
         input:
-            results=lambda wildcards: stages.figure_results(study, wildcards.figure),
+            results=lambda wildcards: jobs.figure_results(study, wildcards.figure),
             code=report_modules(),
         output:
             report(
@@ -44,14 +44,14 @@ for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
         wildcard_constraints:
             figure=any_of(name for name, figure in study.figures.items() if figure.kind == kind),
         params:
-            identity=stages.identity(study, "figure"),
+            identity=jobs.identity(study, "figure"),
         shell:
             command("figure {wildcards.figure:q}")
 
 
 rule report:
     input:
-        data=[path for dataset in study.data for path in stages.inspected(dataset)],
+        data=[path for dataset in study.data for path in jobs.inspected(dataset)],
         results=every_result(),
         tables=[paths.table(study.study, table) for table in study.tables],
         figures=figures(),
@@ -61,6 +61,6 @@ rule report:
     log:
         f"logs/report/{study.study}.log",
     params:
-        identity=stages.identity(study, "report"),
+        identity=jobs.identity(study, "report"),
     shell:
         command("report")

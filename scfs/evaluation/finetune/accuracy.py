@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from scfs.config.finetune import FineTune
-from scfs.data.images import ImageSet
+from scfs.data.image_set import ImageSet
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
 from scfs.model.supervised import ClassifyingEncoder
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from scfs.config.finetune import FineTune
-from scfs.data.images import ImageSet
+from scfs.data.image_set import ImageSet
 from scfs.errors import ScfsError
+from scfs.runtime.philox import permutation
+from scfs.runtime.world import World
 from scfs.views.crops import crop_and_flip, crops
-from scfs.views.philox import permutation
-from scfs.views.reading import read_image
-from scfs.world import World
+from scfs.views.workers import read_image
 
 
 class CropBatch(NamedTuple):

@@ -10,26 +10,27 @@ from typing import Any
 
 import torch
 
-from scfs import distributed
-from scfs.atomic import write_json
 from scfs.config.finetune import FineTune
 from scfs.config.identity import STAGE_VERSIONS, identity
-from scfs.data.images import ImageSet
-from scfs.device import resolve_device, resolve_precision
+from scfs.data.image_set import ImageSet
 from scfs.evaluation.finetune.accuracy import measure
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
 from scfs.evaluation.finetune.training import FineTuning
-from scfs.memory import keep_freed_memory
+from scfs.io.atomic import write_json
+from scfs.io.locks import run_lock
+from scfs.io.progress import log, track
+from scfs.io.results import sha256_of
 from scfs.paths import run_folder
-from scfs.progress import log, track
-from scfs.results import sha256_of
-from scfs.stopping import stop_requests
-from scfs.training.keeping import Keeper, resume, sole_holder
-from scfs.training.monitor import DivergedError
-from scfs.views.reading import read_ahead
+from scfs.runtime import collectives
+from scfs.runtime.cpu import keep_freed_memory
+from scfs.runtime.device import resolve_device, resolve_precision
+from scfs.runtime.stop_signals import stop_requests
+from scfs.runtime.world import World
+from scfs.training.checkpointing import Keeper, resume
+from scfs.training.metrics import DivergedError
+from scfs.views.workers import read_ahead
 from scfs.weights.store import load_backbone
-from scfs.world import World
 
 ELSEWHERE = {"lr", "weight_decay", "metric", "dataset", "train", "test", "labels", "validation"}
 """Keys of a protocol that an identity does not have: rate and decay stand in it, and the images are in digests."""
@@ -99,9 +100,9 @@ def occasion(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = distributed.own_device(resolve_device(device))
+    chosen = collectives.own_device(resolve_device(device))
     precision = resolve_precision(protocol.precision, chosen, protocol.crop)
-    with distributed.joined(chosen) as world:
+    with collectives.joined(chosen) as world:
         data = labelled_data(protocol, manifest)
         yield Occasion(protocol, evaluation, run, weights, data, threads, chosen, precision, workers, save_every, world)
 
@@ -133,14 +134,14 @@ def fine_tune(
     data = CropBatches(train, now.protocol, now.world)
     own = _identity(now, lr, weight_decay, train, test)
     folder = run_folder(f"{now.run}-{now.evaluation}-{part}", own)
-    distributed.check_same("identity of the training (protocol, data, weights, precision, threads)", own)
-    with sole_holder(folder) if distributed.is_first() else nullcontext():
+    collectives.check_same("identity of the training (protocol, data, weights, precision, threads)", own)
+    with run_lock(folder) if collectives.is_first() else nullcontext():
         left = folder / "outcome.json"
-        found = json.loads(left.read_text()) if distributed.is_first() and left.is_file() else None
-        outcome: dict[str, Any] | None = distributed.from_first(found)
+        found = json.loads(left.read_text()) if collectives.is_first() and left.is_file() else None
+        outcome: dict[str, Any] | None = collectives.from_first(found)
         if outcome is not None:
             log(f"{folder}: already finished")
-            return outcome if distributed.is_first() else None
+            return outcome if collectives.is_first() else None
         training = FineTuning(now.protocol, lr, weight_decay, backbone, data, now.device, now.precision, own)
         _announce(now, part, training, data, folder)
         resume(training, folder)
@@ -152,7 +153,7 @@ def fine_tune(
         except DivergedError as error:
             log(f"{now.run}, {now.evaluation}, {part}: {error}")
             values, diverged = {}, {"step": error.step, "loss": f"{error.terms['loss']:.6g}", "lr": error.lr}
-        if not distributed.is_first():
+        if not collectives.is_first():
             return None
         outcome = {"values": values, "seconds": training.seconds(), **({"diverged": diverged} if diverged else {})}
         write_json(left, outcome)

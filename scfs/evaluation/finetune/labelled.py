@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from scfs.config.finetune import FineTune, LabelledFiles, LabelledShare
-from scfs.data.class_list import read_published
-from scfs.data.images import ImageSet
+from scfs.data.image_set import ImageSet
+from scfs.data.sources.published_lists import read_published
 from scfs.errors import ScfsError
 from scfs.evaluation.measurement import open_with_labels
-from scfs.evaluation.shares import LABELLED, class_share, held_out, require_every_class
+from scfs.evaluation.subsets import LABELLED, class_share, held_out, require_every_class
 
 
 @dataclass(frozen=True, eq=False)

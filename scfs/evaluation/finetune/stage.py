@@ -7,8 +7,8 @@ from typing import Any
 from scfs.config.finetune import FineTune
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune.job import Occasion, fine_tune, occasion
-from scfs.progress import log
-from scfs.results import write_result
+from scfs.io.progress import log
+from scfs.io.results import write_result
 
 FINAL = "final"
 COMPARED = ("run", "evaluation", "protocol", "dataset", "labelled", "weights", "stage_version", "torch_threads")

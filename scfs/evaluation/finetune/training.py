@@ -17,23 +17,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from scfs import distributed
 from scfs.config.finetune import FineTune
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune.crops import CropBatch, CropBatches
-from scfs.gradient_sums import GradientSums
-from scfs.model.backbones import image_feature
-from scfs.model.batch_norm import synchronized
+from scfs.io.progress import log
+from scfs.model.backbones.registry import image_feature
+from scfs.model.ops.batch_norm import synchronized
 from scfs.model.supervised import ClassifyingEncoder
-from scfs.progress import log
-from scfs.training.keeping import check_identity
-from scfs.training.monitor import DivergedError, TermBuffer
+from scfs.runtime import collectives
+from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.training.checkpointing import check_identity
+from scfs.training.metrics import DivergedError, TermBuffer
 from scfs.training.schedules import cosine_with_warmup
 from scfs.views.images import normalize
 
 if TYPE_CHECKING:
-    from scfs.model.resnet import Backbone
-    from scfs.model.vit import ViT
+    from scfs.model.backbones.resnet import Backbone
+    from scfs.model.backbones.vit import ViT
 
 MOMENTUM = 0.9
 INTERVAL = 20
@@ -113,7 +113,7 @@ class FineTuning:
         self.optimizer.step()
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
-        return distributed.weighted_totals(means, share)
+        return collectives.weighted_totals(means, share)
 
     def _accumulate(self, batch: CropBatch, weight: float) -> dict[str, Tensor]:
         """Add the gradients of a part of the batch."""

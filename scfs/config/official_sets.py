@@ -1,0 +1,165 @@
+"""The catalogue of official data sets (catalogue.yaml): their archives, how these are checked, and what they hold."""
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from scfs.config.base import NAME, Config, parse
+from scfs.errors import ScfsError
+from scfs.io.download import Published
+
+SOURCE = "scfs/config/official_sets.yaml"
+
+Name = Annotated[str, Field(pattern=NAME)]
+Size = Annotated[int, Field(ge=1)]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^(https?://|file:///).")]
+
+
+class Version(Config):
+    """The same content in other bytes, such as a repacked archive."""
+
+    size: Size
+    """Bytes."""
+    sha256: Sha256
+    """Hash of it."""
+
+
+class Archive(Config):
+    """One file as it is published."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Its name in the set's folder."""
+    size: Size | None
+    """Bytes; null: not known."""
+    md5: Md5 | None
+    """MD5 of its content; null: not published."""
+    sha256: Sha256 | None
+    """SHA-256 of its content; null: not published."""
+    also: tuple[Version, ...] = ()
+    """Other versions that are as good."""
+    urls: tuple[Url, ...] = ()
+    """Mirrors, the best one first."""
+    by_hand: str | None = None
+    """Where a person gets it, if it cannot be fetched or the mirrors do not have it."""
+
+    @model_validator(mode="after")
+    def _to_be_had(self) -> Self:
+        if not self.urls and self.by_hand is None:
+            raise ValueError("urls and by_hand: at least one is needed")
+        return self
+
+    def check(self, path: Path) -> None:
+        """Compare a file with what is published, reading all of it.
+
+        Raises:
+            ScfsError: it is none of the versions; the line says what differs.
+        """
+        versions = [Published(self.size, self.sha256, self.md5)]
+        versions += [Published(version.size, version.sha256) for version in self.also]
+        problems = []
+        for version in versions:
+            try:
+                return version.check(path)
+            except ScfsError as error:
+                problems.append(error)
+        raise problems[0]
+
+
+class Official(Config):
+    """One data set."""
+
+    title: str
+    """Name as the field knows it."""
+    task: Literal["classification", "detection"]
+    """What it is for here."""
+    metric: Literal["top1", "mean_per_class"] | None = None
+    """Accuracy that is reported for a classification."""
+    classes: Annotated[int, Field(ge=1)]
+    """Number of them."""
+    splits: dict[Name, Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    """Images of each split."""
+    licence: str
+    """What the images may be used for."""
+    citation: str
+    """Whose work it is."""
+    uses: tuple[Name, ...] = ()
+    """Other sets whose archives it is taken from."""
+    archives: dict[Name, Archive] = Field(min_length=1)
+    """Its own archives by role."""
+    notes: str = ""
+    """What else a user should know."""
+
+    @model_validator(mode="after")
+    def _metric_of_a_classification(self) -> Self:
+        if (self.metric is not None) != (self.task == "classification"):
+            raise ValueError("metric: for a classification, and only for one")
+        return self
+
+
+class Catalogue(Config):
+    """The whole file."""
+
+    sets: dict[Name, Official]
+    """By name."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name, official in self.sets.items():
+            unknown = sorted(set(official.uses) - self.sets.keys())
+            if unknown:
+                raise ValueError(f"sets.{name}.uses: no such sets: {unknown}")
+            own = [archive.file for archive in official.archives.values()]
+            if len(set(own)) < len(own):
+                raise ValueError(f"sets.{name}.archives: file must not repeat: {own}")
+            roles = [role for used in (official, *map(self.sets.get, official.uses)) if used for role in used.archives]
+            if len(set(roles)) < len(roles):
+                raise ValueError(f"sets.{name}: roles must not repeat: {roles}")
+        return self
+
+
+class Needed(NamedTuple):
+    """An archive that a set is made from."""
+
+    role: str
+    """What the set's parser calls it."""
+    path: Path
+    """Where it lies or has to be put."""
+    archive: Archive
+    """What it is."""
+
+
+@cache
+def catalogue() -> dict[str, Official]:
+    """All data sets by name."""
+    text = files("scfs.config").joinpath("official_sets.yaml").read_text(encoding="utf-8")
+    whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
+    return whole.sets
+
+
+def official_named(name: str) -> Official:
+    """One data set.
+
+    Raises:
+        ScfsError: there is none of this name.
+    """
+    if name not in catalogue():
+        raise ScfsError(f"{SOURCE}: no data set {name!r}: not among {sorted(catalogue())}")
+    return catalogue()[name]
+
+
+def needed(name: str, folder: Path) -> Iterator[Needed]:
+    """Archives that a set is made from, in `folder`/<set>: those of other sets that it uses, then its own.
+
+    Raises:
+        ScfsError: there is no such set.
+    """
+    for owner in (*official_named(name).uses, name):
+        for role, archive in catalogue()[owner].archives.items():
+            yield Needed(role, folder / owner / archive.file, archive)

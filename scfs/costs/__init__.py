@@ -1,0 +1,1 @@
+"""What a study costs: images per second, hours and memory, estimated before anything runs."""

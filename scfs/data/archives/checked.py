@@ -1,0 +1,97 @@
+"""Archives that a data set is made from, checked: once each, as ImageNet's take minutes to read.
+
+What was checked is noted beside the archives (.checked.json: size, time and hash), where it can be written. It holds as
+long as the file's size and time stay, and the catalogue says the same of it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scfs.config.official_sets import Archive, Needed, needed
+from scfs.errors import ScfsError
+from scfs.io.atomic import write_json
+from scfs.io.download import fetch
+from scfs.io.progress import log
+
+NOTES = ".checked.json"
+
+
+def ready_archives(name: str, folder: Path) -> dict[str, Path]:
+    """Archives of a set by role, in `folder`/<set>: fetched where they may be, and those that the catalogue means.
+
+    Raises:
+        ScfsError: there is no such set; archives have to be got by hand: which and where; or one cannot be fetched, or
+            is another one than published.
+    """
+    items = list(needed(name, folder))
+    by_hand = [item for item in items if not item.path.is_file() and not item.archive.urls]
+    if by_hand:
+        raise ScfsError(missing_line(by_hand))
+    return {item.role: _ready(item) for item in items}
+
+
+def require_archives(name: str, folder: Path) -> dict[str, Path]:
+    """Archives of a set by role that are there; nothing is fetched or checked.
+
+    Raises:
+        ScfsError: some are missing: which, and where they are from.
+    """
+    items = list(needed(name, folder))
+    missing = [item for item in items if not item.path.is_file()]
+    if missing:
+        raise ScfsError(missing_line(missing))
+    return {item.role: item.path for item in items}
+
+
+def missing_line(items: list[Needed]) -> str:
+    """Which archives are missing, and where to get them."""
+    sources: dict[str, list[str]] = {}
+    for item in items:
+        source = item.archive.urls[0] if item.archive.urls else f"by hand: {item.archive.by_hand}"
+        sources.setdefault(source, []).append(f"{item.path}")
+    return "archives are missing: " + "; ".join(
+        f"{', '.join(files)} (from {source})".replace("(from by hand: ", "(by hand: ")
+        for source, files in sources.items()
+    )
+
+
+def checksums(name: str) -> dict[str, str]:
+    """What tells the archives of a set from others, by name: their published hashes."""
+    return {f"{item.path}": _hash(item.archive) for item in needed(name, Path())}
+
+
+def _hash(archive: Archive) -> str:
+    known = (("sha256", archive.sha256), ("md5", archive.md5), ("size", archive.size))
+    return next((f"{kind}:{value}" for kind, value in known if value is not None), "unknown")
+
+
+def _ready(item: Needed) -> Path:
+    path, archive = item.path, item.archive
+    if path.is_file() and _notes(path).get(path.name) == _note(item):
+        return path
+    try:
+        if not fetch(archive.urls, path, archive.check):
+            log(f"{path}: checked, {_hash(archive).partition(':')[0]} as published")
+    except ScfsError as error:
+        if path.is_file() or archive.by_hand is None:
+            raise
+        raise ScfsError(f"{error}; by hand: {archive.by_hand}") from None
+    try:
+        write_json(path.with_name(NOTES), {**_notes(path), path.name: _note(item)})
+    except ScfsError:
+        log(f"{path.parent}: cannot be written: its archives are checked anew each time")
+    return path
+
+
+def _note(item: Needed) -> dict[str, Any]:
+    found = item.path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "hash": _hash(item.archive)}
+
+
+def _notes(path: Path) -> dict[str, Any]:
+    try:
+        notes = json.loads(path.with_name(NOTES).read_text())
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}

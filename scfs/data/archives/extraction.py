@@ -1,0 +1,90 @@
+"""Archives to files: each file appears whole, and what an interrupted extraction wrote is kept."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from scfs.data.archives.byte_streams import BrokenError
+from scfs.data.archives.members import Member, safe_name
+from scfs.errors import ScfsError
+from scfs.io.locks import file_lock
+from scfs.io.progress import track
+
+BLOCK = 4096
+"""Bytes that a file takes are a multiple of this."""
+COMPARED = 1 << 26
+"""A file of more bytes is written again rather than compared: it would be held in memory twice."""
+
+Files = Callable[[], Iterable[tuple[str, Member]]]
+"""Begins to go through the files to extract: path below the folder, and the member that holds its content."""
+
+
+def extract(files: Files, folder: Path) -> int:
+    """Write members of archives to files below `folder`; other files there are left alone.
+
+    The files are gone through twice: first to check all names and the free space, then to write. A file that is there
+    with the same content stays; the archive, not a record of what was done, says what that is.
+
+    Returns:
+        Number of files written.
+
+    Raises:
+        ScfsError: a bad archive or path (before anything is written), too little free space, a file that cannot be
+            written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / ".extracting.lock"):
+            number = _check(files, folder)
+            part = folder / ".extracting"
+            written = sum(
+                _place(member, folder / path, part)
+                for path, member in track(files(), f"extracting to {folder}", "files", number)
+            )
+            part.unlink(missing_ok=True)
+            os.sync()  # a power cut from now on takes nothing
+    except OSError as error:
+        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
+    return written
+
+
+def _check(files: Files, folder: Path) -> int:
+    """Number of the files, all of whose paths are safe and for all of which there is room."""
+    seen: set[str] = set()
+    needed = 0
+    for path, member in track(files(), f"checking what goes to {folder}", "files"):
+        try:
+            safe = safe_name(path) == path != ""
+        except BrokenError:
+            safe = False
+        if not safe or path in seen:
+            problem = "comes twice" if safe else "not a path below it"
+            raise ScfsError(f"{folder}: {path!r} ({member.archive}: {member.name!r}): {problem}")
+        seen.add(path)
+        if not _has_size(folder / path, member.size):
+            needed += -(-member.size // BLOCK) * BLOCK
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ScfsError(f"{folder}: {needed / 2**30:.2f} GiB have to be written, {free / 2**30:.2f} GiB are free")
+    return len(seen)
+
+
+def _place(member: Member, path: Path, part: Path) -> bool:
+    """Write one file by way of `part`, unless it is there already; whether it was written."""
+    pieces: Iterable[bytes] = member.pieces()
+    if member.size <= COMPARED and _has_size(path, member.size):
+        content = member.read()
+        if path.read_bytes() == content:
+            return False
+        pieces = [content]
+    with part.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(path)
+    return True
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

@@ -1,0 +1,101 @@
+"""What is known of the official data sets, and which of their archives are there: text for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scfs.config.official_sets import Archive, Needed, catalogue, needed, official_named
+
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def list_all(folder: Path) -> str:
+    """One line for each set: images, archives that are there, their size, and what is missing."""
+    rows = [("set", "images", "archives", "bytes", "not there")]
+    for name, official in catalogue().items():
+        items = list(needed(name, folder))
+        there = [item for item in items if state(item) == "there"]
+        missing = [_role(item) for item in items if item not in there]
+        bytes_there = _sum(item.path.stat().st_size for item in there)
+        rows.append(
+            (
+                name,
+                f"{sum(official.splits.values()):,}",
+                f"{len(there)} of {len(items)}",
+                f"{bytes_there} of {_total(items)}",
+                ", ".join(missing) or "-",
+            )
+        )
+    return f"archives are looked for in {folder}/<set>\n\n{_aligned(rows)}"
+
+
+def describe(name: str, folder: Path) -> str:
+    """All that the catalogue says of a set, and where its archives come from and whether they are there.
+
+    Raises:
+        ScfsError: there is no such set.
+    """
+    official = official_named(name)
+    items = list(needed(name, folder))
+    metric = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", None: "average precision"}
+    facts = [
+        ("set", f"{name}: {official.title}"),
+        ("task", f"{official.task} of {official.classes} classes, {metric[official.metric]}"),
+        ("splits", ", ".join(f"{split} {number:,}" for split, number in official.splits.items()) + " images"),
+        ("licence", official.licence),
+        ("citation", official.citation),
+        ("space", f"{_total(items)} for the archives; their images as files or shards: about as much again"),
+    ]
+    if official.uses:
+        facts.append(("uses", f"the archives of {', '.join(official.uses)}"))
+    if official.notes:
+        facts.append(("notes", official.notes))
+    archives = [f"{item.role}: {item.path}, {state(item)}\n{_aligned(_origin(item.archive), '    ')}" for item in items]
+    return "\n".join([_aligned(facts), "", "archives", *(f"  {text}" for text in archives)])
+
+
+def state(item: Needed) -> str:
+    """Whether an archive is there, by its size alone: `there`, `missing`, `unfinished` or `another size`."""
+    sizes = {item.archive.size, *(version.size for version in item.archive.also)}
+    if item.path.is_file():
+        size = item.path.stat().st_size
+        return "there" if size in sizes or None in sizes else f"another size: {size} bytes"
+    part = item.path.with_name(f".{item.path.name}.part")
+    return f"unfinished: {_text(part.stat().st_size)} fetched" if part.is_file() else "missing"
+
+
+def _origin(archive: Archive) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("size", "not known" if archive.size is None else f"{archive.size} bytes")]
+    rows += [(kind, value) for kind, value in (("MD5", archive.md5), ("SHA-256", archive.sha256)) if value]
+    rows += [("or SHA-256", f"{version.sha256}, {version.size} bytes") for version in archive.also]
+    rows += [("from", url) for url in archive.urls]
+    return rows + ([("by hand", archive.by_hand)] if archive.by_hand else [])
+
+
+def _role(item: Needed) -> str:
+    found = state(item)
+    return item.role if found == "missing" else f"{item.role} ({found})"
+
+
+def _total(items: Iterable[Needed]) -> str:
+    return _sum(item.archive.size for item in items)
+
+
+def _sum(sizes: Iterable[int | None]) -> str:
+    """Sum of sizes; if not all are known, this is said."""
+    sizes = list(sizes)
+    return _text(sum(size for size in sizes if size is not None)) + (" and more" if None in sizes else "")
+
+
+def _text(size: float) -> str:
+    """Bytes for people."""
+    unit = 0
+    while size >= 1000 and unit < len(UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.0f} {UNITS[unit]}" if size >= 100 else f"{size:.3g} {UNITS[unit]}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Columns of text; the last one has any width."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    cells = ([text.ljust(width) for text, width in zip(row, widths)] + [row[-1]] for row in rows)
+    return "\n".join(indent + "  ".join(row).rstrip() for row in cells)

@@ -1,0 +1,50 @@
+"""Masks of COCO JSON (cocodataset.org, "Data format": object detection) as uncompressed run lengths."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from scfs.errors import ScfsError
+
+
+def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
+    """Run lengths of a bool mask (H, W), column by column, background first."""
+    flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
+    if counts[-1] == 0:
+        counts = counts[:-1]
+    return {"size": list(mask.shape), "counts": counts.tolist()}
+
+
+def decode_mask(rle: dict[str, list[int]]) -> np.ndarray:
+    """Mask (H, W) bool of an uncompressed RLE."""
+    height, width = rle["size"]
+    values = np.arange(len(rle["counts"])) % 2 == 1
+    return np.repeat(values, rle["counts"]).reshape(width, height).T.copy()
+
+
+def load_masks(annotations: Path) -> dict[str, np.ndarray]:
+    """Where the objects of each image are.
+
+    Returns:
+        Bool mask (H, W) by path in the manifest: the image's object, or all of them together where it has several.
+        Nothing where the file has boxes alone.
+
+    Raises:
+        ScfsError: the file is missing, is not COCO JSON, or its masks are not uncompressed RLE.
+    """
+    try:
+        content = json.loads(annotations.read_text())
+        images = {image["id"]: image for image in content["images"]}
+        if content["annotations"] and not any("segmentation" in item for item in content["annotations"]):
+            return {}
+        masks = {image["file_name"]: np.zeros((image["height"], image["width"]), bool) for image in images.values()}
+        for item in content["annotations"]:
+            masks[images[item["image_id"]]["file_name"]] |= decode_mask(item["segmentation"])
+    except OSError as error:
+        raise ScfsError(f"{annotations}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ScfsError(f"{annotations}: not COCO JSON with masks as uncompressed RLE ({error!r})") from None
+    return masks

@@ -1,0 +1,50 @@
+"""Whether a disk has room for a data set, before hours are spent on finding out."""
+
+import shutil
+from pathlib import Path
+
+from scfs.config.data import Official
+from scfs.config.official_sets import official_named
+from scfs.errors import ScfsError
+
+FILE_BYTES = 4096
+"""What a file takes beyond its content: the rest of its last block, and its entry in a folder."""
+SHARD_BYTES = 1024
+"""The same in a tar: its header, and the rest of its last block."""
+ROW_BYTES = 200
+"""In the manifest, and in the rows beside it."""
+
+
+def bytes_needed(config: Official, classes: int | None = None) -> int:
+    """What a set of labelled images will take, about: its images are as many bytes as its archives.
+
+    Args:
+        config: names entry and layout.
+        classes: number of them, of a subset of ImageNet; None: all of the entry.
+    """
+    entry = official_named(config.entry)
+    owners = [entry, *map(official_named, entry.uses)]
+    everything = sum(archive.size or 0 for owner in owners for archive in owner.archives.values())
+    images, whole = sum(config.images.values()), max(owner.classes for owner in owners)
+    share = (classes or entry.classes) / whole
+    images = images or round(share * sum(entry.splits.values()))
+    each = {"folder": FILE_BYTES, "shards": SHARD_BYTES, "archive": 0}[config.layout]
+    return images * (each + ROW_BYTES) + (0 if config.layout == "archive" else round(share * everything))
+
+
+def require_room(config: Official, folder: Path, done: int, classes: int | None = None) -> None:
+    """Refuse to begin what cannot be finished.
+
+    Args:
+        config: see `bytes_needed`.
+        folder: where the set is to be; it exists.
+        done: bytes of it that are there.
+        classes: see `bytes_needed`.
+
+    Raises:
+        ScfsError: less is free than is needed.
+    """
+    needed, free = bytes_needed(config, classes) - done, shutil.disk_usage(folder).free
+    if needed > free:
+        hint = "; layout: archive takes nothing" if config.is_imagenet and config.layout != "archive" else ""
+        raise ScfsError(f"{folder}: {needed / 2**30:.2f} GiB have to be written, {free / 2**30:.2f} GiB are free{hint}")

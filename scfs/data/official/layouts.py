@@ -1,0 +1,249 @@
+"""How the images of an official data set lie on disk: as files, as tar shards, or in the official archive itself.
+
+All of them go through `<data set>/.part` and appear under their names whole. Files and shards are no stage's declared
+output: they are made again from the archives when they are missing (scfs.data.rebuild).
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scfs.data.image_set import Place
+from scfs.data.official.shards import ShardWriter
+from scfs.errors import ScfsError
+from scfs.io.locks import file_lock
+
+LOCK = ".prepare.lock"
+REPORT = "report.json"
+FILES = "files"
+"""Folder of what the archives of a set with boxes hold."""
+ROWS = ".rows"
+"""Folder of what is known of a data set's images."""
+ANNOTATIONS = "annotations"
+PART = ".part"
+IMAGES = "images"
+SHARDS = "shards"
+
+
+class Item(NamedTuple):
+    """An image on its way from an archive into a data set."""
+
+    split: str
+    batch: int
+    """Number of its batch within the split (scfs.data.batches)."""
+    last: bool
+    """Whether the batch ends with it."""
+    path: str
+    label: int | None
+    content: bytes
+    lies: Place | None
+    """Where its bytes lie uncompressed in an archive, whose path it has."""
+
+
+class Layout(Protocol):
+    """Where images go; methods that write raise OSError."""
+
+    def root(self, split: str) -> str:
+        """Folder that paths or shards of a split are relative to: absolute, or relative to the manifest's."""
+
+    def keep(self, item: Item) -> None:
+        """Write an image that needs nothing of the others, in any thread."""
+
+    def place(self, item: Item) -> Place:
+        """Say where an image is, after writing it behind the others of its batch."""
+
+    def close(self, split: str, batch: int) -> None:
+        """Let the images of a batch outlast a power cut."""
+
+    def has(self, split: str, rows: pa.Table) -> bool:
+        """Whether the images of a batch that was closed are still there."""
+
+    def discard(self) -> None:
+        """Remove what is not finished."""
+
+
+class FileLayout:
+    """Each image is a file: images/<split>/<path>."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._there: dict[str, set[str]] = {}
+        """Paths by split, once they were listed: of a million files that is not done for each batch."""
+
+    def root(self, split: str) -> str:  # noqa: D102
+        return f"{IMAGES}/{split}"
+
+    def keep(self, item: Item) -> None:  # noqa: D102
+        keep_file(self.folder / self.root(item.split) / item.path, item.content, self.folder / PART)
+
+    def place(self, item: Item) -> Place:  # noqa: D102
+        if item.split in self._there:
+            self._there[item.split].add(item.path)
+        return Place("", 0, len(item.content))
+
+    def close(self, split: str, batch: int) -> None:  # noqa: D102
+        os.sync()  # for one file after the other it takes many times as long
+
+    def has(self, split: str, rows: pa.Table) -> bool:  # noqa: D102
+        if split not in self._there:
+            self._there[split] = files_below(self.folder / self.root(split))
+        readable = rows.filter(pc.is_null(rows["problem"]))
+        return self._there[split].issuperset(readable["path"].to_pylist())
+
+    def discard(self) -> None:  # noqa: D102
+        remove_parts(self.folder)
+
+
+class ShardLayout:
+    """A batch is a tar: shards/<split>-<number>.tar."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: dict[str, ShardWriter] = {}
+
+    def root(self, split: str) -> str:  # noqa: D102
+        return SHARDS
+
+    def keep(self, item: Item) -> None:  # noqa: D102
+        pass
+
+    def place(self, item: Item) -> Place:  # noqa: D102
+        return self._writer(item.split, item.batch).add(item.path, item.content)
+
+    def close(self, split: str, batch: int) -> None:  # noqa: D102
+        self._writer(split, batch).close()
+        del self._open[split]
+
+    def has(self, split: str, rows: pa.Table) -> bool:  # noqa: D102
+        return not missing_shards(self.folder / SHARDS, rows)
+
+    def discard(self) -> None:  # noqa: D102
+        for writer in self._open.values():
+            writer.discard()
+        remove_parts(self.folder)
+
+    def _writer(self, split: str, batch: int) -> ShardWriter:
+        if split not in self._open:
+            name = f"{split}-{batch:05d}.tar"
+            self._open[split] = ShardWriter(self.folder / SHARDS / name, self.folder / PART / name)
+        return self._open[split]
+
+
+class ArchiveLayout:
+    """Images stay where they lie in the archives."""
+
+    def __init__(self, folder: Path, archives: Path) -> None:
+        self.archives = archives
+        self._root = archives if archives.is_absolute() else Path(os.path.relpath(archives, folder))
+
+    def root(self, split: str) -> str:  # noqa: D102
+        return self._root.as_posix()
+
+    def keep(self, item: Item) -> None:  # noqa: D102
+        pass
+
+    def place(self, item: Item) -> Place:  # noqa: D102
+        if item.lies is None:
+            raise ScfsError(
+                f"layout = 'archive': {item.path} does not lie uncompressed in an archive: folder or shards"
+            )
+        return item.lies._replace(shard=Path(item.lies.shard).relative_to(self.archives).as_posix())
+
+    def close(self, split: str, batch: int) -> None:  # noqa: D102
+        pass
+
+    def has(self, split: str, rows: pa.Table) -> bool:  # noqa: D102
+        return True
+
+    def discard(self) -> None:  # noqa: D102
+        pass
+
+
+def keep_file(path: Path, content: bytes, part: Path) -> None:
+    """Have a file with this content by way of the folder `part`; one that has it stays."""
+    try:
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    except FileNotFoundError:
+        pass
+    temporary = part / f"{threading.get_ident()}"
+    temporary.write_bytes(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(path)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Have a data set's folder for this process alone, without what others left that were killed.
+
+    Raises:
+        ScfsError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / LOCK):
+            for place in (folder, folder / ROWS, folder / ANNOTATIONS):
+                for temporary in place.glob(".*.tmp"):
+                    temporary.unlink()
+            yield
+    except OSError as error:
+        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
+
+
+def make_parts(folder: Path) -> None:
+    """Have an empty folder for what is not finished; a process that was killed may have left some."""
+    remove_parts(folder)
+    (folder / PART).mkdir(parents=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the folder for what is not finished."""
+    shutil.rmtree(folder / PART, ignore_errors=True)
+
+
+def files_below(folder: Path) -> set[str]:
+    """Relative paths of all files in a folder, with forward slashes; none if it is not there."""
+    return set(_walk(f"{folder}", ""))
+
+
+def _walk(folder: str, below: str) -> Iterable[str]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:  # which ask for no file's kind one by one: there may be a million
+            if _is_folder(entry):
+                yield from _walk(entry.path, f"{below}{entry.name}/")
+            else:
+                yield below + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def missing_shards(root: Path, rows: pa.Table) -> list[str]:
+    """Shards (or archives) that are not there as far as the images of these rows reach."""
+    ends = pa.table({"shard": rows["shard"], "end": pc.add(rows["offset"], rows["size"])})
+    reach = ends.group_by("shard", use_threads=False).aggregate([("end", "max")])
+    wanted = dict(zip(reach["shard"].to_pylist(), reach["end_max"].to_pylist()))
+    return sorted(shard for shard, end in wanted.items() if shard and size_of(root / shard) < end)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; -1 if it is not there."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

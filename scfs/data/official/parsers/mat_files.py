@@ -1,0 +1,65 @@
+"""MATLAB files of official archives (scipy reads them): struct arrays as rows, cell arrays of text as names."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+
+from scfs.data.official.parsers.label_files import LabelFile
+from scfs.errors import ScfsError
+
+
+def read_structs(file: LabelFile, variable: str, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Elements of a struct array, each with its place for messages.
+
+    Args:
+        file: content of a .mat file.
+        variable: name of the array.
+        fields: wanted ones; text comes as str, a number as int or float.
+
+    Raises:
+        ScfsError: not a .mat file, or without this variable or these fields.
+    """
+    array = _read(file, variable)
+    missing = [name for name in fields if name not in (array.dtype.names or ())]
+    if missing:
+        raise ScfsError(f"{file.source}: {variable} has no field {missing[0]!r}")
+    for number, element in enumerate(array, start=1):
+        yield f"{file.source}: {variable}({number})", {name: element[name] for name in fields}
+
+
+def read_names(file: LabelFile, variable: str) -> tuple[str, ...]:
+    """Text of a cell array.
+
+    Raises:
+        ScfsError: not a .mat file, without this variable, or an element is not text.
+    """
+    names = tuple(_read(file, variable))
+    for name in names:
+        if not isinstance(name, str):
+            raise ScfsError(f"{file.source}: {variable}: {name!r} is not a name")
+    return names
+
+
+def whole_number(value: Any, least: int, most: int, place: str) -> int:
+    """A number of a struct.
+
+    Raises:
+        ScfsError: not one, or not from `least` to `most`.
+    """
+    if not (isinstance(value, int | float) and float(value).is_integer() and least <= value <= most):
+        raise ScfsError(f"{place}: {value!r} must be a number from {least} to {most}")
+    return int(value)
+
+
+def _read(file: LabelFile, variable: str) -> np.ndarray:
+    """The variable, (n,)."""
+    try:
+        found = loadmat(io.BytesIO(file.content), squeeze_me=True, variable_names=[variable])
+    except Exception as error:  # scipy meets broken files with many types of exception
+        raise ScfsError(f"{file.source}: not a readable .mat file: {error}") from None
+    if variable not in found:
+        raise ScfsError(f"{file.source}: no variable {variable!r} in it")
+    return np.atleast_1d(found[variable]).reshape(-1)

@@ -1,0 +1,143 @@
+"""The source `official`, data sets of labelled images: from checked archives to images in place, batch by batch.
+
+What a kill leaves is gone on with, and what is done stays done: see scfs.data.batches. Beside the manifest, and
+declared by no stage: images/ or shards/, .rows/ (what is known of them) and report.json.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scfs.config.data import Official
+from scfs.config.identity import STAGE_VERSIONS
+from scfs.data.archives.checked import checksums, ready_archives
+from scfs.data.image_set import ImageRows, Places
+from scfs.data.manifest import ListedSplit, write_manifest
+from scfs.data.official import checks
+from scfs.data.official.disk_space import require_room
+from scfs.data.official.ingest import take_in
+from scfs.data.official.journal import Batches
+from scfs.data.official.layouts import (
+    REPORT,
+    ROWS,
+    ArchiveLayout,
+    FileLayout,
+    Layout,
+    ShardLayout,
+    make_parts,
+    remove_parts,
+    working_in,
+)
+from scfs.data.official.parsers import archived
+from scfs.data.sources.published_lists import read_class_list
+from scfs.errors import ScfsError
+from scfs.io.atomic import write_json
+from scfs.io.progress import log
+
+MEGABYTE = 1_000_000
+
+Tables = dict[str, pa.Table]
+
+
+def prepare_labelled(name: str, config: Official, folder: Path, manifest: Path) -> None:
+    """Write images, report.json, and `manifest` last of all.
+
+    Raises:
+        ScfsError: archives are missing, broken or not those of the catalogue; there is no room; an image cannot be
+            decoded and `unreadable` is "error"; or the set is not what the catalogue says.
+    """
+    with working_in(folder):
+        names = read_class_list(config.class_list) if config.class_list else None
+        batches = Batches(folder / ROWS, _identity(config, names))
+        layout = layout_of(config, folder)
+        tables = _done(batches, layout)
+        if tables is None:
+            _take_in(config, names, folder, batches, layout)
+            tables = _done(batches, layout)
+        else:
+            log(f"{folder}: all images are there: nothing is read again")
+        if tables is None:
+            raise ScfsError(f"{folder}: images that were written are gone: who else changes this folder?")
+        _finish(name, config, batches.classes(), tables, layout, manifest)
+
+
+def layout_of(config: Official, folder: Path) -> Layout:
+    """How images lie in a prepared data set's folder."""
+    if config.layout == "archive":
+        return ArchiveLayout(folder, Path(config.archives))
+    return ShardLayout(folder) if config.layout == "shards" else FileLayout(folder)
+
+
+def _identity(config: Official, names: tuple[str, ...] | None) -> dict[str, Any]:
+    """All that rows and images depend on."""
+    return {
+        "version": STAGE_VERSIONS["prepare"],
+        "entry": config.entry,
+        "archives": checksums(config.entry),
+        "layout": config.layout,
+        "place": config.archives if config.layout == "archive" else "",
+        "shard_size": config.shard_size,
+        "names": names,
+        "check": config.check,
+    }
+
+
+def _done(batches: Batches, layout: Layout) -> Tables | None:
+    """Rows by split, if the images of all of them are in place."""
+    parts = batches.tables()
+    if parts is None or not all(layout.has(split, table) for split, tables in parts.items() for table in tables):
+        return None
+    return {split: pa.concat_tables(tables) for split, tables in parts.items()}
+
+
+def _take_in(config: Official, names: tuple[str, ...] | None, folder: Path, batches: Batches, layout: Layout) -> None:
+    require_room(config, folder, batches.bytes_done(), len(names) if names else None)
+    archives = ready_archives(config.entry, Path(config.archives))
+    make_parts(folder)
+    try:
+        classes, records = archived(config, archives, names)
+        total = sum(config.images.values()) or None
+        size = config.shard_size * MEGABYTE
+        counts = take_in(records, layout, batches, size, config.check == "all", total)
+        batches.finish(counts, classes)
+    finally:
+        layout.discard()
+        remove_parts(folder)
+
+
+def _finish(
+    name: str, config: Official, classes: tuple[str, ...], found: Tables, layout: Layout, manifest: Path
+) -> None:
+    """Check the set as a whole, and write down what it is."""
+    tables = {split: found[split].sort_by("path") for split in config.splits if split in found}
+    checks.check_numbers(name, found | tables, config.images, classes)
+    reports = checks.report(name, tables)
+    write_json(manifest.with_name(REPORT), reports)
+    listed = []
+    for split, table in tables.items():
+        about = reports["splits"][split]
+        _require_readable(name, split, about["unreadable"], len(table), config.unreadable)
+        rows = _rows(table.filter(pc.is_null(table["problem"])), config.layout != "folder")
+        unreadable = len(about["unreadable"])
+        listed.append(ListedSplit(split, layout.root(split), rows, classes, unreadable, odd=about["odd"]))
+    write_manifest(manifest, name, config, listed, checksums(config.entry))
+
+
+def _require_readable(name: str, split: str, broken: Mapping[str, str], images: int, unreadable: str) -> None:
+    if not broken:
+        return
+    path, problem = next(iter(broken.items()))
+    number = f"{len(broken)} of {images} images of split {split}"
+    found = f"{name}: {number} cannot be decoded, the first is {path} ({problem})"
+    if unreadable == "error":
+        raise ScfsError(f"{found}; the setting unreadable: skip leaves such images out")
+    log(f"{found}; left out")
+
+
+def _rows(table: pa.Table, placed: bool) -> ImageRows:
+    column = {name: table[name].to_pylist() for name in ("path", "width", "height", "sha256", "label")}
+    places = Places.of_table(table) if placed else None
+    return ImageRows(column["path"], column["width"], column["height"], column["sha256"], column["label"], places)

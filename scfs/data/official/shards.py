@@ -1,0 +1,68 @@
+"""Tar shards: equal images give equal bytes, and where each image lies in them is known while they are written.
+
+Any tar can list and unpack them. Names are those of the manifest's rows; times, owners and permissions are the same in
+all (POSIX.1-2001 pax, which is plain ustar for names of usual length).
+"""
+
+import os
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from scfs.data.image_set import Place
+
+BLOCK = tarfile.BLOCKSIZE
+MODE = 0o644
+END = bytes(2 * BLOCK)
+"""What ends a tar."""
+
+
+class ShardWriter:
+    """A shard that appears whole, under its name, when it is closed.
+
+    Args:
+        path: where it is to stand.
+        part: where it is written; on the same file system.
+
+    Raises:
+        OSError: it cannot be written; so do the methods.
+    """
+
+    def __init__(self, path: Path, part: Path) -> None:
+        self.path, self.part = path, part
+        self._file: BinaryIO = part.open("wb")
+
+    def add(self, name: str, content: bytes) -> Place:
+        """Append an image, and say where it is."""
+        self._file.write(_header(name, len(content)))
+        offset = self._file.tell()
+        self._file.write(content)
+        self._file.write(bytes(-len(content) % BLOCK))
+        return Place(self.path.name, offset, len(content))
+
+    def close(self) -> None:
+        """Put the whole shard in its place, where not even a power cut takes it from."""
+        self._file.write(END)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.part.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave it unfinished."""
+        with suppress(OSError):  # what is not written yet may not fit on the disk
+            self._file.close()
+        self.part.unlink(missing_ok=True)
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, MODE, 0
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def size_in_shard(size: int) -> int:
+    """Bytes that an image of so many bytes takes in a shard."""
+    return BLOCK + size + -size % BLOCK

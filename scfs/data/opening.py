@@ -1,0 +1,95 @@
+"""Splits with boxes and masks: images, and COCO JSON whose `file_name`s are the images' paths in the manifest.
+
+Where the JSON is: beside the embedded images for garment scenes; where the user has it for the source `coco`; made of
+the devkit by `prepare` for the source `voc`, and made again when it is missing, as it is no stage's declared output.
+Of official archives: among the extracted files for COCO, as for the source `voc` for VOC.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from scfs.config.base import parse
+from scfs.config.data import GarmentScenes
+from scfs.data.image_set import ImageSet
+from scfs.data.manifest import describe, load_with_table
+from scfs.data.official import restore
+from scfs.data.scenes.files import ensure_scenes
+from scfs.data.sources import voc
+from scfs.errors import ScfsError
+from scfs.io.atomic import write_text
+from scfs.io.locks import folder_lock
+from scfs.io.progress import log
+from scfs.io.results import sha256_of
+
+
+def open_split(manifest: Path, split: str) -> ImageSet:
+    """Images of one split; those that are made from others' data, and annotations, are made again first if missing.
+
+    Raises:
+        ScfsError: no manifest there, not a manifest, no such split, or the images are gone and cannot be remade.
+    """
+    images, table, about = load_with_table(manifest, split)
+    if about["source"] == "garment-scenes":
+        config: GarmentScenes = parse(GarmentScenes, about["config"], str(manifest))
+        hashes = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+        ensure_scenes(images.root, about["name"], config, hashes, manifest)
+    elif about["source"] == "official":
+        restore.ensure_images(manifest, images, about)
+    if not images.root.is_dir():
+        raise ScfsError(f"{images.root}: folder of data set {images.name}, split {split}: not found")
+    return images
+
+
+@dataclass(frozen=True)
+class AnnotatedSplit:
+    """One split of a data set with annotations."""
+
+    images: ImageSet
+    annotations: Path
+    """COCO JSON; `file_name` is relative to `images.root`. Objects that VOC calls difficult have `difficult: 1`."""
+    digest: str
+    """SHA-256 of the annotations."""
+
+
+def open_annotated(manifest: Path, split: str) -> AnnotatedSplit:
+    """Open a split with its annotations, which `prepare` checked: they are still the same.
+
+    Raises:
+        ScfsError: see `open_split`; the data set has no annotations; or they are gone, or are not
+            those that the manifest names.
+    """
+    images, about = open_split(manifest, split), describe(manifest)
+    boxes = about["splits"][split].get("boxes")
+    if boxes is None and about["source"] != "garment-scenes":
+        raise ScfsError(f"data set {images.name}, split {split}: has no boxes: its source is {about['source']!r}")
+    path = manifest.parent / (boxes["file"] if boxes else voc.json_file(split))
+    if boxes and boxes["file"] == voc.json_file(split) and not path.is_file():
+        _convert_again(path, images, manifest, boxes["sha256"])
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise ScfsError(f"{path}: annotations cannot be read: {error.strerror}") from None
+    if boxes and digest != boxes["sha256"]:
+        raise _other_error(f"{path}: not", manifest)
+    return AnnotatedSplit(images, path, digest)
+
+
+def _convert_again(path: Path, images: ImageSet, manifest: Path, sha256: str) -> None:
+    """Write the JSON of a devkit's annotations; of several processes that ask at once, one does it.
+
+    Raises:
+        ScfsError: it would be another one, or the devkit's files are gone.
+    """
+    with folder_lock(path.parent):
+        if path.is_file():
+            return
+        log(f"{path}: missing, making it as for {manifest}")
+        text = voc.coco_text(images.name, images.split, images.classes, voc.read_annotations(images.root, images.paths))
+        if hashlib.sha256(text.encode()).hexdigest() != sha256:
+            raise _other_error(f"{path}: made anew from {images.root}, it would not be", manifest)
+        write_text(path, text)
+
+
+def _other_error(what: str, manifest: Path) -> ScfsError:
+    return ScfsError(f"{what} the file whose SHA-256 {manifest} has: run `scfs prepare {manifest.parent.name}` again")

@@ -1,0 +1,1 @@
+"""The embedded garment scenes: composed from a committed part of Fashion-MNIST."""

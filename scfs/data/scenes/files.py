@@ -1,0 +1,181 @@
+"""Image files and annotations of the garment scenes: made together, and made again when they are missing.
+
+They are not a declared output of any stage: the manifest is, and it holds all that is needed to rebuild them. The
+images appear as a whole folder; annotations are removed before it and written after it, so that those that are there
+belong to the images beside them.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from scfs.config.data import GarmentScenes, SceneSplit
+from scfs.data import png
+from scfs.data.image_set import ImageRows
+from scfs.data.scenes.annotations import Annotations
+from scfs.data.scenes.compose import CANVAS, Scene, compose
+from scfs.data.scenes.fashion_mnist import class_names
+from scfs.errors import ScfsError
+from scfs.io.locks import folder_lock
+from scfs.io.progress import log, track
+
+COMPLETE = ".complete"
+"""File within the images' folder that holds the digest of all of them."""
+
+
+class SceneFile(NamedTuple):
+    """A scene and its image file."""
+
+    path: str
+    """Relative to the images' folder."""
+    content: bytes
+    sha256: bytes
+    scene: Scene
+
+
+Check = Callable[[SceneFile], None]
+"""Raises if a scene is not the one that it should be."""
+
+
+def _scene_files(name: str, split: SceneSplit, seed: int) -> Iterator[SceneFile]:
+    """Compose the scenes of a split, one by one."""
+    for index in track(range(split.scenes), f"scenes: {name}", "images"):
+        scene = compose(split, name, seed, index)
+        content = png.encode_grey(scene.pixels)
+        yield SceneFile(f"{name}/{index:06d}.png", content, hashlib.sha256(content).digest(), scene)
+
+
+def write_scenes(images: Path, name: str, config: GarmentScenes, check: Check | None = None) -> dict[str, ImageRows]:
+    """Replace the images and the annotations beside them; the caller holds the lock of `images`.
+
+    Args:
+        images: folder of the images.
+        name: data set.
+        check: looks at each scene before its image is written.
+
+    Returns:
+        Rows by split, with labels where every scene has one garment.
+
+    Raises:
+        ScfsError: the disk is full or the folder cannot be written; images that were there are untouched.
+    """
+    rows, annotations = {split: ImageRows() for split in config.splits}, _annotations(name, config)
+    with _replacing(images) as temporary:
+        for split, settings in config.splits.items():
+            labels = []
+            (temporary / split).mkdir()
+            for file in _scene_files(split, settings, config.seed):
+                if check:
+                    check(file)
+                (temporary / file.path).write_bytes(file.content)
+                rows[split].add(file.path, CANVAS, CANVAS, file.sha256)
+                labels.append(file.scene.objects[0].label)
+                annotations[split].add(file.path, file.scene.pixels.shape, file.scene.objects)
+            if settings.garments == (1, 1):
+                rows[split].labels = labels
+        hashes = {path: sha256 for part in rows.values() for path, sha256 in zip(part.paths, part.hashes)}
+        (temporary / COMPLETE).write_text(_digest(hashes))
+        for split in annotations:
+            _annotation_file(images, split).unlink(missing_ok=True)
+    for split, annotation in annotations.items():
+        annotation.write(_annotation_file(images, split))
+    return rows
+
+
+def _write_annotations(images: Path, name: str, config: GarmentScenes, check: Check) -> None:
+    """Write the annotations anew beside images that are there."""
+    for split, annotation in _annotations(name, config).items():
+        for file in _scene_files(split, config.splits[split], config.seed):
+            check(file)
+            annotation.add(file.path, file.scene.pixels.shape, file.scene.objects)
+        annotation.write(_annotation_file(images, split))
+
+
+def _annotations(name: str, config: GarmentScenes) -> dict[str, Annotations]:
+    return {
+        split: Annotations(f"{name}, split {split}: garment scenes", class_names(settings.classes))
+        for split, settings in config.splits.items()
+    }
+
+
+def _annotation_file(images: Path, split: str) -> Path:
+    return images.with_name("annotations") / f"{split}.json"
+
+
+@contextmanager
+def _replacing(images: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `images` if the block succeeds and is removed if it does not."""
+    temporary, old = (images.with_name(f".{images.name}.{state}") for state in ("new", "old"))
+    try:
+        _remove(temporary, old)
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.sync()
+        if images.exists():
+            images.rename(old)
+        temporary.rename(images)
+    except OSError as error:
+        raise ScfsError(f"{images}: could not be written: {error.strerror or error}") from error
+    finally:
+        _remove(temporary, old)
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest(hashes: Mapping[str, bytes]) -> str:
+    return hashlib.sha256(b"".join(path.encode() + b"\0" + hashes[path] for path in sorted(hashes))).hexdigest()
+
+
+def ensure_scenes(images: Path, name: str, config: GarmentScenes, hashes: Mapping[str, bytes], manifest: Path) -> None:
+    """Rebuild what is missing of images and annotations; several processes may ask at once.
+
+    Args:
+        images: folder of the images.
+        name: data set.
+        config: what `manifest` says that the scenes were made from.
+        hashes: SHA-256 of the images that `manifest` lists by path, over all splits.
+        manifest: named in messages.
+
+    Raises:
+        ScfsError: a rebuilt image differs from the manifest's, or the folder cannot be written.
+    """
+
+    def check(file: SceneFile) -> None:
+        if hashes.get(file.path) != file.sha256:
+            raise ScfsError(
+                f"{manifest}: {file.path}, made anew, is not the image that is listed: "
+                f"run `scfs prepare {manifest.parent.name}` again"
+            )
+
+    if _are_there(images, hashes) and _are_annotated(images, config):
+        return
+    with folder_lock(images):
+        if not _are_there(images, hashes):
+            log(f"{images}: images are missing, making {len(hashes)} scenes as {manifest} lists them")
+            write_scenes(images, name, config, check)
+        elif not _are_annotated(images, config):
+            log(f"{images}: their annotations are missing, making them as for {manifest}")
+            _write_annotations(images, name, config, check)
+
+
+def _are_annotated(images: Path, config: GarmentScenes) -> bool:
+    return all(_annotation_file(images, split).is_file() for split in config.splits)
+
+
+def _are_there(images: Path, hashes: Mapping[str, bytes]) -> bool:
+    """Whether the folder is marked as whole and no file has gone since."""
+    try:
+        if (images / COMPLETE).read_text() != _digest(hashes):
+            return False
+        splits = {path.partition("/")[0] for path in hashes}
+        found = {f"{split}/{file.name}" for split in splits for file in (images / split).iterdir()}
+    except OSError:
+        return False
+    return found.issuperset(hashes)

@@ -1,0 +1,58 @@
+"""The source `coco`: images with boxes and masks in COCO's format, which stay where they are."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from scfs.config.data import CocoSplit
+from scfs.data.manifest import BoxFile, ListedSplit
+from scfs.data.sources.box_checks import read_listed, require_instances
+from scfs.data.sources.coco_json import load_coco
+from scfs.errors import ScfsError
+from scfs.io.progress import log
+
+
+class _Checked(NamedTuple):
+    """What is needed of a file whose annotations are sound: those of train2017 do not stay in memory."""
+
+    boxes: BoxFile
+    sizes: dict[str, tuple[int, int]]
+    """(width, height) by path."""
+    categories: dict[int, str]
+
+
+def read_coco(splits: Mapping[str, CocoSplit]) -> list[ListedSplit]:
+    """Check annotations and images of every split: first all annotations, then the images, which take longest.
+
+    Raises:
+        ScfsError: see `scfs.data.sources.coco_json.load_coco` and `read_listed`; or the splits differ in their
+            categories, or a split has no instance of one.
+    """
+    files = {split: _checked(split, settings) for split, settings in splits.items()}
+    first = next(iter(files.values()))
+    for file in files.values():
+        if file.categories != first.categories:
+            raise ScfsError(
+                f"{file.boxes.file}: categories: not those of {first.boxes.file}: all splits must have the same"
+            )
+    return [_listed(split, Path(splits[split].images).resolve(), file) for split, file in files.items()]
+
+
+def _checked(split: str, settings: CocoSplit) -> _Checked:
+    named = Path(settings.annotations)
+    file = load_coco(named.parent.resolve() / named.name)
+    counted = {one.category_id for one in file.annotations if not (one.iscrowd or one.difficult)}
+    absent = [name for number, name in file.categories.items() if number not in counted]
+    require_instances(f"{file.path}", split, absent, len(file.categories))
+    if file.lines:
+        log(
+            f"warning: {file.path}: {len(file.lines)} boxes of split {split} have no area, the first is of annotation "
+            f"{file.lines[0]}; Detectron2 leaves them out of the training"
+        )
+    sizes = {image.file_name: (image.width, image.height) for image in file.images}
+    return _Checked(BoxFile(f"{file.path}", file.digest), sizes, file.categories)
+
+
+def _listed(split: str, folder: Path, file: _Checked) -> ListedSplit:
+    rows = read_listed(folder, file.sizes, Path(file.boxes.file).name)
+    return ListedSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=file.boxes)

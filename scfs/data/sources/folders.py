@@ -1,0 +1,158 @@
+"""Images of one's own: a folder of JPEG or PNG files, flat (no labels) or with one sub-folder per class."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.sources.image_probe import Probe, probe_image
+from scfs.errors import ScfsError
+from scfs.io.progress import log, track
+
+ENDINGS = (".jpg", ".jpeg", ".png")
+IN_FLIGHT = 1024
+"""Files handed to the threads at a time, so that millions do not wait in memory."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds, before any file is opened."""
+
+    folder: Path
+    """Absolute."""
+    paths: tuple[str, ...]
+    """Images relative to the folder, sorted."""
+    classes: tuple[str, ...]
+    """Names of the sub-folders, sorted; empty if the folder is flat."""
+
+
+def list_images(folder: Path, only: Collection[str] | None = None) -> Listing:
+    """Find the images of a folder; hidden files and folders, and files with other endings, are ignored.
+
+    Args:
+        folder: where they are.
+        only: sub-folders to look into, all of which must be there with images, and nothing else; None: everywhere.
+
+    Raises:
+        ScfsError: no such folder, no images in it, or images both beside and inside sub-folders.
+    """
+    if not folder.is_dir():
+        raise ScfsError(f"{folder}: no such folder")
+    folder = folder.resolve()
+    if only is not None:
+        return _list_classes(folder, sorted(only))
+    paths = sorted(track(_walk(folder), f"listing {folder}", "images"))
+    if not paths:
+        raise ScfsError(f"{folder}: no images in it (looked for {', '.join(ENDINGS)})")
+    classes = sorted({path.partition("/")[0] for path in paths if "/" in path})
+    flat = [path for path in paths if "/" not in path]
+    if classes and flat:
+        raise ScfsError(
+            f"{folder}: images both beside the sub-folders ({flat[0]}) and inside ({classes[0]}): "
+            "either none has a class, or all have"
+        )
+    return Listing(folder, tuple(paths), tuple(classes))
+
+
+def _list_classes(folder: Path, classes: list[str]) -> Listing:
+    """Images of certain sub-folders."""
+    missing = [name for name in classes if not (folder / name).is_dir()]
+    if missing:
+        number = f"{len(missing)} of the {len(classes)}"
+        raise ScfsError(f"{folder}: no sub-folder {missing[0]!r}: {number} of the class list are missing")
+    found = (path for name in classes for path in _walk(folder, name))
+    paths = sorted(track(found, f"listing {folder}", "images"))
+    empty = sorted(set(classes) - {path.partition("/")[0] for path in paths})
+    if empty:
+        raise ScfsError(f"{folder / empty[0]}: no images in it (looked for {', '.join(ENDINGS)})")
+    return Listing(folder, tuple(paths), tuple(classes))
+
+
+def _walk(folder: Path, below: str = "") -> Iterator[str]:
+    """Paths of all images (of those below a sub-folder), relative, with forward slashes; links are followed."""
+    for place, folders, files in os.walk(folder / below, onerror=_cannot_list, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                path = Path(place, name).relative_to(folder).as_posix()
+                try:
+                    path.encode()
+                except UnicodeEncodeError:
+                    raise ScfsError(f"{folder}: {path!a}: file names must be in UTF-8") from None
+                yield path
+
+
+def _cannot_list(error: OSError) -> None:
+    raise ScfsError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["error", "skip"]) -> tuple[ImageRows, int]:
+    """Open every image of a listing.
+
+    Args:
+        classes: names by label; the listing's sub-folders must be among them.
+
+    Returns:
+        Rows, with labels unless the folder is flat, and the number of images left out.
+
+    Raises:
+        ScfsError: a sub-folder is not a class; an image cannot be decoded and `unreadable` is "error"; or none can.
+    """
+    for name in listing.classes:
+        if name not in classes:
+            raise ScfsError(
+                f"{listing.folder}: class {name!r} is not among the {len(classes)} of the labelled split before"
+            )
+    rows = ImageRows()
+    problems: list[str] = []
+    for path, probe in probes(listing.folder, listing.paths):
+        if probe.problem is None:
+            rows.add(path, probe.width, probe.height, probe.sha256)
+        else:
+            problems.append(f"{path} ({probe.problem})")
+    if problems:
+        found = f"{len(problems)} of {len(listing.paths)} images cannot be decoded, the first is {problems[0]}"
+        if unreadable == "error":
+            skipping = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip)"
+            raise ScfsError(f"{listing.folder}: {found}; {skipping} leaves such images out")
+        if not rows.paths:
+            raise ScfsError(f"{listing.folder}: {found}: nothing is left")
+        log(f"{listing.folder}: {found}; left out")
+    if listing.classes:
+        label = {name: number for number, name in enumerate(classes)}
+        rows.labels = [label[path.partition("/")[0]] for path in rows.paths]
+    return rows, len(problems)
+
+
+def probes(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, Probe]]:
+    """Open all files of a folder, in order, and show how far that is."""
+    return track(zip(paths, _in_threads(folder, paths)), f"{folder}", "images", len(paths))
+
+
+def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[Probe]:
+    """In the order of the paths."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(paths), IN_FLIGHT):
+            yield from pool.map(lambda path: _probe(folder / path), paths[start : start + IN_FLIGHT])
+
+
+def _probe(path: Path) -> Probe:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Probe(0, 0, b"", str(error))
+    return probe_image(content)
+
+
+def image_folder(folder: Path, unreadable: Literal["error", "skip"] = "error") -> ImageSet:
+    """All images of a folder, without a manifest; labelled if it holds one sub-folder per class.
+
+    Raises:
+        ScfsError: see `list_images` and `read_rows`.
+    """
+    listing = list_images(folder)
+    rows, _ = read_rows(listing, listing.classes, unreadable)
+    return ImageSet.of(str(folder), "all", listing.folder, listing.classes, rows)

@@ -1,0 +1,85 @@
+"""Images of one's own that a table names: CSV or Parquet with a column `path` and, if there are labels, `label`."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from scfs.config.data import ImageTable
+from scfs.data.image_set import ImageRows
+from scfs.data.manifest import ListedSplit
+from scfs.data.sources.folders import probes
+from scfs.errors import ScfsError
+from scfs.io.parquet import read_parquet
+
+READERS: dict[str, Callable[[Path], pa.Table]] = {".csv": csv.read_csv, ".parquet": read_parquet}
+"""By the ending of the table's name."""
+
+
+def read_tables(config: ImageTable) -> list[ListedSplit]:
+    """All splits of a data set; a label is an index into the sorted names that all of its tables have.
+
+    Raises:
+        ScfsError: see `read_table`; or an image is missing or cannot be decoded (how many, and the first).
+    """
+    tables = {split: read_table(Path(file)) for split, file in config.splits.items()}
+    classes = tuple(sorted({name for _, names in tables.values() for name in names or ()}))
+    number = {name: label for label, name in enumerate(classes)}
+    listed = []
+    for split, (paths, names) in tables.items():
+        folder = Path(config.splits[split]).resolve().parent
+        rows = _probed(folder, paths, config.splits[split])
+        rows.labels = None if names is None else [number[name] for name in names]
+        listed.append(ListedSplit(split, str(folder), rows, classes if names else ()))
+    return listed
+
+
+def read_table(file: Path) -> tuple[list[str], list[str] | None]:
+    """Paths of the images, absolute or relative to the table's folder, and their labels; None without such a column.
+
+    Raises:
+        ScfsError: it cannot be read, is neither CSV nor Parquet, lacks `path`, has no rows or an empty cell, or names
+            an image twice.
+    """
+    read = READERS.get(file.suffix)
+    if read is None:
+        raise ScfsError(f"{file}: a table of images ends in {' or '.join(READERS)}")
+    try:
+        table: pa.Table = read(file)
+    except OSError as error:
+        raise ScfsError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except pa.ArrowException as error:
+        raise ScfsError(f"{file}: not a table: {str(error).splitlines()[0]}") from None
+    columns = {name: _texts(file, table, name) for name in ("path", "label") if name in table.column_names}
+    if "path" not in columns:
+        raise ScfsError(f"{file}: has no column 'path': its columns are {table.column_names}")
+    if not columns["path"]:
+        raise ScfsError(f"{file}: has no rows")
+    path, times = Counter(columns["path"]).most_common(1)[0]
+    if times > 1:
+        raise ScfsError(f"{file}: {path!r} stands there {times} times: allowed is once")
+    return columns["path"], columns.get("label")
+
+
+def _texts(file: Path, table: pa.Table, name: str) -> list[str]:
+    """A column as text: numbers are good labels too."""
+    values = ["" if value is None else str(value) for value in table[name].to_pylist()]
+    if "" in values:
+        raise ScfsError(f"{file}: row {values.index('') + 1}: {name} is empty")
+    return values
+
+
+def _probed(folder: Path, paths: list[str], source: str) -> ImageRows:
+    rows, problems = ImageRows(), []
+    for path, probe in probes(folder, paths):
+        if probe.problem is None:
+            rows.add(path, probe.width, probe.height, probe.sha256)
+        else:
+            problems.append(f"{path} ({probe.problem})")
+    if problems:
+        raise ScfsError(
+            f"{source}: {len(problems)} of {len(paths)} images cannot be decoded, the first is {problems[0]}"
+        )
+    return rows

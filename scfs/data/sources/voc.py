@@ -1,0 +1,166 @@
+"""The source `voc`: images with boxes in VOC devkits, whose annotations are converted to COCO JSON.
+
+A devkit is the folder that holds ImageSets, Annotations and JPEGImages. Paths of images are relative to the folder that
+all devkits of a data set have in common, as in VOC2007/JPEGImages/000005.jpg.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import count, pairwise
+from pathlib import Path
+
+from scfs.config.data import Voc
+from scfs.data.manifest import BoxFile, ListedSplit
+from scfs.data.sources.box_checks import read_listed, require_files, require_instances
+from scfs.data.sources.voc_xml import VocAnnotation, read_annotation
+from scfs.errors import ScfsError
+from scfs.io.progress import track
+
+IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
+
+
+def read_voc(name: str, config: Voc) -> tuple[list[ListedSplit], dict[str, str]]:
+    """Check the devkits of data set `name`, and convert their annotations.
+
+    Returns:
+        Splits, and the text of the COCO JSON of each by path within the prepared data set's folder.
+
+    Raises:
+        ScfsError: see `list_images`, `read_annotations`, `class_names` and `scfs.data.sources.box_checks.read_listed`.
+    """
+    root, paths = list_images(config)
+    annotations = {split: read_annotations(root, names) for split, names in paths.items()}
+    classes = class_names(config.classes, root, annotations)
+    listed, texts = [], {}
+    for split, found in annotations.items():
+        file = json_file(split)
+        text = texts[file] = coco_text(name, split, classes, found)
+        boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
+        rows = read_listed(root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations")
+        listed.append(ListedSplit(split, str(root), rows, tuple(classes), boxes=boxes))
+    return listed, texts
+
+
+def list_images(config: Voc) -> tuple[Path, dict[str, list[str]]]:
+    """The common folder, and by split the sorted paths of the images that its lists name.
+
+    Raises:
+        ScfsError: a list is missing, lies elsewhere than in a devkit or is no list of names; a split has no image, or
+            one twice.
+    """
+    devkits = {file: _devkit(Path(file)) for files in config.splits.values() for file in files}
+    for split, files in config.splits.items():
+        if not files:
+            raise ScfsError(f"split {split}: names no lists of images")
+    root = Path(os.path.commonpath(devkits.values()))
+    found: dict[str, list[str]] = {}
+    for split, files in config.splits.items():
+        below = {file: (devkits[file] / IMAGES).relative_to(root) for file in files}
+        paths = sorted((below[file] / f"{name}.jpg").as_posix() for file in files for name in _names(Path(file)))
+        twice = [path for path, following in pairwise(paths) if path == following]
+        if twice:
+            raise ScfsError(f"{files[-1]}: split {split} names {len(twice)} images twice, the first is {twice[0]}")
+        found[split] = paths
+    return root, found
+
+
+def _devkit(file: Path) -> Path:
+    """Folder of the devkit that a list belongs to; links that lead to it are followed, but not the list's own."""
+    if not file.is_file():
+        raise ScfsError(f"{file}: no such list of images")
+    place = file.absolute().parent
+    if place.parent.name != "ImageSets":
+        raise ScfsError(f"{file}: a list within a devkit's ImageSets is expected, such as ImageSets/Main/trainval.txt")
+    return place.parent.parent.resolve()
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScfsError(f"{file}: cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if len(line.split()) > 1 or "/" in line:
+            raise ScfsError(f"{file}: line {number} = {line!r}: the name of one image is expected, without a folder")
+    names = [line for line in lines if line]
+    if not names:
+        raise ScfsError(f"{file}: names no images")
+    return names
+
+
+def read_annotations(root: Path, paths: Sequence[str]) -> dict[str, VocAnnotation]:
+    """Annotations of images, by path and in their order.
+
+    Raises:
+        ScfsError: files are missing, or see `scfs.data.sources.voc_xml.read_annotation`.
+    """
+    files = {path: annotation_file(path) for path in paths}
+    require_files(root, list(files.values()), "annotations")
+    tracked = track(files.items(), f"{root}", "annotations", len(files))
+    return {path: read_annotation(root / file) for path, file in tracked}
+
+
+def annotation_file(path: str) -> str:
+    """Path of the annotations of the image at `path`."""
+    devkit, _, name = path.rpartition(f"{IMAGES}/")
+    return f"{devkit}{ANNOTATIONS}/{name.removesuffix('.jpg')}.xml"
+
+
+def class_names(wanted: Sequence[str], root: Path, splits: Mapping[str, Mapping[str, VocAnnotation]]) -> list[str]:
+    """Classes in order: the wanted ones; if none are, all that the annotations name, sorted.
+
+    Raises:
+        ScfsError: there are none, one is wanted twice, an object has another one, or a split has no instance of one.
+    """
+    seen = {item.name for split in splits.values() for annotation in split.values() for item in annotation.objects}
+    classes = list(wanted) or sorted(seen)
+    if not classes:
+        raise ScfsError(f"{root}: no annotation has an object")
+    if len(set(classes)) < len(classes):
+        raise ScfsError(f"classes = {classes}: one appears twice")
+    if not seen <= set(classes):
+        for path, annotation in (pair for split in splits.values() for pair in split.items()):
+            for name in (item.name for item in annotation.objects if item.name not in classes):
+                raise ScfsError(f"{root / annotation_file(path)}: class {name!r}: not among {classes}")
+    for split, annotations in splits.items():
+        counted = {
+            item.name for annotation in annotations.values() for item in annotation.objects if not item.difficult
+        }
+        absent = [name for name in classes if name not in counted]
+        require_instances(f"{root}", split, absent, len(classes))
+    return classes
+
+
+def json_file(split: str) -> str:
+    """Path of the converted annotations within a prepared data set's folder."""
+    return f"annotations/{split}.json"
+
+
+def coco_text(name: str, split: str, classes: Sequence[str], annotations: Mapping[str, VocAnnotation]) -> str:
+    """The COCO JSON of a split of data set `name`: equal annotations give equal bytes.
+
+    Ids count from 1, those of categories in the order of the classes. Every object has `difficult` (0 or 1), none has
+    a mask; `area` is the box's.
+    """
+    category = {item: number for number, item in enumerate(classes, start=1)}
+    images, objects, ids = [], [], count(1)
+    for image_id, (path, found) in enumerate(annotations.items(), start=1):
+        images.append({"id": image_id, "file_name": path, "width": found.width, "height": found.height})
+        objects += [
+            {
+                **{"id": next(ids), "image_id": image_id, "category_id": category[item.name]},
+                **{"bbox": item.box, "area": item.box[2] * item.box[3]},
+                **{"iscrowd": 0, "difficult": int(item.difficult)},
+            }
+            for item in found.objects
+        ]
+    content = {
+        "info": {"description": f"{name}, split {split}: converted from VOC"},
+        "licenses": [],
+        "categories": [{"id": number, "name": item} for item, number in category.items()],
+        "images": images,
+        "annotations": objects,
+    }
+    return json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n"

@@ -1,0 +1,93 @@
+"""Trials of one detector, put together: mean and standard deviation."""
+
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from scfs.config.detection import VALUES, Detection
+from scfs.errors import ScfsError
+from scfs.io.atomic import write_with
+from scfs.io.results import write_result
+
+SHARED = (*("run", "evaluation", "protocol", "dataset", "weights", "stage_version", "torch_threads", "resolved"),)
+"""What all trials have in common, and what their mean then has."""
+
+
+def gather(protocol: Detection, evaluation: str, run: str, parts: list[Path], out: Path) -> None:
+    """Write `out`: the trials' mean and, if there are several, their sample standard deviation; the first's arrays.
+
+    Args:
+        protocol: of the evaluation.
+        evaluation: its name in the study.
+        run: name of the run.
+        parts: the trials' results, in the order of the protocol's parts.
+        out: path of the result; repeating it gives the same bytes.
+
+    Raises:
+        ScfsError: a trial is missing, damaged or another one than its place says, or differs from the protocol or from
+            the first in what was measured: run, protocol, data, weights, threads or code version.
+    """
+    results = [_read(path) for path in parts]
+    wanted = {"run": run, "protocol": protocol.model_dump(mode="json")}
+    if len(results) != len(protocol.parts):
+        raise ScfsError(f"{out}: {len(results)} trials of evaluation {evaluation}, {len(protocol.parts)} were expected")
+    for path, result, part in zip(parts, results, protocol.parts, strict=True):
+        _check(path, result, {**{key: results[0].get(key) for key in SHARED}, **wanted, "part": part})
+    values = {name: [result["values"][name] for result in results] for name in VALUES[protocol.benchmark]}
+    means = {name: fmean(of_trials) for name, of_trials in values.items()}
+    if len(results) > 1:
+        means |= {f"{name}_sd": stdev(of_trials) for name, of_trials in values.items()}
+    record = {
+        **{key: results[0][key] for key in SHARED},
+        "values": means,
+        "trials": [{key: result[key] for key in ("part", "seed", "values")} for result in results],
+        "per_class": _mean_per_class([result["per_class"] for result in results]),
+    }
+    arrays = parts[0].with_suffix(".npz")
+    if not arrays.is_file():
+        raise ScfsError(f"{arrays}: missing: the stage detect of run {run} writes it")
+    content = arrays.read_bytes()
+    write_with(out.with_suffix(".npz"), lambda file: file.write(content))
+    write_result(out, record)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ScfsError(f"{path}: missing: the stage detect writes it") from None
+    except (OSError, ValueError) as error:
+        raise ScfsError(f"{path}: not a readable JSON file: {error}") from None
+    if not isinstance(result, dict) or not result.keys() >= {*SHARED, "part", "seed", "values", "per_class"}:
+        raise ScfsError(f"{path}: not the result of a trial of the stage detect")
+    return result
+
+
+def _check(path: Path, result: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for key, value in wanted.items():
+        if result[key] != value:
+            difference = _difference(key, result[key], value)
+            raise ScfsError(f"{path}: measured with {difference}: run the stage detect of this trial again")
+
+
+def _difference(key: str, used: Any, wanted: Any) -> str:
+    """Name the first key whose value differs, however deep it is."""
+    if isinstance(used, dict) and isinstance(wanted, dict):
+        for inner in sorted(used.keys() | wanted.keys()):
+            if used.get(inner) != wanted.get(inner):
+                return _difference(f"{key}.{inner}", used.get(inner), wanted.get(inner))
+    return f"{key} = {used!r}, but {wanted!r} is wanted"
+
+
+def _mean_per_class(of_trials: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """Mean of each class's numbers; None where there are none, which is the test split's doing, so in all trials."""
+
+    def mean(values: list[float | None]) -> float | None:
+        numbers = [value for value in values if value is not None]
+        return fmean(numbers) if numbers else None
+
+    return {
+        name: {key: mean([trial[name][key] for trial in of_trials]) for key in numbers}
+        for name, numbers in of_trials[0].items()
+    }

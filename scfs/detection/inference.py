@@ -1,0 +1,113 @@
+"""A trained detector on the test images: what is measured of it, and what a figure shows."""
+
+import scfs.detection.compat  # isort: skip  # noqa: F401
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.detection_utils import (
+    annotations_to_instances,
+    read_image,
+    transform_instance_annotations,
+)
+from detectron2.data.transforms import ResizeTransform
+from detectron2.structures import Instances
+from torch import nn
+
+from scfs.detection.batches import EvaluationImages
+from scfs.detection.data import DetectionSplit, Record
+from scfs.detection.metric import Metric
+from scfs.io.progress import track
+from scfs.runtime import collectives
+from scfs.views.workers import read_ahead
+
+LONG_SIDE = 512
+"""Most pixels of a shown image's longer side."""
+CERTAIN = 0.5
+"""Detections of at least this score are shown, the best one whatever its score, and not more than MOST."""
+MOST = 20
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@torch.no_grad()
+def find_all(model: nn.Module, images: EvaluationImages, number: int, metric: Metric, workers: int) -> None:
+    """Let the metric of the first process take what `model` finds in `number` images, of which each does a share.
+
+    Raises:
+        ScfsError: an image cannot be read.
+    """
+    model.eval()
+    rows = range(number)[collectives.world().part(number)]
+    for inputs in track(read_ahead(images, rows, workers), "detect: test", unit="images", total=len(rows)):
+        metric.process(inputs, model(inputs))
+    _, *others = collectives.of_all(metric.found())
+    if collectives.is_first():
+        for found in others:
+            metric.add(found)
+
+
+@torch.no_grad()
+def show(model: nn.Module, images: EvaluationImages, split: DetectionSplit, cfg: CfgNode, number: int) -> Arrays:
+    """Truth and detections on images at even distances over the split.
+
+    Returns:
+        For i = 0 ... number - 1: `image_i` (H, W, 3) uint8, at most LONG_SIDE pixels long; `truth_boxes_i` (n, 4)
+        float32, x0, y0, x1, y1 in pixels of that image; `truth_classes_i` (n,) int64; with masks `truth_masks_i`
+        (n, H, W) bool. The same of what was `found_`, by falling score, with `found_scores_i` (n,) float32.
+    """
+    model.eval()
+    number = min(number, len(split.records))
+    rows = [place * len(split.records) // number for place in range(number)]
+    arrays: Arrays = {}
+    for place, row in enumerate(rows):
+        record = split.records[row]
+        height, width = shown_size(record["height"], record["width"])
+        (inputs,) = images[row]
+        (output,) = model([{**inputs, "height": height, "width": width}])
+        shown = {
+            **_truth(record, cfg, (height, width)),
+            **_found(output["instances"].to("cpu"), cfg.MODEL.MASK_ON),
+        }
+        arrays |= {f"{name}_{place}": array for name, array in shown.items()}
+    return arrays
+
+
+def shown_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of an image as it is shown."""
+    scale = min(1.0, LONG_SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _truth(record: Record, cfg: CfgNode, size: tuple[int, int]) -> Arrays:
+    """The resized image and its objects, crowds not among them."""
+    resize = ResizeTransform(record["height"], record["width"], *size)
+    items = [copy.deepcopy(item) for item in record["annotations"] if not item.get("iscrowd", 0)]
+    if not cfg.MODEL.MASK_ON:
+        items = [{key: value for key, value in item.items() if key != "segmentation"} for item in items]
+    moved = [transform_instance_annotations(item, [resize], size) for item in items]
+    objects = annotations_to_instances(moved, size, "bitmask")
+    arrays = {
+        "image": resize.apply_image(read_image(record["file_name"], "RGB")),
+        "truth_boxes": objects.gt_boxes.tensor.float().numpy(),
+        "truth_classes": objects.gt_classes.numpy(),
+    }
+    if cfg.MODEL.MASK_ON:
+        arrays["truth_masks"] = objects.gt_masks.tensor.numpy() if items else np.zeros((0, *size), bool)
+    return arrays
+
+
+def _found(objects: Instances, masks: bool) -> Arrays:
+    objects = objects[objects.scores.argsort(descending=True, stable=True)]
+    shown = objects[: min(MOST, max(1, int((objects.scores >= CERTAIN).sum())))]
+    arrays = {
+        "found_boxes": shown.pred_boxes.tensor.numpy(),
+        "found_classes": shown.pred_classes.numpy(),
+        "found_scores": shown.scores.numpy(),
+    }
+    if masks:
+        arrays["found_masks"] = shown.pred_masks.numpy()
+    return arrays

@@ -1,0 +1,227 @@
+"""Fetching files: resumed where it stopped, from the next mirror if one fails, checked, whole or not at all."""
+
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from scfs.errors import ScfsError
+from scfs.io.locks import file_lock
+from scfs.io.progress import log, track
+
+PIECE = 1 << 20
+SILENCE = 60.0
+"""Seconds without a byte after which a connection counts as lost."""
+LONGEST_WAIT = 60.0
+PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses of servers that may answer better later (RFC 9110, 6585, 8470)."""
+CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a file before it is there."""
+
+    size: int | None = None
+    """Bytes."""
+    sha256: str | None = None
+    """Hexadecimal, or its first digits."""
+    md5: str | None = None
+    """Hexadecimal: older data sets publish nothing better."""
+
+    def check(self, path: Path) -> None:
+        """Compare a file's size with it, and the better of the hashes.
+
+        Raises:
+            ScfsError: it is another one; the line says what differs.
+        """
+        size = path.stat().st_size
+        if self.size is not None and size != self.size:
+            raise ScfsError(f"it has {size} bytes, the catalogue says {self.size}")
+        if self.sha256 is not None:
+            _compare("SHA-256", digest(path, "sha256"), self.sha256)
+        elif self.md5 is not None:
+            _compare("MD5", digest(path, "md5"), self.md5)
+
+
+def digest(path: Path, algorithm: Literal["sha256", "md5"]) -> str:
+    """Hash of a file's content, hexadecimal."""
+    found = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        pieces = iter(lambda: file.read(PIECE), b"")
+        for piece in track(pieces, f"checking {path.name}", "MiB", -(-path.stat().st_size // PIECE)):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def _compare(what: str, found: str, published: str) -> None:
+    if not found.startswith(published):
+        raise ScfsError(f"its {what} is {found}, the catalogue says {published}")
+
+
+def fetch(
+    urls: Sequence[str], path: Path, check: Callable[[Path], None], *, attempts: int = 5, wait: float = 2.0
+) -> bool:
+    """Have the file at `path`: fetched if it is not there yet, checked in any case.
+
+    Args:
+        urls: mirrors of it (http, https, file), tried in turn.
+        path: where to put it; what has arrived of it stands beside it (.<name>.part) and is gone on with next time.
+        check: raises ScfsError with the reason if it is not the file meant.
+        attempts: rounds of all mirrors, without one new byte, after which to give up; 1: ask each of them once.
+        wait: seconds between two rounds; twice as many after each that brings no new byte, a minute at most.
+
+    Returns:
+        Whether it was fetched.
+
+    Raises:
+        ScfsError: it is there but another one, or cannot be fetched, or there is no room for it. One line.
+    """
+    if path.is_file():
+        try:
+            check(path)
+        except ScfsError as error:
+            raise ScfsError(f"{path}: not the file of the catalogue: remove it to have it again: {error}") from None
+        return False
+    if not urls:
+        raise ScfsError(f"{path}: no such file, and there is nowhere to fetch it from")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(path.with_name(f".{path.name}.lock")):
+            if not path.is_file():  # another process may have fetched it while this one waited
+                part = path.with_name(f".{path.name}.part")
+                _Rounds(urls, path, part, check).run(attempts, wait)
+                part.replace(path)
+    except OSError as error:
+        raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from None
+    return True
+
+
+class _FetchError(Exception):
+    """Why a mirror did not bring the file."""
+
+    def __init__(self, reason: str, final: bool) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class _Rounds:
+    """Mirrors of one file, asked in turn until one has brought it."""
+
+    def __init__(self, urls: Sequence[str], path: Path, part: Path, check: Callable[[Path], None]) -> None:
+        self._path, self._part, self._check = path, part, check
+        self._failures: dict[str, _FetchError | None] = dict.fromkeys(urls)
+
+    def run(self, attempts: int, wait: float) -> None:
+        """Fill the unfinished file; raises ScfsError if no mirror can."""
+        furthest, failed = _size(self._part), 0
+        while True:
+            if self._one_round():
+                return
+            hopeful = [url for url, failure in self._failures.items() if failure is None or not failure.final]
+            arrived = _size(self._part)
+            failed = 0 if arrived > furthest else failed + 1
+            furthest = max(furthest, arrived)
+            if not hopeful or max(failed, 1) >= attempts:
+                break
+            pause = min(LONGEST_WAIT, wait * 2 ** max(0, failed - 1))
+            log(f"{self._path.name}: {self._failures[hopeful[0]]}; trying again in {pause:g} s")
+            time.sleep(pause)
+        reasons = "; ".join(f"{url}: {failure}" for url, failure in self._failures.items())
+        again = "start again to go on, " if hopeful else ""
+        raise ScfsError(f"{reasons}; {again}or put it at {self._path}")
+
+    def _one_round(self) -> bool:
+        for url, before in self._failures.items():
+            if before is not None and before.final:
+                continue
+            try:
+                self._ask(url)
+            except _FetchError as failure:
+                self._failures[url] = failure
+            else:
+                return True
+        return False
+
+    def _ask(self, url: str) -> None:
+        started = _size(self._part)
+        resumed = _receive(url, self._part, started)
+        try:
+            self._check(self._part)
+        except ScfsError as error:
+            self._part.unlink()
+            # Of a file that was resumed, another mirror or an older version may be to blame for the beginning.
+            reason = f"fetched, but not the file of the catalogue; not kept: {error}"
+            raise _FetchError(reason, final=not resumed) from None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _receive(url: str, part: Path, started: int) -> bool:
+    """Fetch `url` into `part`, of which `started` bytes are there; whether these were gone on with."""
+    headers = {"User-Agent": "scfs"} | ({"Range": f"bytes={started}-"} if started else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE) as answer:
+            resumed = started if answer.status == http.client.PARTIAL_CONTENT else 0
+            length = answer.headers.get("Content-Length")
+            expected = resumed + int(length) if length and length.isdecimal() else None
+            _check_answer(answer.headers.get("Content-Range"), part, resumed, expected)
+            with part.open("ab" if resumed else "wb") as file:
+                try:
+                    _copy(answer, file, part, expected, resumed)
+                finally:
+                    file.flush()
+                    os.fsync(file.fileno())
+    except urllib.error.HTTPError as error:
+        unsatisfiable = error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+        if unsatisfiable and _total(error) == started:
+            return True  # an earlier attempt got all of it
+        if unsatisfiable:
+            part.unlink()
+        final = error.code not in PASSING and not unsatisfiable
+        raise _FetchError(f"could not be fetched: {error.code} {error.reason}", final) from None
+    except CONNECTION_ERRORS as error:
+        reason = getattr(error, "reason", error)
+        final = isinstance(reason, FileNotFoundError) or url.startswith("file:")
+        raise _FetchError(f"could not be fetched: {reason}", final) from None
+    arrived = part.stat().st_size
+    if expected is not None and arrived != expected:
+        raise _FetchError(f"ended after {arrived} of {expected} bytes", final=False)
+    return resumed > 0
+
+
+def _check_answer(content_range: str | None, part: Path, resumed: int, expected: int | None) -> None:
+    """See that the bytes announced are those asked for, and that there is room for them."""
+    if resumed and content_range and not content_range.startswith(f"bytes {resumed}-"):
+        raise _FetchError(f"could not be fetched: asked for bytes {resumed}-, offered {content_range}", final=True)
+    free = shutil.disk_usage(part.parent).free
+    if expected is not None and expected - resumed > free:
+        raise ScfsError(
+            f"{part.parent}: {(expected - resumed) / 2**30:.2f} GiB have to be written, {free / 2**30:.2f} GiB are free"
+        )
+
+
+def _total(error: urllib.error.HTTPError) -> int | None:
+    """Whole length in the answer to a range that begins at the end: `Content-Range: bytes */123`."""
+    found = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _copy(answer: IO[bytes], file: IO[bytes], part: Path, expected: int | None, resumed: int) -> None:
+    name = part.name.removeprefix(".").removesuffix(".part")
+    if resumed:
+        log(f"{name}: going on after {resumed} bytes")
+    pieces = iter(lambda: answer.read(PIECE), b"")
+    for piece in track(pieces, name, unit="MiB", total=-(-(expected - resumed) // PIECE) if expected else None):
+        file.write(piece)

@@ -1,0 +1,65 @@
+"""Results on disk: `<name>.json` holds what is true of the result, `<name>.run.json` what is true of the occasion.
+
+The first is byte-identical when the stage is repeated; nothing depends on the second.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scfs.io.atomic import write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = Path("envs", "runtime.txt")
+"""From the root: what the environment was made from."""
+REVISION = Path("REVISION")
+"""From the root of a copy of the package (scfs.launch.code): the revision of the checkout that it is of."""
+PROCESS_START = time.time()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_result(path: Path, result: dict[str, Any], occasion: dict[str, Any] | None = None) -> None:
+    """Write `path` (ends in .json) and its `.run.json`; `occasion` adds to what is recorded of this execution."""
+    write_json(path.with_suffix(".run.json"), {**_occasion(), **(occasion or {})})
+    write_json(path, result)
+
+
+def _occasion() -> dict[str, Any]:
+    lock = Path(os.environ.get("SCFS_LOCK", ROOT / LOCK))  # an image names its own
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - PROCESS_START, 1),
+        "command": sys.argv[1:],
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "scfs": version("scfs"),
+        "torch": version("torch"),
+        "git": git_revision(),
+        "lock_sha256": sha256_of(lock) if lock.is_file() else None,
+        "image_digest": os.environ.get("SCFS_IMAGE_DIGEST"),
+    }
+
+
+def git_revision() -> str | None:
+    """Revision of the checkout, marked when it has uncommitted changes; None outside a checkout."""
+    if (ROOT / REVISION).is_file():
+        return (ROOT / REVISION).read_text().strip() or None
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

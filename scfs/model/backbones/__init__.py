@@ -1,0 +1,1 @@
+"""Backbones by name: ResNets and vision transformers."""

@@ -1,0 +1,98 @@
+"""ResNets in torchvision's parameter names that return their layer maps instead of class scores."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.models.resnet import ResNet
+
+from scfs.model.ops.activation_checkpointing import recomputed
+from scfs.model.ops.convolution import convolved, forked
+from scfs.model.ops.relu import rectified, rectified_sum
+
+
+class BasicBlock(resnet.BasicBlock):
+    """torchvision's, computed by `scfs.model.ops.convolution`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
+        out = rectified(self.bn1(convolved(x, self.conv1)))
+        return _joined(self, x, self.bn2(convolved(out, self.conv2)))
+
+
+class Bottleneck(resnet.Bottleneck):
+    """torchvision's, computed by `scfs.model.ops.convolution`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
+        x, out = forked(x, self.conv1)
+        out = rectified(self.bn1(out))
+        out = rectified(self.bn2(convolved(out, self.conv2)))
+        return _joined(self, x, self.bn3(convolved(out, self.conv3)))
+
+
+def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
+    """Residual and branch, summed and rectified."""
+    if block.downsample is not None:
+        convolution, norm = block.downsample
+        x = norm(convolved(x, convolution))
+    return rectified_sum(out, x)
+
+
+# name: block, blocks per layer, channels of the stem (torchvision's own: 64)
+ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int], int]] = {
+    "resnet18": (BasicBlock, [2, 2, 2, 2], 64),
+    "resnet34": (BasicBlock, [3, 4, 6, 3], 64),
+    "resnet50": (Bottleneck, [3, 4, 6, 3], 64),
+    "resnet101": (Bottleneck, [3, 4, 23, 3], 64),
+    "narrow_resnet18": (BasicBlock, [2, 2, 2, 2], 32),
+}
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+LARGE = LAYERS[:2]
+"""Two thirds of what a ResNet's backward pass needs are maps of these and of the stem, for a third of the products."""
+
+
+class Backbone(ResNet):
+    """A torchvision ResNet without its classifier.
+
+    The paper's Res2, Res3, Res4 are `layer2`, `layer3`, `layer4` (strides 8, 16, 32).
+    """
+
+    def __init__(self, name: str) -> None:
+        block, blocks, width = ARCHITECTURES[name]
+        # torchvision fixes the stem at 64 channels, so build the four layers with its own `_make_layer` instead.
+        nn.Module.__init__(self)
+        self._norm_layer = nn.BatchNorm2d
+        self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        for index, (layer, depth) in enumerate(zip(LAYERS, blocks, strict=True)):
+            made = self._make_layer(block, width * 2**index, depth, stride=1 if index == 0 else 2)
+            setattr(self, layer, made)
+        self.name = name
+        self.recompute = False
+        """Whether a training computes the maps inside the stem's and LARGE's blocks again instead of keeping them."""
+        self.channels = {layer: width * 2**index * block.expansion for index, layer in enumerate(LAYERS)}
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images (B, 3, H, W) to the maps of all four layers, each (B, C_i, H_i, W_i)."""
+        maps: dict[str, Tensor] = {}
+        again = self.recompute and torch.is_grad_enabled()
+        x = recomputed(self._stem, images, self.bn1) if again else self._stem(images)
+        for layer in LAYERS:
+            for block in getattr(self, layer):
+                x = recomputed(block, x, block) if again and layer in LARGE else block(x)
+            maps[layer] = x
+        return maps
+
+    def _stem(self, images: Tensor) -> Tensor:
+        x: Tensor = self.maxpool(rectified(self.bn1(self.conv1(images))))
+        return x
+
+
+def pooled(feature_map: Tensor) -> Tensor:
+    """Global average pooling (Eq. 5): (B, C, H, W) -> (B, C), summed in float32 at least."""
+    return feature_map.mean((2, 3), dtype=torch.promote_types(feature_map.dtype, torch.float32))

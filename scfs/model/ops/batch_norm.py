@@ -1,0 +1,153 @@
+"""BatchNorm over the images of all processes, also on a CPU, where torch's own does not work (Ioffe & Szegedy, 2015).
+
+SynchronizedBatchNorm is used only where there are several processes: a single one keeps nn.BatchNorm.
+"""
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from scfs.runtime import collectives
+from scfs.runtime.device import autocast_kind
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """(C,) -> (1, C, 1, ...), to go with (n, C, ...)."""
+    return values.view(1, -1, *[1] * (like.ndim - 2))
+
+
+def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance, (C,) each, of all processes' values together, and their number per channel.
+
+    Args:
+        x: this process's, (n, C, ...); n may differ between the processes.
+    """
+    dims = [0, *range(2, x.ndim)]
+    count = x.numel() // x.shape[1]
+    mean = x.mean(dims)
+    squares = (x - _per_channel(mean, x)).square().sum(dims)
+    return joined_statistics(mean, squares, count)
+
+
+def joined_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance, (C,) each, of all processes' values together, and their number per channel.
+
+    Args:
+        mean: of this process's values, (C,).
+        squares: the sum of their squared distances from it, (C,).
+        count: how many they are per channel.
+    """
+    own = torch.cat([mean, squares, mean.new_tensor([count])])
+    means, all_squares, counts = collectives.gathered(own).split([len(mean), len(mean), 1], dim=1)  # W, C; W, C; W, 1
+    number = counts.sum()
+    whole_mean = (means * counts).sum(0) / number
+    # Each part's squares are about its own mean: shifting them is exact and cancels nothing (Chan et al., 1979).
+    variance = (all_squares + counts * (means - whole_mean).square()).sum(0) / number
+    return whole_mean, variance, number
+
+
+def move_running_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor, number: Tensor) -> None:
+    """Count a batch, and move a norm's running mean and (unbiased) variance towards its statistics."""
+    norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+    norm.running_mean.lerp_(mean, norm.momentum)  # type: ignore[arg-type,union-attr]
+    norm.running_var.lerp_(variance * (number / (number - 1)), norm.momentum)  # type: ignore[arg-type,union-attr]
+
+
+def product_scale_and_shift(norm: _BatchNorm, attention: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """What `norm` does to the products A . Z of all crops, as y = x * scale + shift, without making them.
+
+    Its running statistics move as in a call of it. No gradient.
+
+    Args:
+        norm: in train mode.
+        attention: A, (B, N, H, W).
+        maps: Z, (B, C, H, W).
+
+    Returns:
+        Scale and shift, (C,) each, in the norm's precision.
+    """
+    dtype = torch.promote_types(norm.weight.dtype, attention.dtype)
+    z = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # P, C with P = B*H*W
+    a = attention.to(dtype)
+    sums, squares = a.sum(1).flatten(), a.square().sum(1).flatten()  # P: over the crops
+    count = a.numel()
+    with torch.autocast(autocast_kind(maps), enabled=False):
+        mean = (sums @ z) / count
+        # Sum over positions and crops of (A Z - mean)^2.
+        about = (squares @ z.square() - count * mean.square()).clamp_min(0)
+    whole_mean, variance, number = joined_statistics(mean, about, count)
+    move_running_statistics(norm, whole_mean, variance, number)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - whole_mean * scale
+
+
+class _Normalize(torch.autograd.Function):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with the gradients through mean and variance."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, number: Tensor, eps: float
+    ) -> Tensor:
+        deviation = torch.rsqrt(variance + eps)
+        ctx.save_for_backward(x, weight, mean, deviation, number)
+        scale = deviation * weight
+        return ((x - _per_channel(mean, x)) * _per_channel(scale, x) + _per_channel(bias, x)).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, deviation, number = ctx.saved_tensors
+        grad = grad.to(weight.dtype)
+        normal = (x - _per_channel(mean, x)) * _per_channel(deviation, x)
+        dims = [0, *range(2, x.ndim)]
+        of_bias, of_weight = grad.sum(dims), (grad * normal).sum(dims)
+        # The input's gradient needs both sums over all processes; the parameters' are summed with all the others.
+        sums = collectives.total(torch.stack([of_bias, of_weight])) / number
+        centred = grad - _per_channel(sums[0], x) - normal * _per_channel(sums[1], x)
+        return (centred * _per_channel(deviation * weight, x)).to(x.dtype), of_weight, of_bias, None, None, None, None
+
+
+class SynchronizedBatchNorm(_BatchNorm):
+    """nn.BatchNorm1d and 2d of all processes' values together: same names, buffers and gradients."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected (n, C, ...), got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (n, C, ...) per channel."""
+        if not self.training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        with torch.no_grad():
+            mean, variance, number = _batch_statistics(input.to(self.weight.dtype))
+            move_running_statistics(self, mean, variance, number)
+        return _Normalize.apply(input, self.weight, self.bias, mean, variance, number, self.eps)
+
+
+def synchronized(model: M, device: torch.device, fused: bool = False) -> M:
+    """Exchange every BatchNorm of a model for one over all processes, in place; a process that is alone keeps them.
+
+    `fused`: they are to be compiled, see `scfs.model.ops.compile`.
+    """
+    if collectives.world().size == 1:
+        return model
+    if device.type == "cuda" and not fused:  # torch's own has a fast kernel
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+                setattr(module, name, _synchronized(child))
+    return model
+
+
+def _synchronized(norm: _BatchNorm) -> SynchronizedBatchNorm:
+    """The same layer, with the same parameters and buffers."""
+    made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    made._parameters, made._buffers = norm._parameters, norm._buffers
+    return made.train(norm.training)

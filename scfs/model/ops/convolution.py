@@ -1,0 +1,144 @@
+"""Convolutions as the product computes them: those of 1 x 1, and onto small maps, are matrix products on a CPU.
+
+On one thread of a CPU, PyTorch's own 1 x 1 convolution is up to twice as slow, forward and backward, at either
+precision, and those with a stride more (docs/performance.md).
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from scfs.runtime.device import autocast_kind
+
+
+def convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """What `convolution`, which has no bias, makes of maps (n, C, H, W)."""
+    if not _is_product(x, convolution):
+        small = is_onto_small_maps(x, convolution) and not _is_cast(x)
+        made: Tensor = unfolded(x, convolution) if small else convolution(x)
+        return made
+    across, down = convolution.stride[1], convolution.stride[0]
+    rows = x.permute(0, 2, 3, 1)[:, ::down, ::across]
+    return _product(rows.contiguous(), convolution.weight.flatten(1))
+
+
+def forked(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Maps (n, C, H, W) for a residual connection, and what `convolution` makes of them for the branch beside it.
+
+    Where the convolution is a product, so is the sum of both gradients: a pass over the maps less.
+    """
+    whole = convolution.stride == (1, 1) and not _is_cast(x)
+    if not (whole and torch.is_grad_enabled() and x.requires_grad and _is_product(x, convolution)):
+        return x, convolved(x, convolution)
+    residual, made = _Forked.apply(x, convolution.weight.flatten(1).to(x.dtype))
+    return residual, made
+
+
+class _Forked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, weight)
+        with torch.autocast(x.device.type, enabled=False):
+            return x.view_as(x), _product(x.permute(0, 2, 3, 1), weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_residual: Tensor, of_made: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows, of_rows = (maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in (x, of_made))
+        # In place: a sum gives the same gradient to the branch, whose backward pass has ended before this one; nobody
+        # else may hold it.
+        of_x = of_residual.contiguous(memory_format=torch.channels_last)
+        of_x.permute(0, 2, 3, 1).view(rows.shape).addmm_(of_rows, weight)
+        return of_x, of_rows.T @ rows
+
+
+def _product(rows: Tensor, weight: Tensor) -> Tensor:
+    """Of (n, H, W, C) and a kernel (D, C): maps (n, D, H, W) in channels_last."""
+    return F.linear(rows, weight).permute(0, 3, 1, 2)
+
+
+def _is_product(x: Tensor, convolution: nn.Conv2d) -> bool:
+    alone = convolution.kernel_size == (1, 1) and convolution.padding == (0, 0) and convolution.groups == 1
+    return alone and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _is_cast(x: Tensor) -> bool:
+    """Whether autocast computes with maps of another type."""
+    kind = autocast_kind(x)
+    return torch.is_autocast_enabled(kind) and x.dtype != torch.get_autocast_dtype(kind)
+
+
+def is_onto_small_maps(x: Tensor, convolution: nn.Conv2d) -> bool:
+    """Whether `unfolded` computes what this convolution makes of maps (n, C, H, W), and faster."""
+    kernel, stride, padding = convolution.kernel_size, convolution.stride, convolution.padding
+    plain = convolution.groups == 1 and convolution.dilation == (1, 1) and convolution.padding_mode == "zeros"
+    if isinstance(padding, str) or not plain or any(pair[0] != pair[1] for pair in (kernel, stride, padding)):
+        return False
+    onto = max(x.shape[2:]) + 2 * padding[0] - kernel[0]
+    on_cpu = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
+    return on_cpu and 0 <= onto < kernel[0] * stride[0]
+
+
+def unfolded(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """What `convolution` makes of maps (n, C, H, W) in channels_last; see `is_onto_small_maps`."""
+    kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], int(convolution.padding[0])
+    made: Tensor = _Unfolded.apply(x, convolution.weight.to(x.dtype), kernel, stride, padding)
+    return made
+
+
+class _Unfolded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.shape = kernel, stride, padding
+        patches = _patches(x, kernel, stride, padding)
+        n, H, W = patches.shape[:3]
+        with torch.autocast(x.device.type, enabled=False):
+            made = patches.reshape(n * H * W, -1) @ _matrix(weight).T
+        return made.view(n, H, W, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        x, weight = ctx.saved_tensors
+        kernel, stride, padding = ctx.shape
+        n, D, H, W = grad.shape
+        of_made = grad.permute(0, 2, 3, 1).reshape(-1, D)
+        patches = _patches(x, kernel, stride, padding)
+        of_matrix = of_made.T @ patches.reshape(n * H * W, -1)
+        of_weight = of_matrix.view(D, kernel, kernel, -1).permute(0, 3, 1, 2)
+        if not ctx.needs_input_grad[0]:
+            return None, of_weight, None, None, None
+        of_patches = (of_made @ _matrix(weight)).view(patches.shape)
+        of_x = _folded(of_patches, x, stride, padding)
+        return of_x, of_weight, None, None, None
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A kernel (D, C, k, k) as (D, k*k*C): a view, in channels_last."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _patches(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """What the kernel sees of maps (n, C, H, W) at each position, (n, H', W', k, k, C): a view of padded maps."""
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))
+    return padded.unfold(1, kernel, stride).unfold(2, kernel, stride).permute(0, 1, 2, 4, 5, 3)
+
+
+def _folded(patches: Tensor, like: Tensor, stride: int, padding: int) -> Tensor:
+    """Sums of what patches (n, H', W', k, k, C) have for each position of maps (n, C, H, W), in float32 at least."""
+    n, C, height, width = like.shape
+    H, W, kernel = patches.shape[1:4]
+    sums = torch.zeros(
+        n, height + 2 * padding, width + 2 * padding, C, dtype=torch.promote_types(like.dtype, torch.float32)
+    )
+    for row in range(kernel):
+        for column in range(kernel):
+            rows, columns = slice(row, row + stride * H, stride), slice(column, column + stride * W, stride)
+            sums[:, rows, columns] += patches[:, :, :, row, column]
+    inner = sums[:, padding : padding + height, padding : padding + width]
+    return inner.to(like.dtype).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

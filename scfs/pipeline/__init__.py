@@ -1,0 +1,1 @@
+"""The jobs of a study, for DVC and Snakemake."""

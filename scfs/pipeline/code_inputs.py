@@ -1,0 +1,61 @@
+"""Files of code that cheap stages depend on, and are made stale by: what their modules import, followed to the end."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+EVALUATION, INSPECTION = "scfs.evaluation.run", "scfs.data.inspection"
+NOT_FOLLOWED = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress", "scfs.data.official.restore")
+"""What makes no stage stale by its code: settings, which enter by their values; messages; and what restores missing
+images, which have the manifest's hashes."""
+
+
+def modules_of(kind: str) -> list[Path]:
+    """Modules that the number of an evaluation of this kind comes from."""
+    kinds = {f"scfs.evaluation.{path.stem}" for path in Path("scfs/evaluation").glob("*.py")}
+    shared = _followed(EVALUATION, frozenset(kinds - {"scfs.evaluation.features", "scfs.evaluation.measurement"}))
+    return _files(shared | _followed(f"scfs.evaluation.{kind}"))
+
+
+def inspection_modules() -> list[Path]:
+    """Modules that the inspection of a data set comes from."""
+    return _files(_followed(INSPECTION))
+
+
+def report_modules() -> list[Path]:
+    """Files that tables, figures and the report come from."""
+    return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
+
+
+def _files(modules: frozenset[str]) -> list[Path]:
+    return sorted(map(module_file, modules))
+
+
+def module_file(module: str) -> Path:
+    """File of a module, relative to the repository."""
+    path = Path(module.replace(".", "/"))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _followed(module: str, left_out: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The module, and all of the package that it imports, wherever in it: but for `left_out` and what that imports."""
+    found: set[str] = set()
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        waiting |= {one for one in _imports(module_file(name)) if not one.startswith(NOT_FOLLOWED)} - found - left_out
+    return frozenset(found)
+
+
+@cache
+def _imports(file: Path) -> frozenset[str]:
+    """Modules of this package that a file imports, by absolute names."""
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(name for name in named if name.startswith("scfs.") and module_file(name).is_file())

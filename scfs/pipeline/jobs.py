@@ -1,0 +1,405 @@
+"""The stages of a study, one by one: command, inputs, outputs, and the keys of its parameters.
+
+dvc.yaml is written from this list (dvc_file.py). Snakemake's rules are written by hand, and take from here what both
+tools must agree on: a job's identity, which is the hash of exactly the parameters that dvc.yaml lists for it, and
+the modules that a cheap stage depends on. tests/workflow compares the two graphs job by job.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from scfs import paths
+from scfs.config.data import Official
+from scfs.config.identity import STAGE_VERSIONS
+from scfs.config.study import Study, read_yaml
+from scfs.pipeline.code_inputs import inspection_modules, modules_of, report_modules
+from scfs.weights.keys import export_formats
+
+VERSIONS = Path("scfs/config/identity.py")
+CATALOGUE = Path("scfs/weights/catalogue.yaml")
+DATA_CATALOGUE = Path("scfs/config/official_sets.yaml")
+
+EVALUATING = ("evaluate", "tune", "finetune", "detect", "average")
+VERSION_OF = {
+    "import_weights": "pretrain",
+    "tune": "finetune",
+    "average": "detect",
+    "table": "report",
+    "figure": "report",
+}
+"""Entry of STAGE_VERSIONS of the stages that share one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a study: a rule with its wildcards, a stage of dvc.yaml with its key."""
+
+    stage: str
+    """Name of the dvc stage: the rule's, with the evaluation's, table's or figure's name where it has one."""
+    key: str
+    """Data set or run, behind the @ of `dvc repro STAGE@KEY`; empty for a stage of a single job."""
+    command: str
+    """Arguments of `scfs`, without those that name the study's file and the log."""
+    log: str
+    """The job's log file."""
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    metrics: tuple[Path, ...] = ()
+    """Outputs that `dvc metrics` shows."""
+    plots: tuple[Path, ...] = ()
+    """Outputs that `dvc plots` shows."""
+    parameters: dict[Path, tuple[str, ...]] = field(default_factory=dict)
+    """Dotted keys by file: what makes the job stale when its value changes."""
+    file: Path = Path("params.yaml")
+    """The study's file that the command reads."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """What differs, beside the key, between the jobs of a stage."""
+
+
+def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str, ...]]:
+    """Keys that a job depends on, by file; only those that the file has.
+
+    Args:
+        study: the study.
+        stage: rule.
+        name: data set, run or evaluation; none for tables, figures and the report.
+    """
+    section = {
+        "prepare": "data",
+        "inspect": "data",
+        "pretrain": "runs",
+        "import_weights": "runs",
+        **dict.fromkeys(EVALUATING, "evaluate"),
+    }
+    version = VERSION_OF.get(stage, stage)
+    versions: dict[Path, tuple[str, ...]] = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
+    if stage == "convert":  # its weights are an input, so that only the code can make it stale
+        return versions
+    if stage not in section:
+        return {study.path: tuple(_content(study.path)), **versions}
+    file = study.file_of(section[stage], name)
+    keys = [f"{section[stage]}.{study.key_of(name) if section[stage] == 'runs' else name}"]
+    if stage == "pretrain":
+        keys = ["pretrain", *keys]
+    if stage in ("pretrain", *EVALUATING):
+        keys = ["torch_threads", *keys]
+    found = {file: tuple(key for key in keys if key.split(".")[0] in _content(file)), **versions}
+    if stage == "prepare" and isinstance(study.data[name], Official):
+        found[DATA_CATALOGUE] = tuple(f"sets.{entry}" for entry in _entries(study, name).values())
+    if stage == "import_weights":
+        imported = study.imported(name)
+        assert imported is not None
+        if not imported.is_file:
+            found[CATALOGUE] = (f"entries.{imported.weights}",)
+    return found
+
+
+def identity(study: Study, stage: str, name: str = "") -> str:
+    """Sixteen hexadecimal digits for the values of `parameters`: what Snakemake compares, as DVC compares the values.
+
+    The order of keys does not matter, and 1 is 1.0, as for DVC. A default that is written out is another value for
+    both tools; an expensive stage then finds its finished state by the canonical identity (scfs.config.identity) and
+    is done.
+    """
+    values = [
+        {"STAGE_VERSIONS": STAGE_VERSIONS} if file == VERSIONS else _content(file)
+        for file in parameters(study, stage, name)
+    ]
+    keys = parameters(study, stage, name).values()
+    chosen = [{key: _value(content, key) for key in of_file} for content, of_file in zip(values, keys, strict=True)]
+    text = json.dumps(_plain_numbers(chosen), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content(path: Path) -> Any:
+    """Plain values of a study's file, which every job asks for; parsed again when it has changed."""
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, modified: int) -> Any:
+    return read_yaml(path)
+
+
+def _value(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content[part]
+    return content
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def jobs(study: Study) -> Iterator[Job]:
+    """Every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
+    for dataset in study.data:
+        yield prepare(study, dataset)
+        yield inspect(study, dataset)
+    for run in study.runs:
+        yield pretrain(study, run)
+    for run, library in converted(study):
+        yield convert(study, run, library)
+    for run, evaluation in study.pairs:
+        yield from parts(study, run, evaluation)
+        yield {"evaluate": evaluate, "finetune": finetune, "detect": average}[study.evaluate[evaluation].stage](
+            study, run, evaluation
+        )
+    for table in study.tables:
+        yield table_job(study, table)
+    for figure in study.figures:
+        yield figure_job(study, figure)
+    yield report(study)
+
+
+def prepare(study: Study, dataset: str) -> Job:
+    """A data set's manifest. Folders of one's own are no input here: DVC would hash every image.
+
+    Nor are official archives, as 138 GB of ImageNet would be hashed and stored again: their hashes are parameters.
+    """
+    entries = _entries(study, dataset)
+    return Job(
+        {0: "prepare", 1: "prepare_official", 2: "prepare_subset"}[len(entries)],
+        dataset,
+        f"prepare {dataset}",
+        f"logs/prepare/{dataset}.log",
+        outputs=(paths.manifest(dataset),),
+        variables=entries,
+        parameters=parameters(study, "prepare", dataset),
+        file=study.file_of("data", dataset),
+    )
+
+
+def _entries(study: Study, dataset: str) -> dict[str, str]:
+    """Entry of an official data set in the catalogue, and the one of whose archives it takes a part, if it does."""
+    data = study.data[dataset]
+    return dict(zip(("entry", "whole"), (data.entry, *data.uses))) if isinstance(data, Official) else {}
+
+
+def inspect(study: Study, dataset: str) -> Job:
+    """What a data set holds, for the report."""
+    return Job(
+        "inspect",
+        dataset,
+        f"inspect {dataset}",
+        f"logs/inspect/{dataset}.log",
+        inputs=(paths.manifest(dataset), *inspection_modules()),
+        outputs=inspected(dataset),
+        parameters=parameters(study, "inspect", dataset),
+        file=study.file_of("data", dataset),
+    )
+
+
+def inspected(dataset: str) -> tuple[Path, ...]:
+    """What the inspection of a data set leaves."""
+    return (paths.inspection(dataset), paths.inspection(dataset).with_suffix(".npz"))
+
+
+def pretrain(study: Study, run: str) -> Job:
+    """A pre-training, or the import of others' weights."""
+    result = paths.result(run, "pretrain")
+    outputs = (paths.weights(run), result, result.with_suffix(".run.json"))
+    file = study.file_of("runs", run)
+    imported = study.imported(run)
+    if imported is not None:
+        return Job(
+            "import_file" if imported.is_file else "import_weights",
+            run,
+            f"import-weights --run {run}",
+            f"logs/pretrain/{run}.log",
+            variables={"file" if imported.is_file else "entry": imported.weights},
+            inputs=(Path(imported.weights),) if imported.is_file else (),
+            outputs=outputs,
+            parameters=parameters(study, "import_weights", run),
+            file=file,
+        )
+    dataset = study.run(run).dataset
+    return Job(
+        "pretrain",
+        run,
+        f"pretrain --run {run}",
+        f"logs/pretrain/{run}.log",
+        variables={"dataset": dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})},
+        inputs=(paths.manifest(dataset),),
+        outputs=(*outputs, paths.curve(run)),
+        parameters=parameters(study, "pretrain", run),
+        file=file,
+    )
+
+
+def converted(study: Study) -> list[tuple[str, str]]:
+    """(run, library): the trained runs of this study itself, as `convert` asks, and all that detection needs."""
+    own = [run for run in study.runs if study.file_of("runs", run) == study.path and study.imported(run) is None]
+    formats = {run: export_formats(study.run(run).backbone) for run in own if study.run(run).epochs}
+    asked = [(run, library) for run, known in formats.items() for library in study.convert if library in known]
+    detected = [run for run, evaluation in study.pairs if study.evaluate[evaluation].stage == "detect"]
+    return list(dict.fromkeys([*asked, *((run, "detectron2") for run in detected)]))
+
+
+def convert(study: Study, run: str, library: str) -> Job:
+    """A run's backbone in another library's names."""
+    return Job(
+        f"convert-{library}",
+        run,
+        f"convert --run {run} --to {library}",
+        f"logs/convert/{library}/{run}.log",
+        inputs=(paths.weights(run),),
+        outputs=(paths.converted(run, library),),
+        parameters=parameters(study, "convert"),
+        file=study.path,
+    )
+
+
+def evaluate(study: Study, run: str, evaluation: str) -> Job:
+    """One evaluation of one run."""
+    result, protocol = paths.result(run, evaluation), study.evaluate[evaluation]
+    arrays = (result.with_suffix(".npz"),) if protocol.leaves_arrays else ()
+    return Job(
+        f"evaluate-{evaluation}",
+        run,
+        f"evaluate {evaluation} --run {run}",
+        f"logs/evaluate/{evaluation}/{run}.log",
+        inputs=(paths.weights(run), paths.manifest(protocol.dataset), *modules_of(protocol.kind)),
+        outputs=(result, result.with_suffix(".run.json"), *arrays),
+        parameters=parameters(study, "evaluate", evaluation),
+        file=study.path,
+    )
+
+
+def parts(study: Study, run: str, evaluation: str) -> Iterator[Job]:
+    """Trainings whose results make up one evaluation's: cells of a grid, trials of a detector."""
+    protocol = study.evaluate[evaluation]
+    stage = {"finetune": "tune", "detect": "detect"}.get(protocol.stage, "")
+    for part in protocol.parts:
+        result = paths.part(run, evaluation, part)
+        arrays = (result.with_suffix(".npz"),) if protocol.leaves_arrays else ()
+        yield Job(
+            f"{stage}-{evaluation}",
+            f"{run}-{part}",
+            f"{stage} {evaluation} {part} --run {run}",
+            f"logs/{stage}/{evaluation}/{run}-{part}.log",
+            variables={"run": run, "part": part},
+            inputs=training_inputs(study, run, evaluation),
+            outputs=(result, result.with_suffix(".run.json"), *arrays),
+            parameters=parameters(study, stage, evaluation),
+            file=study.path,
+        )
+
+
+def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
+    """What a training of an evaluation reads. Of the code, only a detector's recipe: see `Protocol.stage`."""
+    protocol = study.evaluate[evaluation]
+    if protocol.kind == "detection":
+        recipe = Path(f"scfs/detection/recipes/{protocol.recipe}.yaml")
+        return (paths.converted(run, "detectron2"), paths.manifest(protocol.dataset), recipe)
+    return (paths.weights(run), paths.manifest(protocol.dataset))
+
+
+def part_results(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
+    """Results of the parts of an evaluation."""
+    return tuple(paths.part(run, evaluation, part) for part in study.evaluate[evaluation].parts)
+
+
+def finetune(study: Study, run: str, evaluation: str) -> Job:
+    """Fine-tuning with what the cells of the grid are best with."""
+    result = paths.result(run, evaluation)
+    return Job(
+        f"finetune-{evaluation}",
+        run,
+        f"finetune {evaluation} --run {run}",
+        f"logs/finetune/{evaluation}/{run}.log",
+        inputs=(*training_inputs(study, run, evaluation), *part_results(study, run, evaluation)),
+        outputs=(result, result.with_suffix(".run.json")),
+        parameters=parameters(study, "finetune", evaluation),
+        file=study.path,
+    )
+
+
+def average(study: Study, run: str, evaluation: str) -> Job:
+    """Mean over the trials of a detector."""
+    result = paths.result(run, evaluation)
+    return Job(
+        f"average-{evaluation}",
+        run,
+        f"average {evaluation} --run {run}",
+        f"logs/average/{evaluation}/{run}.log",
+        inputs=part_results(study, run, evaluation),
+        outputs=(result, result.with_suffix(".run.json"), result.with_suffix(".npz")),
+        parameters=parameters(study, "average", evaluation),
+        file=study.path,
+    )
+
+
+def table_job(study: Study, table: str) -> Job:
+    """A table, its Markdown, and its numbers alone for `dvc metrics`."""
+    out = paths.table(study.study, table)
+    return Job(
+        f"table-{table}",
+        "",
+        f"table {table}",
+        f"logs/report/{study.study}-table-{table}.log",
+        inputs=(*table_results(study, table), *report_modules()),
+        outputs=(out, out.with_suffix(".md")),
+        metrics=(paths.metrics(study.study, table),),
+        parameters=parameters(study, "table"),
+        file=study.path,
+    )
+
+
+def figure_job(study: Study, figure: str) -> Job:
+    """A figure."""
+    return Job(
+        f"figure-{figure}",
+        "",
+        f"figure {figure}",
+        f"logs/report/{study.study}-figure-{figure}.log",
+        inputs=(*figure_results(study, figure), *report_modules()),
+        plots=(paths.figure(study.study, figure, study.figures[figure].kind),),
+        parameters=parameters(study, "figure"),
+        file=study.path,
+    )
+
+
+def report(study: Study) -> Job:
+    """The report of a study."""
+    results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
+    data = [path for dataset in study.data for path in inspected(dataset)]
+    tables = [paths.table(study.study, table) for table in study.tables]
+    figures = [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
+    return Job(
+        "report",
+        "",
+        "report",
+        f"logs/report/{study.study}.log",
+        inputs=(*data, *results, *tables, *figures, *report_modules()),
+        outputs=(paths.report(study.study),),
+        parameters=parameters(study, "report"),
+        file=study.path,
+    )
+
+
+def table_results(study: Study, table: str) -> list[Path]:
+    """Results that a table shows; the record of a run's training tells whether they are of its present weights."""
+    shown = study.tables[table]
+    runs = dict.fromkeys(run for row in shown.rows for run in row.runs)
+    evaluations = dict.fromkeys(["pretrain", *(column.evaluation for column in shown.columns)])
+    return [paths.result(run, evaluation) for run in runs for evaluation in evaluations]
+
+
+def figure_results(study: Study, name: str) -> list[Path]:
+    """Results that a figure shows; see `table_results`."""
+    figure = study.figures[name]
+    evaluations = ["pretrain", *([figure.evaluation] if figure.evaluation else [])]
+    found = [paths.result(run, evaluation) for run in study.shown(figure) for evaluation in evaluations]
+    if figure.evaluation and study.evaluate[figure.evaluation].leaves_arrays:
+        found += [paths.result(run, figure.evaluation).with_suffix(".npz") for run in study.shown(figure)]
+    return found

@@ -1,0 +1,60 @@
+"""Clear the lock that a killed Snakemake has left in this folder, if nothing that it started lives on."""
+
+import os
+from pathlib import Path
+
+from scfs.errors import ScfsError
+from scfs.io.locks import is_held
+from scfs.launch import slurm
+
+SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
+
+
+def unlock() -> str:
+    """Clear the lock, and say so in one line.
+
+    Raises:
+        ScfsError: a Snakemake works in this folder, or a training, a launcher or a job of the cluster that it started.
+    """
+    if not any(SNAKEMAKE_LOCKS.glob("*")):
+        return f"{SNAKEMAKE_LOCKS}: no lock: nothing to do"
+    if holders := [*_snakemakes(), *_trainings(), *_jobs()]:
+        raise ScfsError(f"{SNAKEMAKE_LOCKS}: not cleared: {', '.join(holders[:4])} still works in this folder")
+    for lock in SNAKEMAKE_LOCKS.glob("*"):
+        lock.unlink(missing_ok=True)
+    return f"{SNAKEMAKE_LOCKS}: cleared: no Snakemake, no training and no job works in this folder"
+
+
+def _snakemakes() -> list[str]:
+    """Processes of this machine, and the stages that they run, with this working folder."""
+    here, found = Path.cwd(), []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = [Path(os.fsdecode(word)).name for word in (process / "cmdline").read_bytes().split(b"\0")[:3]]
+            mine = int(process.name) != os.getpid() and (process / "cwd").resolve() == here
+        except OSError:
+            continue
+        if mine and {"snakemake", "scfs"} & set(words):
+            found.append(f"{next(word for word in words if word in ('snakemake', 'scfs'))} (process {process.name})")
+    return found
+
+
+def _trainings() -> list[str]:
+    """Locks that are held, perhaps by a process of another machine; not that of a run whose job will be adopted."""
+    adoptable = {job.comment.split(":")[1].rpartition("-")[0] for job in _own_jobs()}
+    of_launchers = sorted(Path("runs", "jobs").glob("*/lock"))
+    of_runs = [lock for lock in Path("runs").glob("*/lock") if lock.parent.name.rpartition("-")[0] not in adoptable]
+    return [str(lock) for lock in of_launchers + sorted(of_runs) if is_held(lock)]
+
+
+def _own_jobs() -> list[slurm.Job]:
+    """Jobs of pre-trainings, which the next launcher adopts."""
+    return [job for job in slurm.live_jobs_here() if job.comment.startswith("scfs:")]
+
+
+def _jobs() -> list[str]:
+    """Jobs that Snakemake submitted itself."""
+    if not slurm.live_jobs_here():
+        return []
+    own = {job.id for job in _own_jobs()}
+    return [f"job {job}" for job, folder in slurm.folders().items() if folder == Path.cwd() and job not in own]

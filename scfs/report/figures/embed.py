@@ -1,0 +1,49 @@
+"""Figures inside the page: SVG as elements that follow the page's theme, PNG as data URIs."""
+
+import base64
+import re
+
+from markupsafe import Markup
+
+from scfs.report.figures import canvas
+from scfs.report.figures.series import DARK, LIGHT, UNTRAINED_DARK, UNTRAINED_LIGHT
+
+VARIABLES = {
+    canvas.INK: "--ink",
+    canvas.QUIET: "--quiet",
+    canvas.RULE: "--rule",
+    canvas.PAPER: "--sheet",
+    UNTRAINED_LIGHT: "--untrained",
+    **{colour: f"--series-{index}" for index, colour in enumerate(LIGHT)},
+}
+"""The figures' colours and the CSS variables of the page that replace them."""
+
+
+def theme(dark: bool) -> dict[str, str]:
+    """Values of the series' CSS variables."""
+    colours = {f"--series-{index}": colour for index, colour in enumerate(DARK if dark else LIGHT)}
+    return {**colours, "--untrained": UNTRAINED_DARK if dark else UNTRAINED_LIGHT}
+
+
+def themed(colour: str) -> str:
+    """A figure's colour as the page writes it."""
+    return f"var({VARIABLES[colour]})"
+
+
+def inline_svg(drawing: bytes, name: str, label: str) -> Markup:
+    """Turn an SVG file into an element without size or addresses, its ids prefixed by `name`, in the page's colours."""
+    text = drawing.decode()
+    text = text[text.index("<svg") :]
+    opening, body = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', opening)
+    assert box is not None
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    return Markup(f'<svg {box[0]} role="img" aria-label="{label}">{body}')
+
+
+def png_uri(drawing: bytes) -> str:
+    """A PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(drawing).decode()

@@ -1,0 +1,134 @@
+"""Results as the other stages wrote them, checked to be there and to answer to the study's own settings."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scfs import paths
+from scfs.config.report import Column
+from scfs.config.study import Study
+from scfs.errors import ScfsError
+
+PRETRAIN = "pretrain"
+TRAINING = {"finetune": "chosen", "detection": "resolved"}
+"""Key of what an evaluation that trains the encoder further records of that: the rates that fine-tuning chose, the
+schedule of a detector."""
+
+
+def read_result(study: Study, run: str, evaluation: str) -> dict[str, Any]:
+    """Read the result of one evaluation of a run, or of its pre-training (`evaluation` = "pretrain").
+
+    Raises:
+        ScfsError: the file is missing (the line says which stage writes it), is damaged, was trained with other
+            settings or measured by another protocol than the study's, or was measured on other weights than the
+            run's present ones.
+    """
+    path = paths.result(run, evaluation)
+    stage = PRETRAIN if evaluation == PRETRAIN else study.evaluate[evaluation].kind
+    if not path.is_file():
+        raise ScfsError(f"{path}: missing: the stage {stage} of run {run} writes it")
+    result = _load(path)
+    if evaluation == PRETRAIN:
+        _check_settings(study, path, run, result)
+    else:
+        _check_protocol(study, path, evaluation, result)
+        _check_weights(path, stage, result, read_result(study, run, PRETRAIN))
+    return result
+
+
+def read_value(study: Study, run: str, column: Column) -> float:
+    """Read the measured value that a table's column asks for.
+
+    Raises:
+        ScfsError: as read_result, or the result holds no such value.
+    """
+    values = read_result(study, run, column.evaluation)["values"]
+    if column.value not in values:
+        path = paths.result(run, column.evaluation)
+        raise ScfsError(f"{path}: value {column.value!r}: not among {sorted(values)}")
+    return float(values[column.value])
+
+
+def read_training(study: Study, run: str, evaluation: str) -> dict[str, Any]:
+    """Read what an evaluation recorded of its training (see TRAINING); {} for a kind that trains no encoder.
+
+    Raises:
+        ScfsError: as read_result, or there is no such record.
+    """
+    kind = study.evaluate[evaluation].kind
+    if kind not in TRAINING:
+        return {}
+    record = read_result(study, run, evaluation).get(TRAINING[kind])
+    if not isinstance(record, dict):
+        path = paths.result(run, evaluation)
+        raise ScfsError(f"{path}: {TRAINING[kind]} = {record!r}: run the stage {kind} of this run again")
+    return record
+
+
+def read_occasions(study: Study, run: str, evaluation: str) -> dict[str, dict[str, Any]]:
+    """Read the executions that a stage is made of: its own, and those of an evaluation's parts, if they were kept.
+
+    Returns:
+        What read_occasion gives, by `evaluation` and by `evaluation/part`.
+    """
+    parts = () if evaluation == PRETRAIN else study.evaluate[evaluation].parts
+    of_parts = {name: read_occasion(run, name) for name in (f"{evaluation}/{part}" for part in parts)}
+    return {evaluation: read_occasion(run, evaluation), **{name: one for name, one in of_parts.items() if one}}
+
+
+def read_occasion(run: str, evaluation: str) -> dict[str, Any]:
+    """Read when, where and how long a stage ran (`.run.json`); empty where that was not kept."""
+    path = paths.result(run, evaluation).with_suffix(".run.json")
+    return _load(path) if path.is_file() else {}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ScfsError(f"{path}: not a readable JSON file: {error}") from None
+    if not isinstance(content, dict):
+        raise ScfsError(f"{path}: not a result: a JSON object is expected")
+    return content
+
+
+def _check_protocol(study: Study, path: Path, evaluation: str, result: dict[str, Any]) -> None:
+    """Runs are shared by studies: a number measured differently must not slip into this study's table."""
+    wanted = study.evaluate[evaluation].model_dump(mode="json")
+    used = result.get("protocol", {})
+    for key in sorted(wanted.keys() | used.keys()):
+        if wanted.get(key) != used.get(key):
+            raise ScfsError(
+                f"{path}: measured with {key} = {used.get(key)!r}, but the study's evaluate.{evaluation}.{key} is "
+                f"{wanted.get(key)!r}: run the stage {study.evaluate[evaluation].kind} of this run again"
+            )
+
+
+def _check_settings(study: Study, path: Path, run: str, result: dict[str, Any]) -> None:
+    """Another study, or this one before a change, may have trained a run of the same name with other settings."""
+    wanted, used = flattened(study.settings(run).model_dump(mode="json")), flattened(result.get("settings", {}))
+    for key in sorted(wanted.keys() | used.keys()):
+        if wanted.get(key) != used.get(key):
+            raise ScfsError(
+                f"{path}: trained with {key} = {used.get(key)!r}, but the study's run {run} has {wanted.get(key)!r}: "
+                f"run the stage {PRETRAIN} of this run again"
+            )
+
+
+def _check_weights(path: Path, stage: str, result: dict[str, Any], trained: dict[str, Any]) -> None:
+    """A run that was trained again leaves the results of its earlier weights behind."""
+    used, wanted = (record.get("weights", {}).get("sha256") for record in (result, trained))
+    if used != wanted:
+        raise ScfsError(
+            f"{path}: measured on weights with SHA-256 {used}, but pretrain.json beside it has {wanted}: "
+            f"run the stage {stage} of this run again"
+        )
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,1 @@
+"""Processes and the machine: ranks, collectives, devices, signals, random numbers."""

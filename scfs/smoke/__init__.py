@@ -1,0 +1,1 @@
+"""The rehearsal of a study: its whole graph with two steps per training, on stand-in images."""

@@ -1,0 +1,316 @@
+"""`scfs smoke`: the unchanged graph of a study on next to nothing, in a folder of its own, to see that every job runs.
+
+Two optimiser steps per training, images of noise, small heads. Backbones, methods, presets, layers and optimisers stay,
+and so do rules and commands. The study's name ends in -smoke, and its scale says what it is: no result can be mistaken.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scfs.config.base import merged, parse
+from scfs.config.data import Official
+from scfs.config.evaluation import Knn
+from scfs.config.finetune import FineTune
+from scfs.config.study import load_study, read_yaml
+from scfs.errors import ScfsError
+from scfs.io.progress import log
+from scfs.smoke import stand_in_boxes
+from scfs.smoke.stand_ins import IMAGES, class_list, labelled_files, stand_in_format, write_stand_ins
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = ("scfs", "workflow", "Snakefile", "profiles")
+MARK = "SMOKE"
+"""File that says a folder may be deleted."""
+SCALE = "SMOKE TEST: two optimiser steps per training on images of noise. The numbers mean nothing."
+
+BATCH = 4
+SCENES = 64
+"""Scenes where every class is needed: chance has it that eight lack some."""
+TRIALS, CELLS = 2, 2
+"""Of a detector, and along each side of a grid, at most."""
+GLOBAL_SIZE, LOCAL_SIZE = 64, 32
+"""Pixels; multiples of all patches."""
+PRETRAIN: dict[str, Any] = {
+    "epochs": 1,
+    "batch": BATCH,
+    "views": {"global_size": GLOBAL_SIZE, "local_size": LOCAL_SIZE},
+    "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
+    "search_head": {"width": 8, "hidden": 16, "output": 8},
+    "loss": {"teacher_temperature_warmup": 1},
+    "optimizer": {"warmup_epochs": 0.5},
+}
+"""Sizes that replace a run's; a number that is 0 stays 0."""
+KINDS: dict[str, dict[str, Any]] = {
+    "knn": {},
+    "layers": {},
+    "linear": {"epochs": 1, "batch": BATCH},
+    "linear_cached": {"epochs": 1, "batch": BATCH},
+    "attention": {"local_crop": LOCAL_SIZE, "figure_images": 2},
+    "class_probabilities": {"local_size": LOCAL_SIZE, "crops": 2, "figure_images": 2},
+    "finetune": {"batch": BATCH, "accumulate": 1, "steps": 2, "epochs": None},
+    "detection": {
+        "images_per_batch": 2,
+        "figure_images": 2,
+        "small_machine": {
+            **{"iterations": 2, "short_side": GLOBAL_SIZE, "rpn_batch": 16, "roi_batch": 8},
+            **{"proposals": 16, "precise_bn": 2},
+        },
+    },
+}
+"""The same by kind of evaluation."""
+
+Files = dict[Path, dict[str, Any]]
+"""Plain values of a study's file and of those that it includes, its own first."""
+
+
+def read_files(path: Path) -> Files:
+    """The study's file and all that it includes, which must be sound."""
+    load_study(path)
+    files: Files = {path: read_yaml(path)}
+    for name in files[path].get("include", []):
+        files |= read_files(Path(name))
+    return files
+
+
+def smoke_files(files: Files, rows: int | None = None) -> Files:
+    """The files of the rehearsal.
+
+    Args:
+        files: see `read_files`.
+        rows: rows to keep of each table, of those that show runs, and places to keep of each figure; None: all.
+    """
+    files = {
+        path: {**values, "seeds": values["seeds"][:1]} if "seeds" in values else values
+        for path, values in files.items()
+    }
+    main, *_ = files
+    if rows is not None:
+        files = _shortened(files, main, rows)
+    renamed = {name: _new_values(protocol) for values in files.values() for name, protocol in _part(values, "evaluate")}
+    tuned = _tuned(files)
+    return {path: _small(values, renamed, tuned) for path, values in files.items()}
+
+
+def _part(values: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    return values.get(section, {}).items()
+
+
+def _labelled(files: Files) -> set[str]:
+    """Data sets whose labels somebody needs, or that have a class list; the others are flat folders."""
+    found = {protocol["dataset"] for values in files.values() for _, protocol in _part(values, "evaluate")}
+    for values in files.values():
+        found |= {name for name, data in _part(values, "data") if "class_list" in data}
+        runs = (merged(values.get("pretrain", {}), run) for _, run in _part(values, "runs") if "weights" not in run)
+        found |= {run["dataset"] for run in runs if run.get("method") == "supervised"}
+    return found
+
+
+def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]], tuned: set[tuple[str, str]]) -> dict[str, Any]:
+    """One file, with everything that costs time replaced."""
+    shared = merged(values.get("pretrain", {}), PRETRAIN)
+    return {
+        **values,
+        "study": f"{values['study']}-smoke",
+        "scale": SCALE,
+        "torch_threads": 1,
+        "data": {name: _small_data(name, data, tuned) for name, data in _part(values, "data")},
+        "pretrain": _resized(shared, values.get("pretrain", {})),
+        "runs": {name: _small_run(name, run) for name, run in _part(values, "runs")},
+        "evaluate": {name: _small_evaluation(name, protocol) for name, protocol in _part(values, "evaluate")},
+        "tables": {name: _renamed_table(table, renamed) for name, table in _part(values, "tables")},
+        "figures": {name: _renamed_value(figure, renamed) for name, figure in _part(values, "figures")},
+    }
+
+
+def _tuned(files: Files) -> set[tuple[str, str]]:
+    """(data set, split) of all that is fine-tuned on or tested then: every class must be there."""
+    protocols = [protocol for values in files.values() for _, protocol in _part(values, "evaluate")]
+    return {
+        (protocol["dataset"], protocol.get(key, FineTune.model_fields[key].default))
+        for protocol in protocols
+        if protocol["kind"] == "finetune"
+        for key in ("train", "test")
+    }
+
+
+def _small_data(name: str, data: dict[str, Any], tuned: set[tuple[str, str]]) -> dict[str, Any]:
+    if data["source"] == "official":
+        return _small_data(name, _own_data(data), tuned)
+    splits = data["splits"]
+    if data["source"] == "table":
+        return _small_data(name, {**data, "source": "folder"}, tuned)
+    if data["source"] == "garment-scenes":
+        numbers = {split: SCENES if (name, split) in tuned else IMAGES for split in splits}
+        return {**data, "splits": {split: {**splits[split], "scenes": numbers[split]} for split in splits}}
+    folders = data["source"] == "folder"
+    places = {split: f"datasets/{name}/{split}" for split in splits}
+    small = {**data, "splits": places if folders else stand_in_boxes.small_splits(name, data["source"], splits)}
+    if "images" in data:
+        small["images"] = dict.fromkeys(data["images"], IMAGES)
+    if "class_list" in data:
+        small["class_list"] = {**data["class_list"], **class_list(name)}
+    return small
+
+
+def _own_data(data: dict[str, Any]) -> dict[str, Any]:
+    """A data set of one's own with the splits of an official one, whose archives no rehearsal waits for."""
+    official: Official = parse(Official, data, "smoke")
+    listed = {key: data[key] for key in ("class_list",) if key in data}
+    source = official.entry if official.has_boxes else "folder"  # entries with boxes are called as the sources are
+    return {"source": source, "splits": official.splits, "images": official.images, **listed}
+
+
+def _small_run(name: str, run: dict[str, Any]) -> dict[str, Any]:
+    """A run's differences, or a stand-in for others' weights in the same format."""
+    if "weights" not in run:
+        return _resized(run, run)
+    format = stand_in_format(run)
+    ending = "safetensors" if format == "safetensors" else "pth"
+    return {**run, "weights": f"stand-ins/{name}.{ending}", "format": format}
+
+
+def _resized(
+    settings: dict[str, Any], before: Mapping[str, Any], sizes: Mapping[str, Any] = PRETRAIN
+) -> dict[str, Any]:
+    """Replace the sizes that `settings` names; what was 0 in `before` stays 0."""
+    result = dict(settings)
+    for key, value in settings.items():
+        if key in sizes:
+            old = before.get(key)
+            result[key] = (
+                _resized(value, old or {}, sizes[key]) if isinstance(value, dict) else 0 if old == 0 else sizes[key]
+            )
+    if "accumulate" in settings and sizes is PRETRAIN:
+        result["accumulate"] = min(settings["accumulate"], 2)
+    return result
+
+
+def _small_evaluation(name: str, protocol: dict[str, Any]) -> dict[str, Any]:
+    small = {**protocol, **KINDS[protocol["kind"]]}
+    if protocol["kind"] == "detection":
+        return {**small, "trials": min(protocol.get("trials", 1), TRIALS)}
+    if protocol["kind"] == "finetune":
+        for key in ("lr", "weight_decay"):
+            small[key] = list(protocol.get(key, FineTune.model_fields[key].default))[:CELLS]
+        if "file" in (protocol.get("labels") or {}):
+            small["labels"] = {**protocol["labels"], **labelled_files(name)}
+    small["crop"] = GLOBAL_SIZE
+    whole = "crop" in protocol and protocol.get("resize") == protocol["crop"]
+    small["resize"] = GLOBAL_SIZE if whole else GLOBAL_SIZE + 8
+    if protocol["kind"] in ("knn", "layers"):
+        before = _neighbours(protocol)
+        small["k"] = list(before.values())
+        small["report_k"] = before[protocol.get("report_k", Knn.model_fields["report_k"].default)]
+    return small
+
+
+def _neighbours(protocol: Mapping[str, Any]) -> dict[int, int]:
+    """k of the study: k of the rehearsal."""
+    return {k: place for place, k in enumerate(protocol.get("k", Knn.model_fields["k"].default), start=1)}
+
+
+def _new_values(protocol: Mapping[str, Any]) -> dict[str, str]:
+    """Names of what an evaluation measures that contain its k: their new names."""
+    pairs = _neighbours(protocol).items() if protocol["kind"] == "knn" else ()
+    return {f"{name}_k{old}": f"{name}_k{new}" for old, new in pairs for name in ("top1", "top5")}
+
+
+def _renamed_table(table: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[str, Any]:
+    return {**table, "columns": [_renamed_value(column, renamed) for column in table["columns"]]}
+
+
+def _renamed_value(shown: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[str, Any]:
+    value = shown.get("value")
+    return shown if value is None else {**shown, "value": renamed[shown["evaluation"]].get(value, value)}
+
+
+def _shortened(files: Files, main: Path, rows: int) -> Files:
+    """Keep some rows of each table and places of each figure, and the runs that these show."""
+    values = dict(files[main])
+    tables, figures = dict(_part(values, "tables")), dict(_part(values, "figures"))
+    for name, table in tables.items():
+        showing = [row for row in table["rows"] if row.get("runs")]
+        tables[name] = {**table, "rows": showing[:rows] or table["rows"][:rows]}
+    for name, figure in figures.items():
+        shown = {key: figure[key][:rows] for key in ("runs",) if key in figure}
+        points = {line: places[:rows] for line, places in figure.get("points", {}).items()}
+        figures[name] = {**figure, **shown, **({"points": points} if points else {})}
+    wanted = _names(tables) | _names(figures)
+    result = {path: dict(other) for path, other in files.items()}
+    result[main] |= {"tables": tables, "figures": figures}
+    for path, other in result.items():
+        endings = ["", *(f"-s{seed}" for seed in other.get("seeds", []))]
+        runs = dict(_part(other, "runs"))
+        other["runs"] = {run: runs[run] for run in runs if any(f"{run}{ending}" in wanted for ending in endings)}
+        if path != main:  # only its data, runs and evaluations matter here
+            other.pop("tables", None), other.pop("figures", None)
+    return result
+
+
+def _names(shown: Any) -> set[str]:
+    """Runs named anywhere in tables or figures."""
+    if isinstance(shown, list):
+        return {name for item in shown for name in _names(item)}
+    if not isinstance(shown, dict):
+        return set()
+    return {name for key, item in shown.items() for name in (item if key == "runs" else _names(item))}
+
+
+def set_up(study: Path, rows: int | None = None) -> Path:
+    """Make the folder of a rehearsal, from nothing: links to the code, the small study, and its stand-ins.
+
+    Raises:
+        ScfsError: the study is unsound or lies elsewhere, or the folder is something else's.
+    """
+    if not (ROOT / "Snakefile").is_file():
+        raise ScfsError(
+            f"{ROOT}: has no Snakefile: smoke needs a working copy of the project, not an installed package"
+        )
+    relative = Path(os.path.relpath(study))
+    files = smoke_files(read_files(relative), rows)
+    if any(path.is_absolute() or ".." in path.parts for path in files):
+        raise ScfsError(f"{study}: smoke wants a study's file below the working folder")
+    folder = Path("smoke") / str(files[relative]["study"]).removesuffix("-smoke")
+    if folder.exists():
+        if not (folder / MARK).is_file():
+            raise ScfsError(f"{folder}: exists and was not made by smoke: remove it first")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text(f"{SCALE}\n")
+    for name in CODE:
+        (folder / name).symlink_to(ROOT / name)
+    for path, values in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(f"# {SCALE}\n{yaml.safe_dump(values, sort_keys=False)}")
+        write_stand_ins(folder, values, _labelled(files))
+        stand_in_boxes.write_boxes(folder, values)
+    return folder
+
+
+def smoke(study: Path, cores: int, rows: int | None = None) -> None:
+    """Rehearse a study: run its whole graph by Snakemake, whose output is shown.
+
+    Raises:
+        ScfsError: see `set_up`; or a job failed.
+    """
+    folder = set_up(study, rows)
+    log(f"smoke: {SCALE} Folder: {folder}")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    places = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", os.path.relpath(study)]
+    started = time.monotonic()
+    ended = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path, "PYTHONPATH": places})
+    seconds = time.monotonic() - started
+    if ended.returncode:
+        raise ScfsError(
+            f"smoke: snakemake failed after {seconds:.0f} s; what it said is above, the jobs' logs in {folder}/logs"
+        )
+    log(f"smoke: {study}: every job ran, in {seconds:.0f} s; {folder}")

@@ -1,0 +1,123 @@
+"""The stage `import_weights`: from a file of others to our own file of weights, so that every evaluation runs on it."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from scfs.config.identity import STAGE_VERSIONS, identity
+from scfs.config.pretrain import Imported
+from scfs.errors import ScfsError
+from scfs.io.progress import log
+from scfs.io.results import sha256_of, write_result
+from scfs.weights.catalogue import Entry, entry_named, fetch
+from scfs.weights.keys import LAYOUTS, names_in
+from scfs.weights.matching import match_backbone, match_classifier, match_encoder
+from scfs.weights.store import Weights, save_weights
+from scfs.weights.third_party import read_foreign
+
+UNKNOWN = "unknown"
+
+
+def import_run(run: str, imported: Imported, weights: Path, result: Path, downloads: Path | None = None) -> None:
+    """Make a run of a study from weights of others.
+
+    Args:
+        run: name of the run.
+        imported: which weights.
+        weights: the safetensors file to write.
+        result: the JSON file to write: a pre-training's record without a training, and `source`.
+        downloads: where fetched files are kept; default: weights/downloads.
+
+    Raises:
+        ScfsError: see `scfs.weights.catalogue.fetch` and `tensors_of`; nothing is written.
+    """
+    entry = None if imported.is_file else entry_named(imported.weights)
+    if entry and entry.backbone != imported.backbone:
+        raise ScfsError(
+            f"{imported.weights}: backbone = {imported.backbone!r}: the catalogue's file is a {entry.backbone}"
+        )
+    path = fetch(entry, downloads) if entry else Path(imported.weights)
+    about = import_weights(path, entry.format if entry else str(imported.format), weights, run, imported, entry)
+    record: dict[str, Any] = {
+        "run": run,
+        "values": {},
+        "curve": {},
+        "warnings": [],
+        "settings": about.settings,
+        "dataset": None,
+        "identity": about.identity,
+        "weights": {"sha256": sha256_of(weights)},
+        "stage_version": STAGE_VERSIONS["pretrain"],
+        "source": {
+            "entry": imported.weights if entry else None,
+            "file": path.name,
+            "sha256": sha256_of(path),
+            "url": entry.url if entry else None,
+            "licence": entry.licence if entry else None,
+            "citation": entry.citation if entry else None,
+        },
+    }
+    write_result(result, record)
+
+
+def import_weights(
+    path: Path, format: str, out: Path, run: str, imported: Imported, entry: Entry | None = None
+) -> Weights:
+    """Write the tensors of `path` to `out` in our own format: all its encoders, or the one network as the teacher.
+
+    Raises:
+        ScfsError: see `tensors_of`; or the catalogue's entry promises other encoders. Nothing is written.
+    """
+    tensors = tensors_of(path, format, imported.backbone)
+    encoders = sorted({name.split(".")[0] for name in tensors})
+    if entry and encoders != sorted(entry.encoders):
+        raise ScfsError(f"{path}: holds {encoders}, the catalogue says {sorted(entry.encoders)}")
+    # An imported run stands where a pre-training does, so it shares that stage's version. Where the file lay is not
+    # part of what it is.
+    parameters = {"imported": {"backbone": imported.backbone, "format": format}}
+    whole_identity = identity("pretrain", parameters, {"file": sha256_of(path)})
+    about = Weights(run, whole_identity, imported.model_dump(mode="json"), UNKNOWN, UNKNOWN)
+    save_weights(out, tensors, about)
+    log(f"{run}: {imported.backbone} from {path}: {', '.join(encoders)}; {len(tensors)} tensors in {out}")
+    return about
+
+
+def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
+    """Tensors of a file of others under our names: `teacher.*`, `student.*`.
+
+    Raises:
+        ScfsError: the file cannot be read, or has a tensor too many, too few or of another shape.
+    """
+    layout, content = LAYOUTS[format], read_foreign(path)
+    names = names_in(layout.library, backbone)
+    if names is None:
+        raise ScfsError(f"{path}: backbone = {backbone!r}: no such architecture in the format {format}")
+    if not any(key in content for key in layout.encoders):
+        if not layout.flat:
+            raise ScfsError(f"{path}: has no key 'teacher': not a checkpoint of the format {format}")
+        classifier = match_classifier(content, names.classifier, str(path)) if layout.classifier else {}
+        tensors = match_backbone(content, backbone, names, str(path))
+        own = {f"backbone.{name}": tensor for name, tensor in tensors.items()} | classifier
+        return {f"teacher.{name}": tensor for name, tensor in own.items()}
+    _check_top(content, layout.encoders, layout.required, layout.beside, path)
+    both: dict[str, Tensor] = {}
+    for encoder in layout.encoders:
+        if encoder in content:
+            tensors = match_encoder(content[encoder], layout, backbone, f"{path}: {encoder}")
+            both |= {f"{encoder}.{name}": tensor for name, tensor in tensors.items()}
+    return both
+
+
+def _check_top(
+    content: dict[str, Any], encoders: tuple[str, ...], required: tuple[str, ...], beside: tuple[str, ...], path: Path
+) -> None:
+    missing = [key for key in required if key not in content]
+    if missing:
+        raise ScfsError(f"{path}: has no key {missing[0]!r}, only {sorted(content)}")
+    unknown = sorted(content.keys() - {*encoders, *beside})
+    if unknown:
+        raise ScfsError(f"{path}: unknown key {unknown[0]!r}: allowed are {sorted((*encoders, *beside))}")
+    for encoder in encoders:
+        if not isinstance(content.get(encoder, {}), dict):
+            raise ScfsError(f"{path}: {encoder!r} is a {type(content[encoder]).__name__}, not a mapping to tensors")

@@ -1,0 +1,208 @@
+import io
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scfs.config.data import ImageFolders
+from scfs.data.opening import open_split
+from scfs.data.prepare import prepare
+from scfs.data.sources.folders import image_folder
+from scfs.errors import ScfsError
+from scfs.io import progress
+
+
+def write_image(path, value=0, size=(20, 10), mode="RGB", **options):
+    """An image of width and height `size`, each pixel row different."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = (np.arange(size[1])[:, None] * 7 + np.arange(size[0]) + value).astype(np.uint8)
+    Image.fromarray(levels).convert(mode).save(path, **options)
+    return path
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.fixture
+def flat(tmp_path):
+    for number, name in enumerate(["b.png", "a.JPEG", "c.Jpg"]):
+        write_image(tmp_path / "flat" / name, number, size=(20 + number, 10))
+    return tmp_path / "flat"
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    for number, name in enumerate(["dog/1.jpg", "cat/2.png", "cat/deeper/3.JPG"]):
+        write_image(tmp_path / "labelled" / name, number)
+    return tmp_path / "labelled"
+
+
+def prepared(tmp_path, unreadable="error", **splits):
+    config = ImageFolders(source="folder", splits={k: str(v) for k, v in splits.items()}, unreadable=unreadable)
+    prepare("mine", config, tmp_path / "data" / "mine")
+    return tmp_path / "data" / "mine" / "manifest.parquet"
+
+
+def test_flat_folder_has_no_labels(flat):
+    images = image_folder(flat)
+    assert images.paths == ["a.JPEG", "b.png", "c.Jpg"]
+    assert images.widths.tolist() == [21, 20, 22]
+    assert images.heights.tolist() == [10, 10, 10]
+    assert images.labels is None
+    assert images.classes == ()
+    assert images.read(1) == (flat / "b.png").read_bytes()
+    with pytest.raises(ScfsError, match=r"flat, split all: has no labels, and they are needed here"):
+        images.require_labels()
+
+
+def test_sub_folders_are_classes(labelled):
+    images = image_folder(labelled)
+    assert images.classes == ("cat", "dog")
+    assert images.paths == ["cat/2.png", "cat/deeper/3.JPG", "dog/1.jpg"]
+    assert images.require_labels().tolist() == [0, 0, 1]
+    assert images.labels.dtype == np.int64
+
+
+def test_manifest_gives_the_same_set_as_the_folder(tmp_path, flat, labelled):
+    manifest = prepared(tmp_path, pretrain=flat, train=labelled)
+    for split, folder in (("pretrain", flat), ("train", labelled)):
+        direct, listed = image_folder(folder), open_split(manifest, split)
+        assert listed.name == "mine"
+        assert listed.digest == direct.digest
+        assert listed.paths == direct.paths
+        assert listed.root == direct.root
+        assert listed.classes == direct.classes
+        np.testing.assert_array_equal(listed.widths, direct.widths)
+        assert listed.widths.dtype == np.int32
+    with pytest.raises(ScfsError, match="data set mine, split pretrain: has no labels"):
+        open_split(manifest, "pretrain").require_labels()
+
+
+def test_digest_follows_content_and_labels_and_not_the_place(tmp_path, labelled):
+    before = image_folder(labelled).digest
+    labelled.rename(tmp_path / "elsewhere")
+    assert image_folder(tmp_path / "elsewhere").digest == before
+    (tmp_path / "elsewhere/dog").rename(tmp_path / "elsewhere/bird")  # now the first class
+    assert image_folder(tmp_path / "elsewhere").digest != before
+    (tmp_path / "elsewhere/bird").rename(tmp_path / "elsewhere/dog")
+    write_image(tmp_path / "elsewhere/dog/1.jpg", 99)
+    assert image_folder(tmp_path / "elsewhere").digest != before
+
+
+def test_classes_are_those_of_the_first_labelled_split(tmp_path, flat, labelled):
+    write_image(tmp_path / "val/dog/x.png")
+    manifest = prepared(tmp_path, pretrain=flat, train=labelled, val=tmp_path / "val")
+    assert open_split(manifest, "val").classes == ("cat", "dog")
+    assert open_split(manifest, "val").require_labels().tolist() == [1]
+
+
+def test_class_unknown_to_the_first_split(tmp_path, labelled):
+    write_image(tmp_path / "val/wolf/x.png")
+    with pytest.raises(ScfsError, match=r"val: class 'wolf' is not among the 2"):
+        prepared(tmp_path, train=labelled, val=tmp_path / "val")
+
+
+def test_hidden_and_other_files_are_ignored(flat):
+    write_image(flat / ".hidden.png")
+    write_image(flat / ".thumbnails" / "a.png")
+    (flat / "notes.txt").write_text("not an image")
+    assert len(image_folder(flat)) == 3
+
+
+def test_exif_orientation_and_colour_mode_are_left_alone(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_image(tmp_path / "x/turned.jpg", size=(20, 10), exif=exif.tobytes())
+    for mode in ("L", "RGBA", "P", "1"):
+        write_image(tmp_path / f"x/{mode}.png", mode=mode)
+    write_image(tmp_path / "x/cmyk.jpg", mode="CMYK")
+    images = image_folder(tmp_path / "x")
+    assert len(images) == 6
+    assert set(images.widths.tolist()) == {20}
+    assert set(images.heights.tolist()) == {10}
+
+
+def test_listing_and_reading_are_shown(flat, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_LINE_SECONDS", 0.0)
+    image_folder(flat)
+    shown = capsys.readouterr().err
+    assert re.search(rf"^listing {flat}: \d images, ", shown, re.MULTILINE)
+    assert re.search(rf"^{flat}: \d/3 images, ", shown, re.MULTILINE)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(ScfsError, match="absent: no such folder"):
+        image_folder(tmp_path / "absent")
+    with pytest.raises(ScfsError, match="absent: no such folder"):
+        prepared(tmp_path, train=tmp_path / "absent")
+    assert not (tmp_path / "data/mine/manifest.parquet").exists()
+
+
+def test_empty_folder(tmp_path):
+    (tmp_path / "empty/cat").mkdir(parents=True)
+    with pytest.raises(ScfsError, match=r"empty: no images in it \(looked for \.jpg, \.jpeg, \.png\)"):
+        image_folder(tmp_path / "empty")
+
+
+def test_images_beside_and_inside_sub_folders(labelled):
+    write_image(labelled / "stray.png")
+    with pytest.raises(
+        ScfsError, match=r"labelled: images both beside the sub-folders \(stray\.png\) and inside \(cat\)"
+    ):
+        image_folder(labelled)
+
+
+@pytest.mark.parametrize("name", ["b.png", "a.JPEG"])
+def test_truncated_image_is_an_error_that_names_it(tmp_path, flat, name):
+    truncate(flat / name)
+    with pytest.raises(
+        ScfsError,
+        match=rf"flat: 1 of 3 images cannot be decoded, the first is {name} \(.*[Tt]runcated.*--unreadable skip",
+    ):
+        prepared(tmp_path, train=flat)
+    assert not (tmp_path / "data/mine/manifest.parquet").exists()
+
+
+def test_unreadable_images_are_skipped_with_a_count(tmp_path, labelled, capsys):
+    truncate(labelled / "cat/2.png")
+    (labelled / "dog/0.jpg").write_bytes(b"not an image")
+    manifest = prepared(tmp_path, unreadable="skip", train=labelled)
+    images = open_split(manifest, "train")
+    assert images.paths == ["cat/deeper/3.JPG", "dog/1.jpg"]
+    assert images.require_labels().tolist() == [0, 1]
+    assert "2 of 4 images cannot be decoded, the first is cat/2.png" in capsys.readouterr().err
+    assert b'"unreadable":2' in manifest.read_bytes()
+
+
+def test_nothing_left_after_skipping(flat):
+    for path in flat.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ScfsError, match=r"3 of 3 images cannot be decoded, .* nothing is left"):
+        image_folder(flat, "skip")
+
+
+def test_other_formats_behind_an_ending_are_refused(flat):
+    stream = io.BytesIO()
+    Image.new("L", (4, 4)).save(stream, "GIF")
+    (flat / "b.png").write_bytes(stream.getvalue())
+    with pytest.raises(ScfsError, match=r"b\.png \(not a JPEG or PNG\)"):
+        image_folder(flat)
+
+
+def test_names_that_are_not_utf8(flat):
+    os.rename(os.fsencode(flat / "b.png"), os.fsencode(flat) + b"/\xff.png")  # noqa: PTH104
+    with pytest.raises(ScfsError, match="file names must be in UTF-8"):
+        image_folder(flat)
+
+
+def test_images_that_are_gone_later(tmp_path, flat):
+    images = open_split(prepared(tmp_path, train=flat), "train")
+    (flat / "a.JPEG").unlink()
+    with pytest.raises(ScfsError, match=r"a\.JPEG: cannot be read: No such file"):
+        images.read(0)
+    flat.rename(tmp_path / "moved")
+    with pytest.raises(ScfsError, match="flat: folder of data set mine, split train: not found"):
+        open_split(tmp_path / "data/mine/manifest.parquet", "train")

@@ -1,0 +1,22 @@
+"""Freed memory is kept: after some rounds tensors meet pages that are there already."""
+
+import subprocess
+import sys
+
+WORK = """
+import resource, torch
+from scfs.runtime.cpu import keep_freed_memory
+keep_freed_memory()
+def work(rounds):
+    for _ in range(rounds):
+        kept = [torch.zeros(6 * 2**20) for _ in range(4)]  # of 24 MiB: 6144 pages each
+work(24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work(6)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_pages_are_used_again() -> None:
+    said = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
+    assert int(said.stdout) < 6144

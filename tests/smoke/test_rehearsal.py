@@ -1,0 +1,188 @@
+"""The rehearsal of a study: the same jobs and commands on next to nothing, and never to be taken for the study."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from repository import ROOT
+
+from scfs.config.study import Study, load_study
+from scfs.errors import ScfsError
+from scfs.pipeline import jobs
+from scfs.smoke.rehearsal import BATCH, SCALE, Files, read_files, set_up, smoke, smoke_files
+from scfs.smoke.stand_ins import IMAGES
+
+STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
+KEPT = ("method", "preset", "backbone", "layers", "drop_path")
+
+
+def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, files: Files, study: str) -> Study:
+    """The files as a study, in a folder without anything else but the code."""
+    for name in ("scfs", "workflow"):
+        (folder / name).symlink_to(ROOT / name)
+    for path, values in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(folder)
+    return load_study(Path(study))
+
+
+def commands(study: Study, dropped: set[str]) -> set[tuple[str, str, str]]:
+    """Stage, key and command of every job; a rehearsal takes stand-in files where the study takes catalogues' entries,
+    and no more than two trials, rates and weight decays."""
+    found = (
+        job
+        for job in jobs.jobs(study)
+        if job.variables.get("run", job.key) not in dropped
+        and all(int(number) < 2 for number in re.findall(r"\d+", job.variables.get("part", "")))
+    )
+    same = {"import_file": "import_weights", "prepare_official": "prepare", "prepare_subset": "prepare"}
+    return {(same.get(job.stage, job.stage), job.key, job.command) for job in found}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_same_jobs_with_the_same_commands_and_two_steps(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    before, files = load_study(Path(name)), read_files(Path(name))
+    first = {run for run in before.runs if not run.endswith(("-s1", "-s2"))}
+    wanted = commands(before, dropped=set(before.runs) - first)
+    small = loaded(tmp_path, monkeypatch, smoke_files(files), name)
+
+    assert commands(small, set()) == wanted
+    assert small.study == f"{before.study}-smoke" and small.scale == SCALE
+    for run in small.runs:
+        if (imported := small.imported(run)) is not None:
+            assert imported.backbone == before.settings(run).backbone and imported.weights.startswith("stand-ins/")
+            continue
+        new, old = small.run(run), before.run(run)
+        assert [getattr(new, key) for key in KEPT] == [getattr(old, key) for key in KEPT]
+        assert new.optimizer.name == old.optimizer.name
+        assert new.views.local_number == old.views.local_number
+        steps = new.epochs * (IMAGES // new.batch)
+        assert steps == (2 if old.epochs else 0)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_one_row_per_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    small = loaded(tmp_path, monkeypatch, smoke_files(read_files(Path(name)), rows=1), name)
+    assert {len(table.rows) for table in small.tables.values()} == {1}
+    shown = {run for table in small.tables.values() for row in table.rows for run in row.runs}
+    shown |= {run for figure in small.figures.values() for run in small.shown(figure)}
+    assert set(small.runs) == shown
+
+
+def file(**changes: Any) -> Files:
+    values = {
+        "study": "s",
+        "data": {"a": {"source": "folder", "splits": {"train": "x", "val": "y"}}},
+        "runs": {"r": {"dataset": "a", "split": "train"}},
+        "evaluate": {"knn": {"kind": "knn", "dataset": "a", "k": [5, 200], "report_k": 200}},
+        "tables": {
+            "main": {
+                "title": "t",
+                "columns": [{"label": "k", "evaluation": "knn", "value": "top1_k200"}],
+                "rows": [{"label": "r", "runs": ["r"]}],
+            }
+        },
+    }
+    return {Path("s.yaml"): {**values, **changes}}
+
+
+def test_neighbours_are_few_and_their_names_follow() -> None:
+    (small,) = smoke_files(file()).values()
+    assert (small["evaluate"]["knn"]["k"], small["evaluate"]["knn"]["report_k"]) == ([1, 2], 2)
+    assert small["tables"]["main"]["columns"][0]["value"] == "top1_k2"
+
+
+def test_what_is_zero_stays_zero() -> None:
+    runs = {"r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}}, "q": {"epochs": 800, "batch": 1024}}
+    (small,) = smoke_files(file(runs=runs, pretrain={"accumulate": 8})).values()
+    assert small["runs"] == {"r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}}, "q": {"epochs": 1, "batch": BATCH}}
+    assert small["pretrain"]["accumulate"] == 2
+
+
+def test_the_folder_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(next(iter(file().values()))))
+    mine = tmp_path / "smoke" / "s" / "mine"
+    mine.mkdir(parents=True)
+    with pytest.raises(ScfsError, match=r"smoke/s: exists and was not made by smoke"):
+        set_up(Path("s.yaml"))
+    assert mine.exists()
+
+
+def test_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of each of the modes that differ most, for real, through Snakemake."""
+    runs = {
+        "t-scfs": {"backbone": "narrow_resnet18"},
+        "t-torchvision": {"weights": "torchvision-resnet18", "backbone": "resnet18"},
+    }
+    table = {
+        "title": "t",
+        "columns": [{"label": "k", "evaluation": "knn", "value": "top1"}],
+        "rows": [{"label": run, "runs": [run]} for run in runs],
+    }
+    data = {
+        "a": {
+            "source": "folder",
+            "splits": {"train": "x", "val": "y"},
+            "class_list": {"file": "list.txt", "sha256": "0" * 64, "url": "https://example.org"},
+        }
+    }
+    values = next(iter(file().values())) | {
+        "data": data,
+        "runs": runs,
+        "pretrain": {"dataset": "a", "split": "train"},
+        "seeds": [3, 4],
+        "tables": {"main": table},
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+    smoke(Path("s.yaml"), cores=1)
+    folder = tmp_path / "smoke" / "s"
+    assert (folder / "results" / "studies" / "s-smoke" / "report.html").is_file()
+    record = yaml.safe_load((folder / "results" / "runs" / "t-scfs-s3" / "pretrain.json").read_text())
+    assert record["curve"]["step"] == [2] and record["dataset"]["images"] == IMAGES
+    assert not (folder / "checkpoints" / "t-scfs-s4.safetensors").exists()
+    imported = yaml.safe_load((folder / "results" / "runs" / "t-torchvision" / "pretrain.json").read_text())
+    assert imported["source"]["file"] == "t-torchvision.pth"
+
+
+def test_a_row_of_each_table_of_the_mini_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables and figures are the paper's, so that this goes through every rule, kind of figure and evaluation."""
+    study = Path("config/mini/params.yaml")
+    (tmp_path / study).parent.mkdir(parents=True)
+    (tmp_path / study).write_text((ROOT / study).read_text())
+    monkeypatch.chdir(tmp_path)
+    smoke(study, cores=2, rows=1)
+    shown = tmp_path / "smoke" / "mini" / "results" / "studies" / "mini-smoke"
+    made = {path.name for path in [*(shown / "tables").iterdir(), *(shown / "figures").iterdir()]}
+    assert {f"{table}.md" for table in ("main", "table1", "table7", "table8", "table9", "table10")} <= made
+    assert {"curves.svg", "attention.png", "layers.svg", "fig1.png", "fig5.svg"} <= made
+    assert "mini-smoke" in (shown / "report.html").read_text()
+
+
+def test_stand_ins_for_official_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets of one's own of the same splits, which `prepare` takes."""
+    from scfs.data.prepare import prepare
+
+    entries = {"imagenet": "archive", "imagenet100": "shards", "cifar10": "folder", "voc": "folder", "coco": "folder"}
+    data = {name: {"source": "official", "entry": name, "layout": layout} for name, layout in entries.items()}
+    study = tmp_path / "config" / "official" / "params.yaml"
+    study.parent.mkdir(parents=True)
+    knn = {"kind": "knn", "dataset": "cifar10", "test": "test", "k": [5], "report_k": 5}
+    study.write_text(yaml.safe_dump({"study": "official", "data": data, "evaluate": {"knn": knn}}))
+    monkeypatch.chdir(tmp_path)
+    before = load_study(study)
+    monkeypatch.chdir(set_up(Path("config/official/params.yaml")))
+    small = load_study(Path("config/official/params.yaml"))
+    sources = {name: config.source for name, config in small.data.items()}
+    assert sources == {"imagenet": "folder", "imagenet100": "folder", "cifar10": "folder", "voc": "voc", "coco": "coco"}
+    for name, config in small.data.items():
+        assert set(config.splits) == set(before.data[name].splits)
+        prepare(name, config, Path("data") / name)
