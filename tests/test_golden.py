@@ -44,20 +44,6 @@ def temperature() -> float:
     return linear_warmup(int(golden("search/epoch")), start, final, int(warmup))
 
 
-def load_before_step(encoder: Encoder, name: str) -> None:
-    """Load the state before the step.
-
-    The committed recording kept its BatchNorm buffers by reference, so that those "before" already are those after (the
-    counters show it); the step began with BatchNorm's initial values.
-    """
-    state, after = with_prefix(f"search/{name}."), with_prefix(f"search/after.{name}.")
-    encoder.load_state_dict(state)
-    for key, module in encoder.named_modules():
-        counter = f"{key}.num_batches_tracked"
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and state[counter] == after[counter]:
-            module.reset_running_stats()
-
-
 def golden_settings() -> Pretrain:
     student = with_prefix("search/student.")
     first = f"{LAYERS[0]}_head"
@@ -87,8 +73,8 @@ class Step:
         settings = golden_settings()
         channels = {layer: golden(f"search/student_global.{layer}").shape[1] for layer in LAYERS}
         self.model = SCFS(Encoder(nn.Identity(), channels, settings), settings).double()
-        load_before_step(self.model.student, "student")
-        load_before_step(self.model.teacher, "teacher")
+        self.model.student.load_state_dict(with_prefix("search/student."))
+        self.model.teacher.load_state_dict(with_prefix("search/teacher."))
         self.model.get_buffer("center").copy_(golden("search/center"))
         for layer in LAYERS:
             self.model.get_buffer(f"{layer}_center").copy_(golden(f"search/{layer}.center"))
@@ -212,49 +198,25 @@ def test_schedules() -> None:
 def test_clipping_of_each_parameter() -> None:
     limit = Optimizer().clip
     recorded, after, norms = with_prefix("clip/grad."), with_prefix("clip/after."), golden("clip/norms")
-    parameters = []
-    for gradient, norm in zip(recorded.values(), norms):
-        # The committed recording holds the gradients after the clipping; the recorded norms give them back.
-        before = gradient if torch.isclose(gradient.norm(), norm) else gradient * (norm + 1e-6) / limit
-        parameters.append(torch.nn.Parameter(torch.zeros_like(before)))
-        parameters[-1].grad = before.clone()
+    parameters = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in recorded.values()]
+    for parameter, gradient in zip(parameters, recorded.values(), strict=True):
+        parameter.grad = gradient.clone()
     assert_same(torch.stack(clip_each(parameters, limit)), norms, "norms")
     assert (norms > limit).any() and (norms < limit).any()
-    for name, parameter in zip(recorded, parameters):
+    for name, parameter in zip(recorded, parameters, strict=True):
         assert_same(parameter.grad, after[name], name)
 
 
-def lars_by_the_formula(value: Tensor, gradients: list[Tensor], decay: float) -> Tensor:
-    lr, _, momentum, eta = GOLDEN["lars/hyper_lr_wd_mu_eta"].tolist()
-    velocity = torch.zeros_like(value)
-    for gradient in gradients:
-        update = gradient
-        if value.ndim > 1:
-            update = gradient + decay * value
-            update = update * eta * value.norm() / update.norm()
-        velocity = momentum * velocity + update
-        value = value - lr * velocity
-    return value
-
-
 def test_lars() -> None:
+    """Every step of the recording, from its first parameters."""
     lr, weight_decay, momentum, eta = GOLDEN["lars/hyper_lr_wd_mu_eta"].tolist()
     final = max(int(key[len("lars/param")]) for key in GOLDEN.files if key.startswith("lars/param"))
-    for name, value in with_prefix(f"lars/param{final}.").items():
-        gradients = [golden(f"lars/grad{step}.{name}") for step in range(final)]
-        start = golden(f"lars/param0.{name}")
-        if torch.equal(start, value):
-            # The committed recording kept the parameters by reference: all of them are the last ones. A norm layer began
-            # at 1 and 0; where the others began is found backwards, which holds ours to the formula alone.
-            if golden(f"lars/param0.{name.rpartition('.')[0]}.weight").ndim == 1:
-                start = torch.full_like(value, float(name.endswith("weight")))
-            else:
-                for _ in range(60):
-                    start = start + value - lars_by_the_formula(start, gradients, weight_decay)
+    for name, start in with_prefix("lars/param0.").items():
         parameter = torch.nn.Parameter(start.clone())
         decay = weight_decay if parameter.ndim > 1 else 0.0
         optimizer = LARS([{"params": [parameter], "weight_decay": decay}], lr=lr, momentum=momentum, eta=eta)
-        for gradient in gradients:
-            parameter.grad = gradient.clone()
+        for step in range(final):
+            parameter.grad = golden(f"lars/grad{step}.{name}").clone()
             optimizer.step()
-        assert_same(parameter, value, name)
+            assert_same(parameter, golden(f"lars/param{step + 1}.{name}"), f"{name} after step {step + 1}")
+        assert not torch.equal(parameter, start), name
