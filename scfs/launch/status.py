@@ -9,6 +9,7 @@ from scfs.config.study import Study
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
 from scfs.io.locks import is_held
+from scfs.io.text_table import aligned
 from scfs.launch import slurm
 from scfs.launch.logs import failed_rank, lines_of, newest_job, rank_log, ranks
 
@@ -21,8 +22,7 @@ def status(study: Study) -> str:
     jobs = slurm.live_jobs_here()
     trained = [run for run in study.runs if study.imported(run) is None and study.run(run).epochs]
     rows = [COLUMNS, *(_row(study, run, jobs) for run in trained)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(line.rstrip() for line in aligned(rows, left=range(len(COLUMNS))))
 
 
 def _row(study: Study, run: str, jobs: list[slurm.Job]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from scfs.config.report import Table as TableConfig
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_json, write_text
+from scfs.io.text_table import aligned
 from scfs.report import paper
 from scfs.report.results import read_result, read_training, read_value
 
@@ -52,13 +53,12 @@ def render_text(study: Study, name: str) -> str:
     table = build_table(study, name)
     ours = [["", "n", *(column["label"] for column in table["columns"])]]
     ours += [[row["label"], str(row["n"]), *map(_starred, row["cells"])] for row in table["rows"]]
-    blocks = [(f"study {table['study']}", ours)]
+    blocks = [(f"study {table['study']}", aligned(ours))]
     if table["paper_columns"]:
         numbers = [[column["label"] for column in table["paper_columns"]]]
         numbers += [[format_paper(value) for value in row["paper"]] for row in table["rows"]]
-        blocks.append((paper_heading(table), numbers))
-    texts = [_aligned(heading, rows, labelled=index == 0) for index, (heading, rows) in enumerate(blocks)]
-    lines = [" | ".join(parts).rstrip() for parts in zip(*texts)]
+        blocks.append((paper_heading(table), aligned(numbers, left=())))
+    lines = [" | ".join(parts).rstrip() for parts in zip(*(_block(*block) for block in blocks))]
     width = max(100, max(map(len, lines)))
     return "\n".join(
         [
@@ -67,6 +67,12 @@ def render_text(study: Study, name: str) -> str:
             *(fill(note, width, subsequent_indent="  ") for note in notes(table) + scale_note(table)),
         ]
     )
+
+
+def _block(heading: str, lines: list[str]) -> list[str]:
+    """Put a heading over the middle of lines, all of equal width."""
+    width = max(len(heading), *map(len, lines))
+    return [heading.center(width), *(line.rjust(width) for line in lines)]
 
 
 def build_table(study: Study, name: str) -> Table:
@@ -265,19 +271,6 @@ def render_markdown(table: Table) -> str:
 
 def _piped(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _aligned(heading: str, rows: list[list[str]], labelled: bool) -> list[str]:
-    """Lines of equal width: a heading, then the rows; cells stand to the right, labels (a first column) to the left."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths)]
-        if labelled:
-            cells[0] = row[0].ljust(widths[0])
-        lines.append("  ".join(cells))
-    width = max(len(heading), len(lines[0]))
-    return [heading.center(width), *(line.rjust(width) for line in lines)]
 
 
 def column_notes(study: Study, table: TableConfig) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scfs.config.official_sets import Archive, Needed, catalogue, needed, official_named
+from scfs.io.text_table import aligned
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -25,7 +26,7 @@ def list_all(folder: Path) -> str:
                 ", ".join(missing) or "-",
             )
         )
-    return f"archives are looked for in {folder}/<set>\n\n{_aligned(rows)}"
+    return f"archives are looked for in {folder}/<set>\n\n{_columns(rows)}"
 
 
 def describe(name: str, folder: Path) -> str:
@@ -49,8 +50,8 @@ def describe(name: str, folder: Path) -> str:
         facts.append(("uses", f"the archives of {', '.join(official.uses)}"))
     if official.notes:
         facts.append(("notes", official.notes))
-    archives = [f"{item.role}: {item.path}, {state(item)}\n{_aligned(_origin(item.archive), '    ')}" for item in items]
-    return "\n".join([_aligned(facts), "", "archives", *(f"  {text}" for text in archives)])
+    archives = [f"{item.role}: {item.path}, {state(item)}\n{_columns(_origin(item.archive), '    ')}" for item in items]
+    return "\n".join([_columns(facts), "", "archives", *(f"  {text}" for text in archives)])
 
 
 def state(item: Needed) -> str:
@@ -94,8 +95,6 @@ def _text(size: float) -> str:
     return f"{size:.0f} {UNITS[unit]}" if size >= 100 else f"{size:.3g} {UNITS[unit]}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    """Columns of text; the last one has any width."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    cells = ([text.ljust(width) for text, width in zip(row, widths)] + [row[-1]] for row in rows)
-    return "\n".join(indent + "  ".join(row).rstrip() for row in cells)
+def _columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Lay out rows as columns that all stand to the left."""
+    return "\n".join(indent + line.rstrip() for line in aligned(rows, left=range(len(rows[0]))))

@@ -1,0 +1,23 @@
+"""Tables as plain text, for a terminal."""
+
+from collections.abc import Collection, Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """Lay out rows of text in columns of equal width, two spaces apart.
+
+    Args:
+        rows: cells of each line; all lines have the same number of cells.
+        left: columns whose cells stand to the left; those of the others stand to the right, as numbers do.
+
+    Returns:
+        A line for each row, all of equal width.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
