@@ -46,6 +46,8 @@ lint: .venv/.dev
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	mypy
+	lint-imports --no-cache --no-logo
+	python tools/count_lines.py scfs --limit 15200
 	shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 	hadolint docker/Dockerfile
 	$(MAKE) --silent locks-check
