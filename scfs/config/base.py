@@ -19,7 +19,12 @@ class Config(BaseModel):
     """Base of all configuration classes."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        defer_build=True,  # what a registry holds is known after the plugins are loaded, see registry.py
     )
 
 
