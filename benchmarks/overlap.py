@@ -15,7 +15,7 @@ import torch
 from benchmarks.measure import Spread
 from benchmarks.ranks import CPU, meeting, noise, seconds, settings
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training.loop import Training
 
 SPEEDS = (2000, 1000, 500)
@@ -29,12 +29,12 @@ SLOW = "ip link set lo up && tc qdisc add dev lo root tbf rate {mbit}mbit burst 
 def measure() -> dict[str, list[float]]:
     """Seconds of each step, by when the gradients are summed."""
     torch.set_num_threads(1)
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         batch = noise(world.rank)
         trainings = {}
         for name, bucket in BUCKETS.items():
             trainings[name] = Training(settings(world.size), 100, CPU, "fp32", "")
-            trainings[name].gradient_sums = GradientSums(trainings[name].model.student.parameters(), bucket)
+            trainings[name].gradient_allreduce = GradientAllReduce(trainings[name].model.student.parameters(), bucket)
         found: dict[str, list[float]] = {name: [] for name in trainings}
         for _ in range(ROUNDS + 1):
             for name, training in trainings.items():

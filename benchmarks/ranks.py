@@ -55,7 +55,7 @@ def noise(seed: int) -> Batch:
 def measure() -> dict[str, float]:
     """In one process of a meeting: seconds of a step with and without its messages, of a message, of a byte of it."""
     torch.set_num_threads(1)
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         chosen = settings(world.size)
         training = Training(chosen, 100, CPU, "fp32", "")
         batch = noise(world.rank)
@@ -64,7 +64,7 @@ def measure() -> dict[str, float]:
             silent.append(seconds(partial(without_messages, training.train_step), batch))
             whole.append(seconds(training.train_step, batch))
         small, large = (
-            statistics.median(seconds(collectives.total, torch.zeros(number // 4)) for _ in range(30))
+            statistics.median(seconds(collectives.all_reduce, torch.zeros(number // 4)) for _ in range(30))
             for number in (SMALL, LARGE)
         )
         found = {"step": statistics.median(whole[1:]), "silent": statistics.median(silent[1:])}
@@ -73,11 +73,11 @@ def measure() -> dict[str, float]:
 
 def seconds(call: Callable[[Any], object], argument: object) -> float:
     """Of a call that all processes begin together."""
-    collectives.wait_for_all()
+    collectives.barrier()
     started = time.perf_counter()
     call(argument)
     taken = time.perf_counter() - started
-    collectives.wait_for_all()  # who is done early leaves its core to the others, but begins nothing
+    collectives.barrier()  # who is done early leaves its core to the others, but begins nothing
     return taken
 
 
@@ -93,7 +93,7 @@ def _latency() -> float:
             matrix @ matrix
             message(own)
 
-    rounds = [(seconds(pieces, collectives.total), seconds(pieces, torch.clone)) for _ in range(STEPS)]
+    rounds = [(seconds(pieces, collectives.all_reduce), seconds(pieces, torch.clone)) for _ in range(STEPS)]
     return statistics.median(sending - silent for sending, silent in rounds) / MESSAGES
 
 

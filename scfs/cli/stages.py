@@ -105,7 +105,7 @@ def pretrain(
     if run is not None:
         _pretrain_run(load(context), run, workers, options)
     elif folder is not None:
-        threads = threads or max(1, usable_cores() // find_world().sharing)
+        threads = threads or max(1, usable_cores() // find_world().core_sharers)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         out = out or Path("runs") / folder.resolve().name
         from scfs.config.base import merged, parse, parse_overrides

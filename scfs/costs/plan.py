@@ -30,7 +30,7 @@ from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.pipeline import jobs
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.views.augmentation_table import GLOBAL_NUMBER
 
 BATCH = 2
@@ -99,10 +99,10 @@ def meta_step(settings: Pretrain) -> None:
             crops = GLOBAL_NUMBER + number
             placement = torch.zeros(crops, BATCH, 5, dtype=torch.int32) if settings.method == "roi_crop" else None
             terms = model(global_crops, local_crops, settings.loss.teacher_temperature[0], placement)
-        with GradientSums(model.get_submodule("student").parameters()).during_backward():
+        with GradientAllReduce(model.get_submodule("student").parameters()).during_backward():
             terms["loss"].backward()
         model.move_centers()
-        collectives.weighted_totals({name: term.detach() for name, term in terms.items()}, 1.0)
+        collectives.all_reduce_weighted({name: term.detach() for name, term in terms.items()}, 1.0)
 
 
 def _meta_model(settings: Pretrain) -> SCFS | Supervised:

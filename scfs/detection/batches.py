@@ -52,7 +52,7 @@ class TrainingBatches:
         self._records = DatasetFromList(list(records), copy=False)
         self._mapper = DatasetMapper(cfg, is_train=True)
         self._seed = seed
-        self._own = world.part(cfg.SOLVER.IMS_PER_BATCH)
+        self._own = world.shard(cfg.SOLVER.IMS_PER_BATCH)
 
     def __getitem__(self, step: int) -> list[Record]:
         inputs = []

@@ -41,10 +41,10 @@ def find_all(model: nn.Module, images: EvaluationImages, number: int, metric: Me
         ScfsError: an image cannot be read.
     """
     model.eval()
-    rows = range(number)[collectives.world().part(number)]
+    rows = range(number)[collectives.world().shard(number)]
     for inputs in track(read_ahead(images, rows, workers), "detect: test", unit="images", total=len(rows)):
         metric.process(inputs, model(inputs))
-    _, *others = collectives.of_all(metric.found())
+    _, *others = collectives.all_gather_object(metric.found())
     if collectives.is_first():
         for found in others:
             metric.add(found)

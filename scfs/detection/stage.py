@@ -72,11 +72,11 @@ def detect(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = collectives.own_device(resolve_device(device))
+    chosen = collectives.local_device(resolve_device(device))
     if (size := find_world().size) > 1 and chosen.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
     with ExitStack() as held:
-        with collectives.joined(chosen):
+        with collectives.process_group(chosen):
             trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=size)
             collectives.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
             folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)

@@ -26,8 +26,8 @@ from scfs.errors import ScfsError
 from scfs.io.progress import PLAIN_LINE_SECONDS, log, track
 from scfs.model.ops.batch_norm import synchronized
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
-from scfs.runtime.stop_signals import stop_requests
+from scfs.runtime.gradient_allreduce import GradientAllReduce
+from scfs.runtime.stop_signals import stop_signals
 from scfs.training.checkpointing import Keeper, check_identity
 from scfs.training.loop import EXPLODED
 from scfs.views.workers import read_ahead
@@ -53,7 +53,7 @@ class Training:
         self.optimizer = build_optimizer(cfg, model)
         self.scheduler = build_lr_scheduler(cfg, self.optimizer)
         self.model = synchronized(model, torch.device(cfg.MODEL.DEVICE)).train()
-        self.gradient_sums = GradientSums(self.model.parameters())
+        self.gradient_allreduce = GradientAllReduce(self.model.parameters())
         self.seed, self.identity, self.total = seed, identity, cfg.SOLVER.MAX_ITER
         self.step = 0
         self.terms: dict[str, float] = {}
@@ -82,12 +82,12 @@ class Training:
         share = 1 / collectives.world().size
         self.terms = {
             name: float(term)
-            for name, term in collectives.weighted_totals({n: t.detach() for n, t in losses.items()}, share).items()
+            for name, term in collectives.all_reduce_weighted({n: t.detach() for n, t in losses.items()}, share).items()
         }
         if not all(math.isfinite(term) for term in self.terms.values()):
             raise self._diverged()
         self.optimizer.zero_grad()
-        with self.gradient_sums.during_backward():
+        with self.gradient_allreduce.during_backward():
             (sum(losses.values()) * share).backward()
         self.optimizer.step()
         self.scheduler.step()
@@ -162,7 +162,7 @@ def train(training: Training, data: TrainingBatches, folder: Path, *, workers: i
     keeper = Keeper(folder, save_every)
     started = said = time.monotonic()
     try:
-        with stop_requests() as received, EventStorage(first) as storage:
+        with stop_signals() as received, EventStorage(first) as storage:
             for inputs in read_ahead(data, range(first, total), workers):
                 storage.iter = training.step
                 training.train_step(inputs)

@@ -101,12 +101,12 @@ def _scores(
 ) -> dict[str, float]:
     """Values over all images that have a mask; an object that the centre crop leaves out cannot be scored."""
     rows = np.array([row for row, path in enumerate(images.paths) if path in masks], dtype=np.int64)
-    batches = collectives.in_turn(split_rows(rows, FORWARD_BATCH))
+    batches = collectives.round_robin(split_rows(rows, FORWARD_BATCH))
     own = [
         _scores_of(protocol, found, [masks[images.paths[row]] for row in found.rows])
         for found in search(protocol, encoder, images, batches)
     ]
-    scored = [of_image for of_batch in collectives.merged(own) for of_image in of_batch]
+    scored = [of_image for of_batch in collectives.gather_round_robin(own) for of_image in of_batch]
     values = {"images": float(len(scored))}
     if scored:
         scores, pointed = np.array(scored, dtype=np.float64).T

@@ -121,10 +121,10 @@ def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement
     """
     test = open_split(paths.manifest(protocol.dataset), protocol.test)
     labels = test.require_labels()
-    batches = collectives.in_turn(split_rows(np.arange(len(test)), FORWARD_BATCH))
+    batches = collectives.round_robin(split_rows(np.arange(len(test)), FORWARD_BATCH))
     parts = classify_rows(protocol, encoder, test, batches)
     own = [_of_true_class(part.probabilities, labels[rows]) for rows, part in zip(batches, parts, strict=True)]
-    true, right = (each.mean(0) for each in np.concatenate(collectives.merged(own), axis=1))
+    true, right = (each.mean(0) for each in np.concatenate(collectives.gather_round_robin(own), axis=1))
     values = {
         f"{name}_{sample}": float(100 * share)
         for name, shares in (("probability", true), ("top1", right))

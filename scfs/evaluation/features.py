@@ -141,9 +141,9 @@ def own_features(
     """Pooled features of the images in those blocks of rows that fall to this process.
 
     Yields:
-        For each of `collectives.in_turn(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
+        For each of `collectives.round_robin(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
     """
-    batches = [split_rows(block, FORWARD_BATCH) for block in collectives.in_turn(blocks)]
+    batches = [split_rows(block, FORWARD_BATCH) for block in collectives.round_robin(blocks)]
     pixels = shown_batches(images, [batch for block in batches for batch in block], show, encoder.workers, what)
     for block in batches:
         held = [encoder.features(next(pixels), layers) for _ in block]

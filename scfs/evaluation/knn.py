@@ -92,7 +92,7 @@ def _better(so_far: Tensor, similarity: Tensor, rows: Tensor) -> Tensor:
 
 def _best_of_all(own: Tensor) -> Tensor:
     """The best keys (m, k) of those that the processes have."""
-    return collectives.gathered(own).transpose(0, 1).flatten(1).topk(own.shape[1]).values
+    return collectives.all_gather(own).transpose(0, 1).flatten(1).topk(own.shape[1]).values
 
 
 def _sortable(similarity: Tensor, rows: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def vote_on_layers(
     }
     blocks = blocks_of(train)
     own = own_features(encoder, train, layers, show, blocks)
-    for of_block, block in zip(collectives.in_turn(blocks), own, strict=True):
+    for of_block, block in zip(collectives.round_robin(blocks), own, strict=True):
         for layer, features in block.items():
             neighbours[layer].add(features, torch.from_numpy(of_block), lengths(features))
     train_labels, labels = (torch.from_numpy(split.require_labels()) for split in (train, test))

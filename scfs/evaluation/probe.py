@@ -123,16 +123,16 @@ class Sweep:
 
     def step(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
         """One step of all on features (B, C) or (S, B, C) of the images in `rows`, (B,) or (S, B) as `labels` are."""
-        for classifiers in collectives.in_turn(self.reported):
+        for classifiers in collectives.round_robin(self.reported):
             classifiers.step(features, labels)
         kept = self._kept[rows].to(labels.device) if self.choosing else None
-        for classifiers in collectives.in_turn(self.choosing):
+        for classifiers in collectives.round_robin(self.choosing):
             classifiers.step(features, labels, kept)
 
     def test(self, features: Tensor, labels: Tensor) -> None:
         """Note the accuracies after an epoch on the test split: features (n, C), labels (n,)."""
-        own = [classifiers.accuracy(features, labels) for classifiers in collectives.in_turn(self.reported)]
-        self._top1.append(np.stack(collectives.merged(own)))
+        own = [classifiers.accuracy(features, labels) for classifiers in collectives.round_robin(self.reported)]
+        self._top1.append(np.stack(collectives.gather_round_robin(own)))
 
     def result(
         self, features_of: Callable[[npt.NDArray[np.int64]], Tensor], labels: Tensor
@@ -151,8 +151,8 @@ class Sweep:
             return values, {"seeds": seeds}
         rows = np.flatnonzero(~self._kept.numpy())
         features, labels = features_of(rows), labels[rows]
-        own = [self._tried(index, features, labels) for index in collectives.in_turn(range(len(self.rates)))]
-        tried = collectives.merged(own)
+        own = [self._tried(index, features, labels) for index in collectives.round_robin(range(len(self.rates)))]
+        tried = collectives.gather_round_robin(own)
         sound = [index for index, each in enumerate(tried) if "held_out_top1" in each]
         if not sound:
             raise ScfsError(f"lr_sweep = {list(self.rates)}: the classifiers of all rates diverged: give lower rates")

@@ -53,8 +53,8 @@ def evaluate(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    where = collectives.own_device(resolve_device(device))
-    with collectives.joined(where) as world:
+    where = collectives.local_device(resolve_device(device))
+    with collectives.process_group(where) as world:
         backbone, source = load_backbone(weights, protocol.weights)
         _check_same(protocol, weights, threads, where)
         if world.size > 1:

@@ -17,7 +17,7 @@ from scfs.io.atomic import write_json
 from scfs.io.progress import log, silence
 from scfs.launch import slurm
 from scfs.runtime.cpu import worker_count
-from scfs.runtime.stop_signals import StoppedError, stop_requests
+from scfs.runtime.stop_signals import PreemptedError, stop_signals
 from scfs.runtime.world import find_world
 
 NEAR = 150.0
@@ -83,15 +83,15 @@ class Payload:
         try:
             if Path(sys.modules["scfs"].__file__ or "").resolve().parent.parent != self.code.resolve():
                 raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
-            with stop_requests() as received:
+            with stop_signals() as received:
                 self.work()
         except ScfsError as error:
-            if world.rank == 0 or not isinstance(error, StoppedError):  # all stop together, and one says so
+            if world.rank == 0 or not isinstance(error, PreemptedError):  # all stop together, and one says so
                 log(f"scfs: {error}")
             self._end(error, world.rank, time.monotonic() - started, received)
             raise SystemExit(1) from None
         except SystemExit as silent:  # of a process that leaves it to another one to say why
-            if world.rank == 0 and isinstance(silent.__cause__, StoppedError):
+            if world.rank == 0 and isinstance(silent.__cause__, PreemptedError):
                 log(f"scfs: {silent.__cause__}")
             self._end(silent.__cause__, world.rank, time.monotonic() - started, received)
             raise
@@ -100,7 +100,7 @@ class Payload:
         """What a SLURM job does before its processes end."""
         if "SLURM_JOB_ID" not in os.environ:
             return
-        if isinstance(error, StoppedError) and error.number == signal.SIGUSR2:
+        if isinstance(error, PreemptedError) and error.number == signal.SIGUSR2:
             self._queue_again(rank, seconds)
         elif isinstance(error, ProcessLostError) and signal.SIGTERM not in received:
             wait_to_be_ended(LOST)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from scfs.model.losses import Reduction
-from scfs.runtime.device import autocast_kind
+from scfs.runtime.device import autocast_device_type
 
 BLOCK = 8192
 """Prototypes at a time."""
@@ -44,7 +44,7 @@ def prototype_loss(
         temperature: tau.
         reduction: over the 2 + 2*N pairs.
     """
-    kind = autocast_kind(embeddings)
+    kind = autocast_device_type(embeddings)
     product = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_v.dtype
     loss: Tensor = _PrototypeLoss.apply(embeddings, weight_v, weight_g, targets, temperature, reduction, product)
     return loss
@@ -71,7 +71,7 @@ class _PrototypeLoss(torch.autograd.Function):
         pairs = 2 * (crops - 1) if reduction == "mean" else 1
         scale = 1 / (pairs * B)
         z = embeddings.to(product)
-        with torch.autocast(autocast_kind(embeddings), enabled=False):
+        with torch.autocast(autocast_device_type(embeddings), enabled=False):
             norms = row_norms(weight_v)
             lengths = weight_g.squeeze(1) / norms
             factors = [weight_v[block].to(product) for block in _blocks(K)]  # converted once for both passes

@@ -192,7 +192,7 @@ class SCFS(nn.Module):
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
         # The one mean that is not over images: what is counted on other processes belongs to it.
-        number = None if counted is None else collectives.total(counted.sum()).clamp_min(1).double() * self.share
+        number = None if counted is None else collectives.all_reduce(counted.sum()).clamp_min(1).double() * self.share
         return global_term, search_loss(
             outputs, found_outputs, temperature, teacher_temperature, reduction, counted, number
         )
@@ -236,7 +236,7 @@ class SCFS(nn.Module):
     def move_centers(self) -> None:
         """Move the centres by the batches since the last call, which are the equal parts of one optimiser step."""
         for name, means in self._batch_means.items():
-            center, mean = self.get_buffer(name), collectives.total(torch.stack(means).mean(0))
+            center, mean = self.get_buffer(name), collectives.all_reduce(torch.stack(means).mean(0))
             center.copy_(updated_center(center, mean, self.settings.center_momentum))
         self._batch_means.clear()
 

@@ -1,7 +1,7 @@
-"""Several processes that train one model: how they meet and part, and every collective.
+"""The process group of several processes that train one model, and every collective.
 
-Each collective but `begin_total_` is an identity in a single process, which needs no process group. Tensors of a CPU go
-by gloo, those of a GPU by NCCL; what the hosts agree on goes by gloo in both cases, so that no GPU is waited for.
+Each collective but `begin_all_reduce_` is an identity in a single process, which needs no process group. CPU tensors
+use gloo, GPU tensors NCCL. What only the hosts agree on uses gloo in both cases, so that no host waits for a GPU.
 """
 
 import os
@@ -15,28 +15,28 @@ from torch import Tensor
 
 from scfs.errors import ProcessLostError, ScfsError
 from scfs.io import progress
-from scfs.runtime.rendezvous import meet
+from scfs.runtime.rendezvous import rendezvous
 from scfs.runtime.world import World, find_world
 
 T = TypeVar("T")
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 _world = World()
-_aside: dist.ProcessGroup | None = None
+_async_group: dist.ProcessGroup | None = None
 
 
 def world() -> World:
-    """Which process this is; alone outside `joined`."""
+    """Return the place of this process among all; a single process outside `process_group`."""
     return _world
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and log lines."""
+    """True if this process is the one that writes files and log lines."""
     return _world.rank == 0
 
 
-def own_device(device: torch.device) -> torch.device:
-    """With several processes each takes the GPU of its own number; a CPU is shared.
+def local_device(device: torch.device) -> torch.device:
+    """Return the device of this process: of several, each takes the GPU of its local rank; a CPU is shared.
 
     Raises:
         ScfsError: there are fewer GPUs than processes on this machine.
@@ -55,24 +55,24 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """Meet the other processes that a launcher started, if any; the first one alone logs while they are together.
+def process_group(device: torch.device) -> Iterator[World]:
+    """Join the processes that a launcher started, if any; inside, only the first process logs.
 
-    An error of one process ends all: it closes its connections, on which the others wait. The one that failed first
-    says why, the others end silently with status 1.
+    An error in one process ends all of them, because it closes the connections on which the others wait. The process
+    that failed first reports the error; the others end silently with status 1.
     """
-    global _world, _aside
+    global _world, _async_group
     found = find_world()
     if found.size == 1:
         yield found
         return
-    store = meet(found)
+    store = rendezvous(found)
     failures = dist.PrefixStore("scfs", store)
     dist.init_process_group(BACKENDS[device.type], store=store, rank=found.rank, world_size=found.size)
     if device.type == "cpu":
-        made = dist.new_group()
-        assert not isinstance(made, int)  # which would stand for processes that are not in it
-        _aside = made
+        group = dist.new_group()
+        assert not isinstance(group, int)  # an int marks a process outside the group
+        _async_group = group
     _world = found
     progress.silence(found.rank > 0)
     ended_well = False
@@ -85,15 +85,15 @@ def joined(device: torch.device) -> Iterator[World]:
         progress.silence(False)
         raise
     finally:
-        _world, _aside = World(), None
-        if ended_well or device.type == "cpu":  # NCCL would wait for work that a lost process never does
+        _world, _async_group = World(), None
+        if ended_well or device.type == "cpu":  # NCCL would wait for a lost process for ever
             dist.destroy_process_group()
 
 
 def _is_first_failure(failures: dist.Store) -> bool:
     try:
         return failures.add("failures", 1) == 1
-    except RuntimeError:  # the process that kept the store is gone without a word
+    except RuntimeError:  # the process that keeps the store has died
         return True
 
 
@@ -106,8 +106,8 @@ def _communicating() -> Iterator[None]:
 
 
 @torch.no_grad()
-def total(tensor: Tensor) -> Tensor:
-    """Sum over the processes, the same bits on all; the tensor itself is left alone."""
+def all_reduce(tensor: Tensor) -> Tensor:
+    """Return the sum over the processes, bitwise equal on all of them; the argument is not changed."""
     if _world.size == 1:
         return tensor
     summed = tensor.clone(memory_format=torch.contiguous_format)
@@ -117,8 +117,8 @@ def total(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def gathered(tensor: Tensor) -> Tensor:
-    """The tensors of all processes, of equal shape (...), by rank: (W, ...)."""
+def all_gather(tensor: Tensor) -> Tensor:
+    """Stack the tensors of all W processes, of equal shape (...), by rank: (W, ...)."""
     if _world.size == 1:
         return tensor[None]
     everyone = [torch.empty_like(tensor) for _ in range(_world.size)]
@@ -129,7 +129,7 @@ def gathered(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def broadcast(tensor: Tensor, source: int) -> Tensor:
-    """What process `source` has, in the memory of this tensor: of equal shape and type on all of them."""
+    """Overwrite this tensor with that of process `source`, which has the same shape and type."""
     if _world.size == 1:
         return tensor
     tensor = tensor.contiguous()
@@ -138,14 +138,14 @@ def broadcast(tensor: Tensor, source: int) -> Tensor:
     return tensor
 
 
-def begin_total_(tensor: Tensor) -> Callable[[], None]:
-    """Begin to replace a tensor by its sum over several processes; call what is returned before it is used.
+def begin_all_reduce_(tensor: Tensor) -> Callable[[], None]:
+    """Start to replace a tensor by its sum over several processes; returns a function that waits for the sum.
 
-    By gloo it has connections of its own, so that others need not wait for it. NCCL's groups must not be used side by
-    side (torch.distributed.new_group), so there is one.
+    With gloo it uses a process group of its own, so that other collectives need not wait for it. NCCL has one group
+    only, because two must not be used at the same time (see torch.distributed.new_group).
     """
     with _communicating():
-        work = dist.all_reduce(tensor, group=_aside, async_op=True)
+        work = dist.all_reduce(tensor, group=_async_group, async_op=True)
 
     def wait() -> None:
         with _communicating():
@@ -154,16 +154,16 @@ def begin_total_(tensor: Tensor) -> Callable[[], None]:
     return wait
 
 
-def weighted_totals(values: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
-    """Scalars, times this process's weight, summed over the processes; the values themselves if it is alone."""
+def all_reduce_weighted(values: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """Sum scalars, each times the weight of its process, over the processes; a single process returns them as is."""
     if _world.size == 1:
         return values
-    summed = total(torch.stack(list(values.values())) * weight)
+    summed = all_reduce(torch.stack(list(values.values())) * weight)
     return dict(zip(values, summed.unbind()))
 
 
-def largest(*numbers: int) -> tuple[int, ...]:
-    """The largest of each number over the processes; only the hosts wait for each other."""
+def all_reduce_max(*numbers: int) -> tuple[int, ...]:
+    """Return the maximum of each number over the processes; only the hosts wait for each other."""
     if _world.size == 1:
         return numbers
     found = torch.tensor(numbers)
@@ -172,8 +172,8 @@ def largest(*numbers: int) -> tuple[int, ...]:
     return tuple(found.tolist())
 
 
-def from_first(value: T) -> T:
-    """What the first process has; the others' values do not matter."""
+def broadcast_object(value: T) -> T:
+    """Return the first process's value on all processes; the values of the others do not matter."""
     if _world.size == 1:
         return value
     holder = [value]
@@ -182,8 +182,8 @@ def from_first(value: T) -> T:
     return holder[0]
 
 
-def of_all(value: T) -> list[T]:
-    """What each process has, by rank; on all of them."""
+def all_gather_object(value: T) -> list[T]:
+    """Return the values of all processes, by rank, on all of them."""
     if _world.size == 1:
         return [value]
     values: list[Any] = [None] * _world.size
@@ -192,29 +192,29 @@ def of_all(value: T) -> list[T]:
     return values
 
 
-def in_turn(items: Sequence[T]) -> Sequence[T]:
-    """Those of some items that fall to this process when the processes take them in turn."""
+def round_robin(items: Sequence[T]) -> Sequence[T]:
+    """Return this process's items: process r of W has the items r, r + W, r + 2W and so on."""
     return items[_world.rank :: _world.size]
 
 
-def merged(own: Sequence[T]) -> list[T]:
-    """What all processes have made of the items that they took in turn, in the order of the items; on all of them."""
-    everyone = of_all(own)
+def gather_round_robin(own: Sequence[T]) -> list[T]:
+    """Gather what all processes made of their `round_robin` items, in the items' order, on all of them."""
+    everyone = all_gather_object(own)
     return [everyone[item % _world.size][item // _world.size] for item in range(sum(map(len, everyone)))]
 
 
 def check_same(name: str, value: Any) -> None:
-    """Hold all processes to one value.
+    """Check that all processes have the same value.
 
     Raises:
-        ScfsError: on all of them, if one differs from the first.
+        ScfsError: on all processes, if the value of one differs from the first process's.
     """
-    values = of_all(value)
+    values = all_gather_object(value)
     for rank, other in enumerate(values):
         if other != values[0]:
             raise ScfsError(f"{name}: {values[0]} on process 0, but {other} on process {rank}; it must be the same")
 
 
-def wait_for_all() -> None:
-    """Go on when every process is here."""
-    largest(0)
+def barrier() -> None:
+    """Wait until every process has called this function."""
+    all_reduce_max(0)

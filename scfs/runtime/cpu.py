@@ -1,4 +1,4 @@
-"""Cores that a process may use."""
+"""The cores that a process may use, and what the C library does with freed memory."""
 
 import ctypes
 import math
@@ -9,7 +9,7 @@ from scfs.runtime.world import find_world
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it is bound to, and no more than a container's quota (cgroup v2) pays."""
+    """Count the cores that this process may use: those it is bound to, limited by a container's quota (cgroup v2)."""
     cores = len(os.sched_getaffinity(0))
     try:
         microseconds, period = quota.read_text().split()
@@ -19,23 +19,23 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def worker_count(wanted: int | None, threads: int) -> int:
-    """Processes that read images: half of the cores that torch's threads leave, since other jobs may run beside."""
-    cores = usable_cores() // find_world().sharing
+    """Return the number of loader workers: `wanted`, or half of the cores that `threads` leaves, at most 8."""
+    cores = usable_cores() // find_world().core_sharers
     return min(8, max(0, cores - threads) // 2) if wanted is None else wanted
 
 
-# Of glibc's malloc.h.
+# The parameters' numbers in glibc's malloc.h.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 NEVER = -1
 LARGEST_KEPT = 32 * 2**20
-"""Bytes of the largest block that glibc can be told to keep."""
+"""Size in bytes of the largest block that glibc can be told to keep."""
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed blocks instead of returning them to the kernel, which maps and clears new ones.
+    """Tell the C library to keep freed blocks instead of returning them to the kernel, which has to clear new ones.
 
-    A fifth of an fp32 training step's CPU time went there (docs/performance.md). It lasts until the process ends, and
-    does nothing where the C library is not glibc.
+    That took a fifth of the CPU time of an fp32 training step. The setting lasts until the process ends; without glibc
+    the function does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

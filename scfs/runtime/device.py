@@ -1,4 +1,4 @@
-"""Device and precision: settings of the occasion, resolved here and recorded in the result."""
+"""Device and precision of an execution: resolved here, recorded in the result."""
 
 import torch
 
@@ -6,7 +6,7 @@ from scfs.errors import ScfsError
 
 
 def resolve_device(name: str) -> torch.device:
-    """ "auto" (the GPU if there is one), "cpu" or "cuda".
+    """Return the device that "auto" (the GPU if there is one), "cpu" or "cuda" names.
 
     Raises:
         ScfsError: cuda is asked for and not there, or the name is unknown.
@@ -19,12 +19,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 SMALLEST_BF16_CROP = 17
-"""On the CPU. A crop of 16 pixels or fewer has a layer3 map of 1 x 1, and on such a map the weight gradient of layer4's
-first convolution (3 x 3, stride 2) is wrong in bf16: it contains uninitialised memory (PyTorch 2.14.1, oneDNN)."""
+"""Smallest crop in pixels that is trained in bf16 on a CPU. A crop of 16 pixels or fewer has a layer3 map of 1 x 1, on
+which the weight gradient of layer4's first convolution (3 x 3, stride 2) is wrong in bf16: it contains uninitialised
+memory (PyTorch 2.14.1, oneDNN)."""
 
 
 def resolve_precision(name: str, device: torch.device, smallest_crop: int) -> str:
-    """ "auto" becomes bf16 where the hardware computes in it, and computes it right, else fp32.
+    """Return the precision to train in: "auto" is bf16 where the hardware has it and computes it correctly, else fp32.
 
     Args:
         name: "auto", "fp32", "bf16" or "fp16".
@@ -47,6 +48,6 @@ def resolve_precision(name: str, device: torch.device, smallest_crop: int) -> st
     return "bf16" if torch.cpu._is_avx512_bf16_supported() and not broken else "fp32"
 
 
-def autocast_kind(x: torch.Tensor) -> str:
-    """Device type whose autocast applies to a tensor; `scfs plan` counts on the device meta, which has none."""
+def autocast_device_type(x: torch.Tensor) -> str:
+    """Return the device type whose autocast applies to a tensor; the meta device of `scfs plan` counts as a CPU."""
     return "cpu" if x.is_meta else x.device.type

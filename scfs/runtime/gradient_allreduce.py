@@ -1,8 +1,8 @@
-"""Gradients summed over the processes, in buckets, each as soon as it is whole: beside the rest of the backward pass.
+"""Bucketed all-reduce of gradients, which overlaps with the backward pass: a bucket is summed when it is complete.
 
-DistributedDataParallel does it so (Li et al., VLDB 2020), but it averages over ranks, which is wrong where they have
-unequal shares, adds a name to every tensor, and orders its buckets by the first step that it sees, so that a resumed
-run would sum in another order.
+DistributedDataParallel does the same (Li et al., VLDB 2020), but it averages over ranks, which is wrong where they have
+unequal numbers of images, it adds a prefix to every name, and it orders its buckets by the first step that it sees, so
+that a resumed run would sum in another order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,21 +14,21 @@ from torch import Tensor
 from scfs.runtime import collectives
 
 BUCKET = 25 * 2**20
-"""Bytes of a bucket at most, but for a larger parameter; DDP's default."""
+"""Largest size of a bucket in bytes (DDP's default); a larger parameter has a bucket of its own."""
 
 
-class GradientSums:
-    """Replaces each gradient by its sum over the processes, the same bits on all. Nothing to do for one that is alone.
+class GradientAllReduce:
+    """Replace each gradient by its sum over the processes, bitwise equal on all of them; a single process does nothing.
 
-    Which parameters get a gradient in a step must not differ between the processes.
+    In each step the same parameters must get a gradient on all processes.
     """
 
     def __init__(self, parameters: Iterable[Tensor], bucket: int = BUCKET) -> None:
-        """Take a model's parameters; those without gradients are left out.
+        """Assign the parameters that require gradients to buckets.
 
         Args:
-            parameters: in the model's order: the last ones' gradients are there first.
-            bucket: bytes.
+            parameters: in the model's order; the backward pass computes the gradients of the last ones first.
+            bucket: size of a bucket in bytes.
         """
         self._buckets: list[list[Tensor]] = []
         if collectives.world().size == 1:
@@ -43,14 +43,14 @@ class GradientSums:
             room -= size
             self._buckets[-1].append(parameter)
             self._bucket_of[parameter] = len(self._buckets) - 1
-            parameter.register_post_accumulate_grad_hook(self._arrived)
+            parameter.register_post_accumulate_grad_hook(self._on_gradient)
         self._under_way = False
         self._missing: list[set[Tensor]] = []
-        self._begun: list[_Sum | None] = []  # None: no gradients
+        self._begun: list[_BucketSum | None] = []  # None: no gradients
 
     @contextmanager
     def during_backward(self) -> Iterator[None]:
-        """Around the last backward pass of a step; afterwards gradients are sums.
+        """Sum the gradients of the backward pass inside this context; use it for the last one of a step.
 
         Raises:
             ProcessLostError: another process has ended.
@@ -62,16 +62,16 @@ class GradientSums:
         try:
             yield
             self._under_way = False
-            while len(self._begun) < len(self._buckets):  # of these some had no part in the pass
+            while len(self._begun) < len(self._buckets):  # some of their parameters got no gradient in this pass
                 self._begin_next()
             while self._begun:
                 if begun := self._begun.pop(0):
-                    begun.take()
+                    begun.finish()
         finally:
             self._under_way, self._begun = False, []
 
-    def _arrived(self, parameter: Tensor) -> None:
-        """A gradient is whole. Sums begin in the order of the buckets, which is the same on all processes."""
+    def _on_gradient(self, parameter: Tensor) -> None:
+        """Note that a gradient is complete; begin sums in the order of the buckets, the same on all processes."""
         if self._under_way:
             self._missing[self._bucket_of[parameter]].discard(parameter)
             while len(self._begun) < len(self._buckets) and not self._missing[len(self._begun)]:
@@ -80,21 +80,21 @@ class GradientSums:
     def _begin_next(self) -> None:
         bucket = self._buckets[len(self._begun)]
         gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
-        self._begun.append(_Sum(gradients) if gradients else None)
+        self._begun.append(_BucketSum(gradients) if gradients else None)
 
 
-class _Sum:
-    """Of the gradients of a bucket, on its way."""
+class _BucketSum:
+    """The running all-reduce of one bucket's gradients."""
 
     @torch.no_grad()
     def __init__(self, gradients: list[Tensor]) -> None:
         self.gradients = gradients
         self.whole = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        self.wait = collectives.begin_total_(self.whole)
+        self.wait = collectives.begin_all_reduce_(self.whole)
 
     @torch.no_grad()
-    def take(self) -> None:
-        """Wait for it, and let the gradients be it."""
+    def finish(self) -> None:
+        """Wait for the sum and copy it into the gradients."""
         self.wait()
         pieces = self.whole.split([gradient.numel() for gradient in self.gradients])
         torch._foreach_copy_(self.gradients, [piece.view_as(own) for piece, own in zip(pieces, self.gradients)])

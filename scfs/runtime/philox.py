@@ -1,7 +1,7 @@
 """Philox4x32-10, a counter-based random generator: equal counters and keys give equal bits, everywhere.
 
-Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Nothing is stored between draws, so
-that neither workers nor ranks nor a resumed run can change what an image gets.
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. It keeps no state between draws, so
+that the number of workers, the number of processes or a resumed run cannot change the numbers of an image.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ KEY_STEPS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 LOW_32 = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 PERMUTATION = 0xFFFFFFFF
-"""Third counter word of the permutations; augmentation has the view's number there, which never gets that far."""
+"""Third counter word of the permutations. Augmentation puts the view's number there, which is always smaller."""
 
 
 def philox4x32(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uint32]:
-    """Ten rounds of Philox on every counter.
+    """Apply ten rounds of Philox to every counter.
 
     Args:
         counter: (..., 4) 32-bit words.
@@ -39,17 +39,17 @@ def philox4x32(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uin
 
 
 def seed_key(seed: int) -> npt.NDArray[np.uint32]:
-    """The two key words of a seed (its lower 64 bits)."""
+    """Return the two key words of a seed (its lower 64 bits)."""
     return np.array([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF], np.uint32)
 
 
 def uniforms(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1) with all 32 bits of each word, exact in float64."""
+    """Turn words into numbers in [0, 1) with all 32 bits of each word, exact in float64."""
     return words.astype(np.float64) * 2.0**-32
 
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
-    """Order of `n` images in an epoch: (n,), by sorting one 64-bit random key per image."""
+    """Draw the order of `n` images in an epoch, (n,), by sorting one 64-bit random key per image."""
     counter: npt.NDArray[Any] = np.zeros((n, 4), np.uint32)
     counter[:, 0] = epoch
     counter[:, 1] = np.arange(n)

@@ -1,8 +1,8 @@
-"""How the processes of a SLURM step or of one machine find each other: a store that the first of them keeps.
+"""Rendezvous of the processes of a SLURM step or of one machine: a key-value store that the first process opens.
 
-torchrun brings a store of its own. Here nobody has chosen a port, and none can be reserved: another job may hold any of
-them, and after a requeue the last store may still be there. So all try the same few ports, which follow from the job's
-number, and a store counts only if it says that it is this start of this job.
+torchrun brings its own store. Without it nobody has chosen a port, and no port can be reserved: another job may use it,
+and after a requeue the previous store may still be open. So all processes try the same few ports, which are computed
+from the job's name, and a store is accepted only if it contains the name of this start of this job.
 """
 
 import socket
@@ -15,80 +15,80 @@ from threading import Thread
 import torch.distributed as dist
 
 from scfs.errors import ScfsError
-from scfs.runtime.world import Meeting, World
+from scfs.runtime.world import Rendezvous, World
 
 PORTS = range(10_000, 32_000)
-"""Below those that Linux gives out by itself (from 32768)."""
+"""Ports below those that Linux assigns by itself (from 32768)."""
 CANDIDATES = 8
-PATIENCE = 900.0
-"""Seconds until the first process must have opened its store: a container may have to be fetched on its node."""
-CONNECTING = timedelta(seconds=3)
-WAITING = timedelta(minutes=30)
-"""For a key, as torch's default for a process group."""
+TIMEOUT = 900.0
+"""Seconds until the first process must have opened its store: its node may have to fetch a container first."""
+CONNECT_TIMEOUT = timedelta(seconds=3)
+KEY_TIMEOUT = timedelta(minutes=30)
+"""Longest wait for a key of the store, as torch's default for a process group."""
 
 
-def candidates(meeting: Meeting) -> list[int]:
-    """Ports to try, in order; the same in all processes."""
-    return [PORTS[zlib.crc32(f"{meeting.name}/{number}".encode()) % len(PORTS)] for number in range(CANDIDATES)]
+def candidate_ports(at: Rendezvous) -> list[int]:
+    """Return the ports to try, in order, the same in all processes."""
+    return [PORTS[zlib.crc32(f"{at.name}/{number}".encode()) % len(PORTS)] for number in range(CANDIDATES)]
 
 
-def meet(world: World, patience: float = PATIENCE) -> dist.Store:
-    """The store that all processes of `world` share.
+def rendezvous(world: World, timeout: float = TIMEOUT) -> dist.Store:
+    """Open or find the key-value store that all processes share.
 
     Args:
-        world: this process's place, with a meeting unless torchrun has told where.
-        patience: seconds to look for the first process's store.
+        world: this process's place; its `rendezvous` is None if torchrun started it.
+        timeout: seconds to look for the first process's store.
 
     Raises:
         ScfsError: no port is free, or the first process does not open its store in time.
     """
-    if world.meeting is None:
+    if world.rendezvous is None:
         return next(dist.rendezvous("env://", world.rank, world.size))[0]
-    return _open(world.meeting) if world.rank == 0 else _find(world.meeting, patience)
+    return _open(world.rendezvous) if world.rank == 0 else _find(world.rendezvous, timeout)
 
 
-def _open(meeting: Meeting) -> dist.Store:
-    ports = candidates(meeting)
+def _open(at: Rendezvous) -> dist.Store:
+    ports = candidate_ports(at)
     for port in ports:
         try:
-            store = dist.TCPStore("0.0.0.0", port, None, True, WAITING, wait_for_workers=False)
+            store = dist.TCPStore("0.0.0.0", port, None, True, KEY_TIMEOUT, wait_for_workers=False)
         except RuntimeError:  # the port is taken
             continue
-        store.set(meeting.name, "here")
+        store.set(at.name, "here")
         return store
-    raise ScfsError(f"{meeting.host}: none of the ports {ports} is free for job {meeting.name}")
+    raise ScfsError(f"{at.host}: none of the ports {ports} is free for job {at.name}")
 
 
-def _find(meeting: Meeting, patience: float) -> dist.Store:
-    end = time.monotonic() + patience
+def _find(at: Rendezvous, timeout: float) -> dist.Store:
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
-        for port in candidates(meeting):
-            store = _store_at(meeting, port)
+        for port in candidate_ports(at):
+            store = _connect(at, port)
             if store is not None:
-                store.set_timeout(WAITING)
+                store.set_timeout(KEY_TIMEOUT)
                 return store
         time.sleep(0.5)
-    raise ScfsError(f"{meeting.host}: the first process of job {meeting.name} was not found in {patience:g} s")
+    raise ScfsError(f"{at.host}: the first process of job {at.name} was not found in {timeout:g} s")
 
 
-def _store_at(meeting: Meeting, port: int) -> dist.Store | None:
-    """The job's store, if it is what listens there.
+def _connect(at: Rendezvous, port: int) -> dist.Store | None:
+    """Connect to the job's store; None if something else or nothing listens on the port.
 
-    In a thread that may be left behind: torch waits for ever for a stranger who accepts and then says nothing.
+    Runs in a thread that may be left behind: torch waits for ever for a server that accepts and then says nothing.
     """
-    try:  # torch's client would try again for seconds where nobody listens yet
-        socket.create_connection((meeting.host, port), CONNECTING.total_seconds()).close()
+    try:  # where nobody listens, torch's client would retry for seconds
+        socket.create_connection((at.host, port), CONNECT_TIMEOUT.total_seconds()).close()
     except OSError:
         return None
     found: list[dist.Store] = []
 
     def connect() -> None:
-        with suppress(RuntimeError):  # no store
-            store = dist.TCPStore(meeting.host, port, None, False, CONNECTING, wait_for_workers=False)
-            if store.check([meeting.name]):
+        with suppress(RuntimeError):  # not a store
+            store = dist.TCPStore(at.host, port, None, False, CONNECT_TIMEOUT, wait_for_workers=False)
+            if store.check([at.name]):
                 found.append(store)
 
     thread = Thread(target=connect, name=f"port {port}", daemon=True)
     thread.start()
-    thread.join(2 * CONNECTING.total_seconds())
+    thread.join(2 * CONNECT_TIMEOUT.total_seconds())
     return found[0] if found else None

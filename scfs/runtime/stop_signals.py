@@ -1,7 +1,7 @@
-"""Requests to stop that a training obeys between two steps. Needs no torch.
+"""Stop signals, which a training obeys between two steps. This module needs no torch.
 
-SIGINT and SIGTERM: save and end. SIGUSR2: SLURM's warning before a time limit or a preemption, which Submitit asks it
-for (not SIGUSR1: NCCL may use that); the job then saves and queues itself again.
+SIGINT and SIGTERM: save and end. SIGUSR2: SLURM's warning before a time limit or a preemption, which Submitit requests
+(not SIGUSR1, which NCCL may use); the job then saves and queues itself again.
 """
 
 import signal
@@ -17,21 +17,21 @@ _received: list[int] = []
 _contexts = 0
 
 
-class StoppedError(ScfsError):
-    """A training has saved its state and stopped, as it was asked to; raised by all of its processes together."""
+class PreemptedError(ScfsError):
+    """A training was stopped by a signal and has saved its state; all of its processes raise this together."""
 
     def __init__(self, number: int, step: int, total: int) -> None:
-        """Take the signal, and where the training stands."""
+        """Take the number of the signal and the training's position: `step` of `total`."""
         self.number, self.step = number, step
         name = signal.Signals(number).name
         super().__init__(f"stopped by {name} at step {step} of {total}; start again to resume there")
 
 
 @contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collect the signals instead of dying in the middle of a step; the loop looks at them, saves and stops.
+def stop_signals() -> Iterator[list[int]]:
+    """Collect stop signals in a list instead of dying in the middle of a step; the training loop reads it and stops.
 
-    One context inside another shares what was received: a job collects from its start, before there is a loop.
+    Nested contexts share one list: a job collects from its start, before there is a training loop.
     """
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Which process of a training this is, from what the launcher left in the environment. Needs no torch."""
+"""Rank and world size of this process, found in the launcher's environment variables. This module needs no torch."""
 
 import os
 import re
@@ -9,83 +9,84 @@ from scfs.errors import ScfsError
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
-"""Of the step, not of the job: the batch script of a job with several tasks is a single process."""
+"""Variables of the step, not of the job: the batch script of a job with several tasks is a single process."""
 SUBMITIT_LOCAL = ("SUBMITIT_LOCAL_GLOBALID", "SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_LOCALID")
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Where processes find each other when nobody has said so; see `scfs.runtime.rendezvous`."""
+class Rendezvous:
+    """How processes find each other without MASTER_ADDR and MASTER_PORT; see `scfs.runtime.rendezvous`."""
 
     host: str
-    """Machine of the first process."""
+    """Name of the machine on which the first process runs."""
     name: str
-    """What tells this start of this job from every other one."""
+    """Text that differs between all jobs, and between two starts of one job."""
 
 
 @dataclass(frozen=True)
 class World:
-    """One of `size` processes; the defaults are those of a process that is alone."""
+    """The place of one process among `size`; the defaults are those of a single process."""
 
     rank: int = 0
-    """Number of this process, from 0; the first one writes what all have computed."""
+    """Number of this process, from 0; process 0 writes files and log lines."""
     size: int = 1
-    """Processes in all."""
+    """Number of processes."""
     local_rank: int = 0
     """Number of this process on its machine, from 0; also the number of its GPU."""
-    sharing: int = 1
-    """Processes that share the cores which this one sees."""
-    meeting: Meeting | None = None
-    """None: MASTER_ADDR and MASTER_PORT say it, or the process is alone."""
+    core_sharers: int = 1
+    """Number of processes that share the cores which this one may use."""
+    rendezvous: Rendezvous | None = None
+    """None: MASTER_ADDR and MASTER_PORT are set, or there is one process only."""
 
-    def part(self, images: int) -> slice:
-        """Which of `images` consecutive images are this process's: the first ranks have one more if it is uneven."""
+    def shard(self, images: int) -> slice:
+        """Return which of `images` consecutive images this process has; if uneven, the first ranks have one more."""
         each, more = divmod(images, self.size)
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
 
 
 def find_world(environment: Mapping[str, str] = os.environ) -> World:
-    """What torchrun, Submitit's local executor or srun say; else this process is alone.
+    """Read what torchrun, Submitit's local executor or srun have set; otherwise there is one process.
 
     Raises:
-        ScfsError: a variable is missing or no number, or the numbers contradict each other.
+        ScfsError: a variable is missing or not a number, or the numbers contradict each other.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return _torchrun(environment)
     if SUBMITIT_LOCAL[0] in environment:
         rank, size, local_rank = _numbers(environment, SUBMITIT_LOCAL)
-        return World(rank, size, local_rank, size, Meeting("127.0.0.1", environment["SUBMITIT_LOCAL_JOB_ID"]))
+        return World(rank, size, local_rank, size, Rendezvous("127.0.0.1", environment["SUBMITIT_LOCAL_JOB_ID"]))
     if all(name in environment for name in SRUN) and environment["SLURM_STEP_NUM_TASKS"] != "1":
         rank, size, local_rank = _numbers(environment, SRUN)
-        return World(rank, size, local_rank, 1, _meeting_of_step(environment))  # SLURM binds each task to its own cores
+        # SLURM binds each task to cores of its own.
+        return World(rank, size, local_rank, 1, _rendezvous_of_step(environment))
     return World()
 
 
 def _torchrun(environment: Mapping[str, str]) -> World:
     rank, size, local_rank = _numbers(environment, TORCHRUN)
     # torchrun lets its processes share a machine's cores.
-    sharing = _number(environment, "LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in environment else 1
+    core_sharers = _number(environment, "LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in environment else 1
     if size > 1 and (missing := [name for name in ADDRESS if name not in environment]):
         raise ScfsError(f"WORLD_SIZE={size}, but {missing[0]} is not set: start the processes with torchrun")
-    return World(rank, size, local_rank, sharing)
+    return World(rank, size, local_rank, core_sharers)
 
 
-def _meeting_of_step(environment: Mapping[str, str]) -> Meeting | None:
-    """On the step's first node; a requeued job keeps its number, but not the count of its restarts."""
+def _rendezvous_of_step(environment: Mapping[str, str]) -> Rendezvous | None:
+    """Return the step's first node; the name differs after a requeue, which keeps the job's number."""
     if all(name in environment for name in ADDRESS):
         return None
     nodes = environment.get("SLURM_STEP_NODELIST", "")
     found = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)  # n1,n2 or n[01-04,07] or n[1-2]-ib
     if found is None:
-        raise ScfsError(f"SLURM_STEP_NODELIST={nodes!r}: no list of nodes")
+        raise ScfsError(f"SLURM_STEP_NODELIST={nodes!r}: not a list of nodes")
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-    return Meeting("".join(part or "" for part in found.groups()), ".".join(environment.get(n, "0") for n in names))
+    return Rendezvous("".join(part or "" for part in found.groups()), ".".join(environment.get(n, "0") for n in names))
 
 
 def _numbers(environment: Mapping[str, str], names: tuple[str, ...]) -> list[int]:
-    """Rank, size and local rank."""
+    """Return rank, world size and local rank."""
     rank, size, local_rank = (_number(environment, name) for name in names)
     if not 0 <= rank < size:
         raise ScfsError(f"{names[0]}={rank}: with {names[1]}={size} only 0 to {size - 1} are allowed")

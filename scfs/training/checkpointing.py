@@ -20,7 +20,7 @@ from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
 from scfs.io.progress import log
 from scfs.runtime import collectives
-from scfs.runtime.stop_signals import StoppedError
+from scfs.runtime.stop_signals import PreemptedError
 
 NAME = re.compile(r"step-(\d{9})-([0-9a-f]{16})\.pt")
 KEPT = 2
@@ -135,7 +135,7 @@ def resume(training: Resumable, folder: Path) -> None:
         ScfsError: they are all damaged, of another run, or do not fit.
     """
     found = Checkpoints(folder / "checkpoints").load() if collectives.is_first() else None
-    state = collectives.from_first(found)
+    state = collectives.broadcast_object(found)
     if state is not None:
         training.restore(state, folder)
 
@@ -165,11 +165,11 @@ class Keeper:
         """Save if time has passed, the last of `total` steps is done or a signal was received; then stop for a signal.
 
         Raises:
-            StoppedError: it is to stop; the state is saved.
+            PreemptedError: it is to stop; the state is saved.
             ScfsError: its state must not be saved, or the disk is full.
         """
         due = collectives.is_first() and time.monotonic() - self._saved >= self._save_every
-        stopped_by, saving = collectives.largest(received[0] if received else 0, due)
+        stopped_by, saving = collectives.all_reduce_max(received[0] if received else 0, due)
         if training.step == total or stopped_by or saving:
             training.check_finite()
             if collectives.is_first():
@@ -177,5 +177,5 @@ class Keeper:
             self._saved = time.monotonic()
         if stopped_by and training.step < total:
             self.checkpoints.wait()
-            collectives.wait_for_all()  # the first to end would make torchrun end the one that writes
-            raise StoppedError(stopped_by, training.step, total)
+            collectives.barrier()  # the first to end would make torchrun end the one that writes
+            raise PreemptedError(stopped_by, training.step, total)

@@ -18,8 +18,8 @@ from scfs.model.ops.side_stream import Aside
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
-from scfs.runtime.stop_signals import stop_requests
+from scfs.runtime.gradient_allreduce import GradientAllReduce
+from scfs.runtime.stop_signals import stop_signals
 from scfs.training.checkpointing import Keeper, check_identity
 from scfs.training.metrics import Monitor, Rates
 from scfs.training.optimizer import build_optimizer, clip_each
@@ -76,7 +76,7 @@ class Training:
             self.model.aside = Aside(device)
         self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
-        self.gradient_sums = GradientSums(self.model.student.parameters())
+        self.gradient_allreduce = GradientAllReduce(self.model.student.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.monitor = Monitor(
             steps_per_epoch, labels.classes if labels else settings.head.prototypes, self.schedules.lr
@@ -96,7 +96,7 @@ class Training:
         parts = batch.parts(self.settings.accumulate)
         self.model.share = share = len(batch.rows) / self.settings.batch
         terms = [self._accumulate(part, share / len(parts)) for part in parts[:-1]]
-        with self.gradient_sums.during_backward():
+        with self.gradient_allreduce.during_backward():
             terms.append(self._accumulate(parts[-1], share / len(parts)))
         self.model.move_centers()
         self.scaler.unscale_(self.optimizer)
@@ -110,7 +110,7 @@ class Training:
         self.model.update_teacher(schedules.teacher_momentum(step))
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
-        means = collectives.weighted_totals(means, share)
+        means = collectives.all_reduce_weighted(means, share)
         if isinstance(self.model, SCFS):
             means["center_norm"] = torch.linalg.vector_norm(self.model.get_buffer("center"))
         return means
@@ -227,7 +227,7 @@ def train(training: Training, data: ViewBatches, folder: Path, *, workers: int, 
         batches(data, first, workers, training.device.type == "cuda"), "pretrain", unit="step", total=total - first
     )
     asked, first_process = time.monotonic(), collectives.is_first()
-    with stop_requests() as received, closing(Scalars(folder, first)) if first_process else nullcontext() as scalars:
+    with stop_signals() as received, closing(Scalars(folder, first)) if first_process else nullcontext() as scalars:
         for batch in stream:
             waited = time.monotonic() - asked
             rates.waited(waited)

@@ -113,7 +113,7 @@ def pretrain(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = collectives.own_device(resolve_device(device))
+    chosen = collectives.local_device(resolve_device(device))
     if fused and chosen.type == "cpu" and find_world().size > 1:
         raise ScfsError(
             "pretrain: --compile by several processes needs GPUs, and these compute on cpu; allowed: without it"
@@ -132,7 +132,7 @@ def pretrain(
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.method == "supervised" else None
-    with collectives.joined(chosen) as world:
+    with collectives.process_group(chosen) as world:
         collectives.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
         data = view_batches(images, settings, world, where) if settings.epochs else None
         with run_lock(folder) if collectives.is_first() else nullcontext():

@@ -140,7 +140,7 @@ class ViewBatches(Dataset[Batch]):
 
     def _own(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """This process's share of each part of a batch, (B,) -> (at most ceil(B / W),)."""
-        return rows.reshape(self.parts, -1)[:, self.world.part(len(rows) // self.parts)].reshape(-1)
+        return rows.reshape(self.parts, -1)[:, self.world.shard(len(rows) // self.parts)].reshape(-1)
 
     def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:

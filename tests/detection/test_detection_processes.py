@@ -28,7 +28,7 @@ SHORT = protocol(small_machine={**SMALL, "iterations": 3})
 def trained(scenes: Path, weights: Path, folder: Path) -> dict[str, Any]:
     """Train, resuming where `folder` stands; the state, and what all of the processes together find."""
     torch.set_num_threads(1)
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         trial = open_trial(SHORT, "trial-0", "some-run", weights, scenes, CPU, threads=1, processes=world.size)
         trial.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
         training = Training(trial.cfg, 0, "some", weights)

@@ -64,13 +64,13 @@ def everything(out: Path) -> None:
         return read(images, row)
 
     def noting_result(sweep: Sweep, *arguments: Any) -> Any:
-        own = [*collectives.in_turn(sweep.reported), *collectives.in_turn(sweep.choosing)]
+        own = [*collectives.round_robin(sweep.reported), *collectives.round_robin(sweep.choosing)]
         done["trained"] = [(each.peak, each.weight.detach(), each.bias.detach()) for each in own]
         return finish(sweep, *arguments)
 
     ImageSet.read, Sweep.result = noting_read, noting_result  # type: ignore[method-assign]
-    with collectives.joined(CPU) as world:
-        collectives.joined = lambda _: nullcontext(world)
+    with collectives.process_group(CPU) as world:
+        collectives.process_group = lambda _: nullcontext(world)
         for name in PROTOCOLS:
             done = {"read": []}
             measure(name, out / f"rank{world.rank}")

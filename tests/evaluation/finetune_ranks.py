@@ -33,7 +33,7 @@ def steps_in_float64(weights: Path, manifest: Path, protocol: FineTune) -> dict[
 
 
 def steps(weights: Path, manifest: Path, out: Path, protocol: FineTune, workers: int) -> None:
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         torch.save(steps_in_float64(weights, manifest, protocol), out.with_name(f"rank{world.rank}.pt"))
 
 

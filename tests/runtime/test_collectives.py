@@ -7,8 +7,8 @@ from torch import nn
 from scfs.errors import ScfsError
 from scfs.model.ops.batch_norm import synchronized
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
-from scfs.runtime.world import Meeting, World, find_world
+from scfs.runtime.gradient_allreduce import GradientAllReduce
+from scfs.runtime.world import Rendezvous, World, find_world
 
 ADDRESS = {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
@@ -25,7 +25,7 @@ def test_the_world_is_found_in_the_environment() -> None:
     assert find_world(SRUN | TORCHRUN | ADDRESS) == World(3, 4, 1, 2)  # torchrun inside a SLURM job
     assert find_world({"SLURM_PROCID": "0", "SLURM_NTASKS": "6", "SLURM_LOCALID": "0"}) == World()  # its batch script
     assert find_world(SRUN | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == World()
-    assert find_world(LOCAL) == World(1, 2, 1, 2, Meeting("127.0.0.1", "123"))
+    assert find_world(LOCAL) == World(1, 2, 1, 2, Rendezvous("127.0.0.1", "123"))
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def test_the_world_is_found_in_the_environment() -> None:
 )
 def test_processes_of_srun_meet_on_the_first_node_anew_after_each_requeue(nodes: str, first: str) -> None:
     found = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes})
-    assert found == World(5, 6, 2, 1, Meeting(first, "77.0.0"))
+    assert found == World(5, 6, 2, 1, Rendezvous(first, "77.0.0"))
     again = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes, "SLURM_RESTART_COUNT": "2"})
-    assert again.meeting == Meeting(first, "77.0.2")
+    assert again.rendezvous == Rendezvous(first, "77.0.2")
 
 
 @pytest.mark.parametrize(
@@ -57,27 +57,27 @@ def test_a_contradictory_environment_is_one_line(change: dict[str, str | None], 
 def test_parts_are_consecutive_whole_and_nearly_equal() -> None:
     for images in range(1, 20):
         for size in range(1, images + 1):
-            parts = [range(images)[World(rank, size).part(images)] for rank in range(size)]
+            parts = [range(images)[World(rank, size).shard(images)] for rank in range(size)]
             assert [row for part in parts for row in part] == list(range(images))
             assert {len(part) for part in parts} <= {images // size, -(-images // size)}
 
 
 def test_collectives_of_a_process_that_is_alone_change_nothing() -> None:
-    with collectives.joined(torch.device("cpu")) as world:
+    with collectives.process_group(torch.device("cpu")) as world:
         assert world == World() and collectives.is_first()
         assert not torch.distributed.is_initialized()
         tensor = torch.randn(3)
-        assert collectives.total(tensor) is tensor
-        assert torch.equal(collectives.gathered(tensor), tensor[None])
+        assert collectives.all_reduce(tensor) is tensor
+        assert torch.equal(collectives.all_gather(tensor), tensor[None])
         values = {"loss": tensor[0]}
-        assert collectives.weighted_totals(values, 0.5) is values  # alone, the weight is 1
-        assert collectives.largest(3, False) == (3, False)
-        assert collectives.from_first(values) is values
+        assert collectives.all_reduce_weighted(values, 0.5) is values  # alone, the weight is 1
+        assert collectives.all_reduce_max(3, False) == (3, False)
+        assert collectives.broadcast_object(values) is values
         parameter = nn.Parameter(tensor.clone())
-        with GradientSums([parameter]).during_backward():
+        with GradientAllReduce([parameter]).during_backward():
             (parameter * tensor).sum().backward()
         assert torch.equal(parameter.grad, tensor)
         collectives.check_same("anything", object())
-        collectives.wait_for_all()
+        collectives.barrier()
         model = nn.Sequential(nn.BatchNorm2d(3))
         assert type(synchronized(model, torch.device("cpu"))[0]) is nn.BatchNorm2d

@@ -24,7 +24,7 @@ from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.ops.batch_norm import synchronized
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training import pretrain as stage
 from scfs.training.loop import Labels, Training
 from scfs.views.loader import ViewBatches
@@ -86,12 +86,12 @@ def norm_of_whole(name: str, part: Callable[[int], slice]) -> dict[str, Tensor]:
         model.zero_grad()
         (y.tanh() * weights[part(len(whole))]).sum().backward()
         found |= {f"y{step}": y.detach(), f"dx{step}": x.grad}
-        found |= {f"{key}{step}": collectives.total(value.grad) for key, value in norm.named_parameters()}
+        found |= {f"{key}{step}": collectives.all_reduce(value.grad) for key, value in norm.named_parameters()}
     return found | {key: value.clone() for key, value in norm.state_dict().items()} | {"eval": model.eval()(whole)}
 
 
 def check_norms(out: Path) -> None:
-    found = {name: norm_of_whole(name, collectives.world().part) for name in NORMS}
+    found = {name: norm_of_whole(name, collectives.world().shard) for name in NORMS}
     torch.save(found, out / f"norms-{collectives.world().rank}.pt")
 
 
@@ -100,7 +100,7 @@ def check_oracle() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
     import test_modes
 
-    part = collectives.world().part(test_modes.B)
+    part = collectives.world().shard(test_modes.B)
 
     class Shared(test_modes.Case):
         def ours(self) -> dict[str, float]:
@@ -116,7 +116,7 @@ def check_oracle() -> None:
             model.move_centers()
             for name, center in model.named_buffers(recurse=False):
                 self.model.get_buffer(name).copy_(center)
-            return {name: term.item() for name, term in collectives.weighted_totals(terms, model.share).items()}
+            return {name: term.item() for name, term in collectives.all_reduce_weighted(terms, model.share).items()}
 
     test_modes.Case = Shared
     for case in test_modes.CASES:
@@ -128,11 +128,11 @@ def check_collectives() -> None:
     world = collectives.world()
     ranks = torch.arange(world.size)
     own = torch.tensor([float(world.rank), 1.0])
-    assert collectives.total(own).tolist() == [ranks.sum().item(), world.size] and own[0] == world.rank
-    assert collectives.gathered(own)[:, 0].tolist() == ranks.tolist()
-    assert collectives.weighted_totals({"a": own[0], "b": own[1]}, 0.5)["b"] == world.size / 2
-    assert collectives.largest(world.rank, -world.rank) == (world.size - 1, 0)
-    assert collectives.from_first(f"of {world.rank}") == "of 0"
+    assert collectives.all_reduce(own).tolist() == [ranks.sum().item(), world.size] and own[0] == world.rank
+    assert collectives.all_gather(own)[:, 0].tolist() == ranks.tolist()
+    assert collectives.all_reduce_weighted({"a": own[0], "b": own[1]}, 0.5)["b"] == world.size / 2
+    assert collectives.all_reduce_max(world.rank, -world.rank) == (world.size - 1, 0)
+    assert collectives.broadcast_object(f"of {world.rank}") == "of 0"
     check_gradient_sums()
     collectives.check_same("answer", 42)
     try:
@@ -153,7 +153,7 @@ def check_gradient_sums() -> None:
         x = torch.randn(size, 3, 5, 5)
         (conv(conv(x)) ** 2).sum().backward()
         wanted = [parameter.grad.clone() for parameter in conv.parameters()]
-        sums = GradientSums([*unused.parameters(), *conv.parameters(), *frozen.parameters()], bucket)
+        sums = GradientAllReduce([*unused.parameters(), *conv.parameters(), *frozen.parameters()], bucket)
         for step in range(3):
             conv.zero_grad()
             if step == 1:  # a part of the batch before the last one
@@ -167,14 +167,14 @@ def check_gradient_sums() -> None:
                 assert len(sums._begun) == (0 if bucket == 10**6 else 2)
             for parameter, whole in zip(conv.parameters(), wanted, strict=True):
                 torch.testing.assert_close(parameter.grad, whole * (2 if step == 1 else 1))
-                same = collectives.gathered(parameter.grad)
+                same = collectives.all_gather(parameter.grad)
                 assert torch.equal(same, same[:1].expand_as(same)) and parameter.grad.stride() == parameter.stride()
         assert unused.weight.grad is None and frozen.weight.grad is None
 
 
 def together(out: Path, images: Path) -> None:
     """All that can be compared in one meeting of the processes; each writes what it has found."""
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         check_collectives()
         check_norms(out)
         if world.size == 2:  # slow loops, and three images
@@ -202,7 +202,7 @@ def traced_alone(change: Callable[..., None]) -> list[str]:
 def fused(out: Path, images: Path) -> None:
     """The case scfs with what is traced of its backbones."""
     compiled = traced_alone(setattr)
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         torch.save(trained("scfs", images, fused=True), out / f"fused-{world.rank}.pt")
         assert len(compiled) == 3, compiled
 
@@ -231,7 +231,7 @@ def with_a_bad_image(out: Path, images: Path) -> None:
 
 def messages(out: Path, images: Path) -> None:
     """Every collective of a step of each case, in float32: kind and bytes that each process gives."""
-    with collectives.joined(CPU) as world:
+    with collectives.process_group(CPU) as world:
         noted: dict[str, list[tuple[str, int]]] = {}
         all_reduce, all_gather = dist.all_reduce, dist.all_gather
         for case in CASES:

@@ -63,7 +63,7 @@ class CropBatches:
         return [self[step * number + part] for part in range(number)]
 
     def __getitem__(self, index: int) -> CropBatch:
-        own = self.world.part(self.part)
+        own = self.world.shard(self.part)
         places = np.arange(index * self.part + own.start, index * self.part + own.stop)
         epochs, rows = places // len(self.images), np.empty_like(places)
         made = np.empty((len(places), self.protocol.crop, self.protocol.crop, 3), np.uint8)

@@ -25,7 +25,7 @@ from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.cpu import keep_freed_memory
 from scfs.runtime.device import resolve_device, resolve_precision
-from scfs.runtime.stop_signals import stop_requests
+from scfs.runtime.stop_signals import stop_signals
 from scfs.runtime.world import World
 from scfs.training.checkpointing import Keeper, resume
 from scfs.training.metrics import DivergedError
@@ -100,9 +100,9 @@ def occasion(
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = collectives.own_device(resolve_device(device))
+    chosen = collectives.local_device(resolve_device(device))
     precision = resolve_precision(protocol.precision, chosen, protocol.crop)
-    with collectives.joined(chosen) as world:
+    with collectives.process_group(chosen) as world:
         data = labelled_data(protocol, manifest)
         yield Occasion(protocol, evaluation, run, weights, data, threads, chosen, precision, workers, save_every, world)
 
@@ -138,7 +138,7 @@ def fine_tune(
     with run_lock(folder) if collectives.is_first() else nullcontext():
         left = folder / "outcome.json"
         found = json.loads(left.read_text()) if collectives.is_first() and left.is_file() else None
-        outcome: dict[str, Any] | None = collectives.from_first(found)
+        outcome: dict[str, Any] | None = collectives.broadcast_object(found)
         if outcome is not None:
             log(f"{folder}: already finished")
             return outcome if collectives.is_first() else None
@@ -187,7 +187,7 @@ def _train(training: FineTuning, data: CropBatches, folder: Path, workers: int, 
     made = read_ahead(data, range(first * parts, total * parts), workers, training.device.type == "cuda")
     batches = zip(*[made] * parts, strict=True)
     try:
-        with stop_requests() as received:
+        with stop_signals() as received:
             for batch in track(batches, "fine-tune", unit="step", total=total - first):
                 training.record(training.step, training.train_step(batch))
                 keeper.after_step(training, total, received)

@@ -25,7 +25,7 @@ from scfs.model.backbones.registry import image_feature
 from scfs.model.ops.batch_norm import synchronized
 from scfs.model.supervised import ClassifyingEncoder
 from scfs.runtime import collectives
-from scfs.runtime.gradient_allreduce import GradientSums
+from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training.checkpointing import check_identity
 from scfs.training.metrics import DivergedError, TermBuffer
 from scfs.training.schedules import cosine_with_warmup
@@ -82,7 +82,7 @@ class FineTuning:
                 module.momentum = batch_norm_momentum(data.steps_per_epoch)
         self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
         groups = parameter_groups(self.model, weight_decay / lr)
-        self.gradient_sums = GradientSums(self.model.parameters())
+        self.gradient_allreduce = GradientAllReduce(self.model.parameters())
         self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
         self.step = 0
         self._terms = TermBuffer(self.lr)
@@ -108,12 +108,12 @@ class FineTuning:
         self.optimizer.zero_grad(set_to_none=True)
         share = sum(len(part.labels) for part in parts) / self.protocol.batch
         terms = [self._accumulate(part, share / len(parts)) for part in parts[:-1]]
-        with self.gradient_sums.during_backward():
+        with self.gradient_allreduce.during_backward():
             terms.append(self._accumulate(parts[-1], share / len(parts)))
         self.optimizer.step()
         self.step += 1
         means = {name: torch.stack([part[name] for part in terms]).mean() for name in terms[0]}
-        return collectives.weighted_totals(means, share)
+        return collectives.all_reduce_weighted(means, share)
 
     def _accumulate(self, batch: CropBatch, weight: float) -> dict[str, Tensor]:
         """Add the gradients of a part of the batch."""

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scfs.runtime import collectives
-from scfs.runtime.device import autocast_kind
+from scfs.runtime.device import autocast_device_type
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -43,7 +43,7 @@ def joined_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor
         count: how many they are per channel.
     """
     own = torch.cat([mean, squares, mean.new_tensor([count])])
-    means, all_squares, counts = collectives.gathered(own).split([len(mean), len(mean), 1], dim=1)  # W, C; W, C; W, 1
+    means, all_squares, counts = collectives.all_gather(own).split([len(mean), len(mean), 1], dim=1)  # W, C; W, C; W, 1
     number = counts.sum()
     whole_mean = (means * counts).sum(0) / number
     # Each part's squares are about its own mean: shifting them is exact and cancels nothing (Chan et al., 1979).
@@ -76,7 +76,7 @@ def product_scale_and_shift(norm: _BatchNorm, attention: Tensor, maps: Tensor) -
     a = attention.to(dtype)
     sums, squares = a.sum(1).flatten(), a.square().sum(1).flatten()  # P: over the crops
     count = a.numel()
-    with torch.autocast(autocast_kind(maps), enabled=False):
+    with torch.autocast(autocast_device_type(maps), enabled=False):
         mean = (sums @ z) / count
         # Sum over positions and crops of (A Z - mean)^2.
         about = (squares @ z.square() - count * mean.square()).clamp_min(0)
@@ -107,7 +107,7 @@ class _Normalize(torch.autograd.Function):
         dims = [0, *range(2, x.ndim)]
         of_bias, of_weight = grad.sum(dims), (grad * normal).sum(dims)
         # The input's gradient needs both sums over all processes; the parameters' are summed with all the others.
-        sums = collectives.total(torch.stack([of_bias, of_weight])) / number
+        sums = collectives.all_reduce(torch.stack([of_bias, of_weight])) / number
         centred = grad - _per_channel(sums[0], x) - normal * _per_channel(sums[1], x)
         return (centred * _per_channel(deviation * weight, x)).to(x.dtype), of_weight, of_bias, None, None, None, None
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from scfs.runtime.device import autocast_kind
+from scfs.runtime.device import autocast_device_type
 
 
 def convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
@@ -68,7 +68,7 @@ def _is_product(x: Tensor, convolution: nn.Conv2d) -> bool:
 
 def _is_cast(x: Tensor) -> bool:
     """Whether autocast computes with maps of another type."""
-    kind = autocast_kind(x)
+    kind = autocast_device_type(x)
     return torch.is_autocast_enabled(kind) and x.dtype != torch.get_autocast_dtype(kind)
 
 
