@@ -72,7 +72,7 @@ class Archive(Config):
         raise problems[0]
 
 
-class Official(Config):
+class OfficialSet(Config):
     """One data set."""
 
     title: str
@@ -106,7 +106,7 @@ class Official(Config):
 class Catalogue(Config):
     """The whole file."""
 
-    sets: dict[Name, Official]
+    sets: dict[Name, OfficialSet]
     """By name."""
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ class Catalogue(Config):
         return self
 
 
-class Needed(NamedTuple):
+class RequiredArchive(NamedTuple):
     """An archive that a set is made from."""
 
     role: str
@@ -136,14 +136,14 @@ class Needed(NamedTuple):
 
 
 @cache
-def catalogue() -> dict[str, Official]:
+def catalogue() -> dict[str, OfficialSet]:
     """All data sets by name."""
     text = files("scfs.config").joinpath("official_sets.yaml").read_text(encoding="utf-8")
     whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
     return whole.sets
 
 
-def official_named(name: str) -> Official:
+def official_set(name: str) -> OfficialSet:
     """One data set.
 
     Raises:
@@ -154,12 +154,12 @@ def official_named(name: str) -> Official:
     return catalogue()[name]
 
 
-def needed(name: str, folder: Path) -> Iterator[Needed]:
+def required_archives(name: str, folder: Path) -> Iterator[RequiredArchive]:
     """Archives that a set is made from, in `folder`/<set>: those of other sets that it uses, then its own.
 
     Raises:
         ScfsError: there is no such set.
     """
-    for owner in (*official_named(name).uses, name):
+    for owner in (*official_set(name).uses, name):
         for role, archive in catalogue()[owner].archives.items():
-            yield Needed(role, folder / owner / archive.file, archive)
+            yield RequiredArchive(role, folder / owner / archive.file, archive)

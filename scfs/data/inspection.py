@@ -22,7 +22,7 @@ from PIL import Image
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.image_set import ImageSet
 from scfs.data.manifest import describe
-from scfs.data.opening import open_annotated, open_split
+from scfs.data.opening import open_detection_split, open_split
 from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_arrays, write_json
@@ -78,7 +78,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
         out: where the numbers go.
 
     Raises:
-        ScfsError: see `scfs.data.opening.open_split` and `scfs.data.opening.open_annotated`; or an image of the
+        ScfsError: see `scfs.data.opening.open_split` and `scfs.data.opening.open_detection_split`; or an image of the
             contact sheet cannot be read or decoded, or is not the one that the manifest lists.
     """
     about = describe(manifest)
@@ -111,7 +111,7 @@ def _opened(manifest: Path, split: str, hashes: list[bytes], about: dict[str, An
 
 
 def _boxes(manifest: Path, split: str, paths: Sequence[str]) -> Boxes:
-    file = load_coco(open_annotated(manifest, split).annotations)
+    file = load_coco(open_detection_split(manifest, split).annotations)
     objects = [one for one in file.annotations if not one.iscrowd]
     counts = Counter(one.category_id for one in objects)
     wanted = set(paths)

@@ -25,7 +25,7 @@ from scfs.io.atomic import write_with
 from scfs.io.parquet import read_parquet
 
 __all__ = [
-    *("COLUMNS", "PLACES", "BoxFile", "ImageSet", "ListedSplit"),
+    *("COLUMNS", "PLACES", "BoxFile", "ImageSet", "ManifestSplit"),
     *("describe", "load_rows", "load_split", "numbers_of_images", "write_manifest"),
 ]
 
@@ -57,7 +57,7 @@ class BoxFile(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ListedSplit:
+class ManifestSplit:
     """One split as it is written."""
 
     split: str
@@ -74,7 +74,7 @@ class ListedSplit:
 
 
 def write_manifest(
-    path: Path, name: str, config: DataSet, splits: Sequence[ListedSplit], archives: Mapping[str, str] | None = None
+    path: Path, name: str, config: DataSet, splits: Sequence[ManifestSplit], archives: Mapping[str, str] | None = None
 ) -> None:
     """Write the table of all splits, in their order; the same input gives the same bytes.
 
@@ -101,13 +101,13 @@ def write_manifest(
     write_with(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
-def _entry(item: ListedSplit) -> dict[str, Any]:
+def _entry(item: ManifestSplit) -> dict[str, Any]:
     boxes = {} if item.boxes is None else {"boxes": item.boxes._asdict()}
     odd = {} if item.odd is None else {"odd": item.odd}
     return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes, **odd}
 
 
-def _batch(item: ListedSplit, schema: pa.Schema) -> pa.RecordBatch:
+def _batch(item: ManifestSplit, schema: pa.Schema) -> pa.RecordBatch:
     rows, number = item.rows, len(item.rows.paths)
     labels = [None] * number if rows.labels is None else rows.labels
     columns: list[Any] = [rows.paths, rows.widths, rows.heights, labels, [item.split] * number, rows.hashes]

@@ -42,7 +42,7 @@ def open_split(manifest: Path, split: str) -> ImageSet:
 
 
 @dataclass(frozen=True)
-class AnnotatedSplit:
+class DetectionFiles:
     """One split of a data set with annotations."""
 
     images: ImageSet
@@ -52,7 +52,7 @@ class AnnotatedSplit:
     """SHA-256 of the annotations."""
 
 
-def open_annotated(manifest: Path, split: str) -> AnnotatedSplit:
+def open_detection_split(manifest: Path, split: str) -> DetectionFiles:
     """Open a split with its annotations, which `prepare` checked: they are still the same.
 
     Raises:
@@ -72,7 +72,7 @@ def open_annotated(manifest: Path, split: str) -> AnnotatedSplit:
         raise ScfsError(f"{path}: annotations cannot be read: {error.strerror}") from None
     if boxes and digest != boxes["sha256"]:
         raise _other_error(f"{path}: not", manifest)
-    return AnnotatedSplit(images, path, digest)
+    return DetectionFiles(images, path, digest)
 
 
 def _convert_again(path: Path, images: ImageSet, manifest: Path, sha256: str) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scfs.config.data import Coco, DataSet, GarmentScenes, ImageFolders, ImageTable, Official, Voc
-from scfs.data.manifest import ListedSplit, write_manifest
+from scfs.data.manifest import ManifestSplit, write_manifest
 from scfs.data.official.prepare_boxes import prepare_boxes
 from scfs.data.official.prepare_labelled import prepare_labelled
 from scfs.data.scenes.fashion_mnist import class_names
@@ -51,7 +51,7 @@ def _prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
     images = folder / "images"
     with folder_lock(images):
         listed = [
-            ListedSplit(split, images.name, rows, class_names(config.splits[split].classes))
+            ManifestSplit(split, images.name, rows, class_names(config.splits[split].classes))
             for split, rows in write_scenes(images, name, config).items()
         ]
         write_manifest(folder / MANIFEST, name, config, listed)
@@ -64,7 +64,7 @@ def _prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
     listed = []
     for split, listing in listings.items():
         rows, unreadable = read_rows(listing, classes, config.unreadable)
-        listed.append(ListedSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
+        listed.append(ManifestSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
     _write(name, config, folder, listed)
 
 
@@ -80,7 +80,9 @@ def _prepare_voc(name: str, config: Voc, folder: Path) -> None:
         _write(name, config, folder, listed)
 
 
-def _write(name: str, config: ImageFolders | ImageTable | Coco | Voc, folder: Path, listed: list[ListedSplit]) -> None:
+def _write(
+    name: str, config: ImageFolders | ImageTable | Coco | Voc, folder: Path, listed: list[ManifestSplit]
+) -> None:
     """Write the manifest; say where a number of images is not the known one."""
     for item in listed:
         found = len(item.rows.paths)

@@ -13,7 +13,7 @@ from scfs.data.official.restore import missing_of
 from scfs.data.sources.folders import ENDINGS
 from scfs.data.sources.image_probe import probe_image
 from scfs.errors import ScfsError
-from scfs.io.ordered_map import ahead
+from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import track
 from scfs.io.results import sha256_of
 
@@ -22,7 +22,7 @@ SHOWN = 10
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """What was found."""
 
     manifest: Path
@@ -56,7 +56,7 @@ class Report:
         return "\n".join(lines)
 
 
-def verify(manifest: Path) -> Report:
+def verify(manifest: Path) -> VerifyReport:
     """Read every image, shard and file of boxes that a manifest lists, and look for others.
 
     Files beside the images count as extra where the folder belongs to the data set alone: not those beside COCO's and
@@ -66,7 +66,7 @@ def verify(manifest: Path) -> Report:
         ScfsError: no manifest there, or not a manifest.
     """
     about = describe(manifest)
-    report = Report(manifest, about["source"] in ("garment-scenes", "official"))
+    report = VerifyReport(manifest, about["source"] in ("garment-scenes", "official"))
     close_files()  # others may stand in their places
     sets = {split: load_split(manifest, split) for split in about["splits"]}
     for split, images in sets.items():
@@ -78,12 +78,12 @@ def verify(manifest: Path) -> Report:
     return report
 
 
-def _compare(images: ImageSet, hashes: list[bytes], report: Report) -> None:
+def _compare(images: ImageSet, hashes: list[bytes], report: VerifyReport) -> None:
     missing = missing_of(images)
     report.images += len(images)
     report.missing += sorted(f"{images.root / name}" for name in missing)
     rows = [row for row in range(len(images)) if _file(images, row) not in missing]
-    results = ahead(rows, lambda row: _is_same(images, row, hashes[row]), lambda row: 0)
+    results = ordered_map(rows, lambda row: _is_same(images, row, hashes[row]), lambda row: 0)
     for row, problem in track(results, f"verifying {images.name}, split {images.split}", "images", len(rows)):
         if problem:
             report.changed.append(f"{images.where(row)}{problem}")
@@ -102,7 +102,7 @@ def _is_same(images: ImageSet, row: int, sha256: bytes) -> str | None:
     return None if same else " (another content)"
 
 
-def _compare_boxes(manifest: Path, boxes: dict[str, str] | None, report: Report) -> None:
+def _compare_boxes(manifest: Path, boxes: dict[str, str] | None, report: VerifyReport) -> None:
     if boxes is None:
         return
     path = manifest.parent / boxes["file"]

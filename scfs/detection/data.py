@@ -10,7 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.datasets import load_coco_json
 
-from scfs.data.opening import AnnotatedSplit
+from scfs.data.opening import DetectionFiles
 from scfs.errors import ScfsError
 
 Record = dict[str, Any]
@@ -41,7 +41,7 @@ class DetectionSplit:
         return "polygon" if all(isinstance(item.get("segmentation", []), list) for item in self.objects) else "bitmask"
 
 
-def read_split(split: AnnotatedSplit, masks: bool) -> DetectionSplit:
+def read_split(split: DetectionFiles, masks: bool) -> DetectionSplit:
     """Read images and objects of a split.
 
     Args:

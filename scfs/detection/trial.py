@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 
 from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, identity
-from scfs.data.opening import AnnotatedSplit, open_annotated
+from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.data import DetectionSplit, read_split
 from scfs.detection.metric import Scores
 from scfs.detection.recipes import build_config
@@ -30,7 +30,7 @@ class Trial:
     run: str
     weights: Converted
     """Whose encoder it starts from."""
-    opened: dict[str, AnnotatedSplit]
+    opened: dict[str, DetectionFiles]
     """Splits by name."""
     train: DetectionSplit
     test: DetectionSplit
@@ -114,7 +114,7 @@ def open_trial(
     if part not in protocol.parts:
         raise ScfsError(f"detection: part {part!r}: not among {list(protocol.parts)}")
     _, weights = read_converted(converted)
-    opened = {name: open_annotated(manifest, name) for name in protocol.splits}
+    opened = {name: open_detection_split(manifest, name) for name in protocol.splits}
     masks = protocol.benchmark == "coco"
     train, test = (read_split(opened[name], masks) for name in (protocol.train, protocol.test))
     if train.classes != test.classes:

@@ -12,7 +12,7 @@ MOST_BYTES = 64 << 20
 MOST_ITEMS = 512
 
 
-def ahead(items: Iterable[T], work: Callable[[T], R], size: Callable[[T], int]) -> Iterator[tuple[T, R]]:
+def ordered_map(items: Iterable[T], work: Callable[[T], R], size: Callable[[T], int]) -> Iterator[tuple[T, R]]:
     """Yield items with what `work` makes of them in threads, in order.
 
     Args:

@@ -1,4 +1,4 @@
-"""Results on disk: `<name>.json` holds what is true of the result, `<name>.run.json` what is true of the occasion.
+"""Results on disk: `<name>.json` holds what is true of the result, `<name>.run.json` what is true of the run_metadata.
 
 The first is byte-identical when the stage is repeated; nothing depends on the second.
 """
@@ -30,13 +30,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_result(path: Path, result: dict[str, Any], occasion: dict[str, Any] | None = None) -> None:
-    """Write `path` (ends in .json) and its `.run.json`; `occasion` adds to what is recorded of this execution."""
-    write_json(path.with_suffix(".run.json"), {**_occasion(), **(occasion or {})})
+def write_result(path: Path, result: dict[str, Any], run_metadata: dict[str, Any] | None = None) -> None:
+    """Write `path` (ends in .json) and its `.run.json`; `run_metadata` adds to what is recorded of this execution."""
+    write_json(path.with_suffix(".run.json"), {**_run_metadata(), **(run_metadata or {})})
     write_json(path, result)
 
 
-def _occasion() -> dict[str, Any]:
+def _run_metadata() -> dict[str, Any]:
     lock = Path(os.environ.get("SCFS_LOCK", ROOT / LOCK))  # an image names its own
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,7 +11,7 @@ from torchvision import datasets
 
 from scfs.config import official_sets as module
 from scfs.config.base import parse
-from scfs.config.official_sets import Archive, Catalogue, catalogue, needed, official_named
+from scfs.config.official_sets import Archive, Catalogue, catalogue, official_set, required_archives
 from scfs.errors import ScfsError
 
 SETS = catalogue()
@@ -83,13 +83,13 @@ def test_the_studies_take_every_set_of_the_paper_from_the_catalogue() -> None:
 @pytest.mark.parametrize(("evaluation", "entry"), [("semi-1", "imagenet-1percent"), ("semi-10", "imagenet-10percent")])
 def test_the_study_and_the_catalogue_mean_the_same_lists_of_labelled_images(evaluation: str, entry: str) -> None:
     study = yaml.safe_load((Path(module.__file__).parents[2] / "config/paper/params.yaml").read_text())
-    (item,) = [item for item in needed(entry, Path("datasets/archives")) if item.role == "image_list"]
+    (item,) = [item for item in required_archives(entry, Path("datasets/archives")) if item.role == "image_list"]
     labels = study["evaluate"][evaluation]["labels"]
     assert labels["file"] == item.path.as_posix() and labels["sha256"] == item.archive.sha256
 
 
 def test_archives_of_a_set_that_uses_another() -> None:
-    items = {item.role: item.path.as_posix() for item in needed("imagenet100", Path("a"))}
+    items = {item.role: item.path.as_posix() for item in required_archives("imagenet100", Path("a"))}
     assert items == {
         "train": "a/imagenet/ILSVRC2012_img_train.tar",
         "val": "a/imagenet/ILSVRC2012_img_val.tar",
@@ -97,9 +97,9 @@ def test_archives_of_a_set_that_uses_another() -> None:
         "class_list": "a/imagenet100/imagenet100_classes.txt",
     }
     with pytest.raises(ScfsError, match=r"official_sets\.yaml: no data set 'mnist': not among \['aircraft', 'cars'"):
-        official_named("mnist")
+        official_set("mnist")
     with pytest.raises(ScfsError, match="no data set 'mnist'"):
-        list(needed("mnist", Path("a")))
+        list(required_archives("mnist", Path("a")))
 
 
 def sha256(content: bytes) -> str:

@@ -22,7 +22,7 @@ from detectron2.structures import Boxes, Instances
 
 from scfs.config.identity import identity
 from scfs.data.coco_rle import decode_mask
-from scfs.data.opening import open_annotated
+from scfs.data.opening import open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
 from scfs.detection.inference import show, shown_size
@@ -42,7 +42,7 @@ def test_result_says_what_was_measured_on_what(finished: Path, scenes: Path, wei
     assert list(result["values"]) == protocol().values()
     assert all(0 <= value <= 100 for value in result["values"].values())
     assert result["protocol"] == protocol().model_dump(mode="json")
-    test = open_annotated(scenes, "val")
+    test = open_detection_split(scenes, "val")
     assert result["dataset"]["splits"]["val"] == {
         "images": 3,
         "digest": test.images.digest,
@@ -60,7 +60,7 @@ def test_result_says_what_was_measured_on_what(finished: Path, scenes: Path, wei
 
 def test_arrays_show_truth_and_detections(finished: Path, scenes: Path) -> None:
     arrays = np.load((finished / OUT).with_suffix(".npz"))
-    truth = json.loads(open_annotated(scenes, "val").annotations.read_text())
+    truth = json.loads(open_detection_split(scenes, "val").annotations.read_text())
     classes = [category["name"] for category in truth["categories"]]
     assert arrays["classes"].tolist() == classes
     for name in ("precision", "mask_precision"):

@@ -20,7 +20,7 @@ from detectron2.structures import Boxes, Instances
 
 from scfs.data.coco_rle import encode_mask
 from scfs.data.image_set import ImageRows, ImageSet
-from scfs.data.opening import AnnotatedSplit, open_annotated
+from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import DetectionSplit, read_split, without_empty
 from scfs.detection.devkit import write_devkit
@@ -40,11 +40,11 @@ def mask_of(box: list[float]) -> np.ndarray:
     return mask
 
 
-def written(folder: Path, coco: dict[str, Any]) -> AnnotatedSplit:
+def written(folder: Path, coco: dict[str, Any]) -> DetectionFiles:
     path = folder / "val.json"
     path.write_text(json.dumps(coco))
     images = ImageSet.of("some", "val", folder, (), ImageRows())
-    return AnnotatedSplit(images, path, sha256_of(path))
+    return DetectionFiles(images, path, sha256_of(path))
 
 
 def coco_of(images: int, objects: list[dict[str, Any]], categories: dict[int, str]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def metric_of(kind: str, split: DetectionSplit, folder: Path) -> CocoMetric | Vo
 
 @pytest.mark.parametrize("kind", ["coco", "voc"])
 def test_perfect_detections_have_100_whatever_classes_are_absent(kind: str, scenes: Path, tmp_path: Path) -> None:
-    split = read_split(open_annotated(scenes, "val"), masks=True)
+    split = read_split(open_detection_split(scenes, "val"), masks=True)
     metric = metric_of(kind, split, tmp_path)
     for record in split.records:
         output = detections(

@@ -16,7 +16,7 @@ from scfs import paths
 from scfs.config.data import ImageFolders
 from scfs.config.study import Study, load_study
 from scfs.costs.plan import Images
-from scfs.data.opening import open_annotated
+from scfs.data.opening import open_detection_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.coco_json import load_coco
 from scfs.data.sources.inputs import source_paths
@@ -72,7 +72,7 @@ def test_stand_ins_are_sound_data_sets(small: Study) -> None:
     classes = {"coco": tuple(COCO_CATEGORIES.values()), "voc": VOC_CLASSES, "three": ("b", "c & d", "a")}
     for name, config in small.data.items():
         for split in config.splits:
-            opened = open_annotated(paths.manifest(name), split)
+            opened = open_detection_split(paths.manifest(name), split)
             assert len(opened.images) == IMAGES and opened.images.classes == classes[name]
             theirs = COCO(str(opened.annotations))
             assert all(theirs.getImgIds(catIds=[category]) for category in theirs.getCatIds())
@@ -80,7 +80,7 @@ def test_stand_ins_are_sound_data_sets(small: Study) -> None:
 
 def test_their_masks_fill_their_boxes_and_some_objects_do_not_count(small: Study) -> None:
     prepare_all(small)
-    path = open_annotated(paths.manifest("coco"), "val").annotations
+    path = open_detection_split(paths.manifest("coco"), "val").annotations
     theirs = COCO(str(path))
     for one in theirs.anns.values():
         left, top, width, height = one["bbox"]
@@ -88,14 +88,14 @@ def test_their_masks_fill_their_boxes_and_some_objects_do_not_count(small: Study
         assert inside.sum() == pytest.approx(one["area"], rel=0.2) and inside.sum() == theirs.annToMask(one).sum()
     assert [one.iscrowd for one in load_coco(path).annotations].count(1) == 1
     assert list(load_coco(path).categories) == [1, 18, 90]
-    voc = load_coco(open_annotated(paths.manifest("voc"), "test").annotations)
+    voc = load_coco(open_detection_split(paths.manifest("voc"), "test").annotations)
     assert [one.difficult for one in voc.annotations].count(1) == IMAGES
     assert len(VOC_CLASSES) == 20 and list(VOC_CLASSES) == sorted(VOC_CLASSES)
 
 
 def test_a_split_has_as_many_devkits_as_the_study_has(small: Study) -> None:
     prepare_all(small)
-    images = open_annotated(paths.manifest("voc"), "train").images
+    images = open_detection_split(paths.manifest("voc"), "train").images
     assert {path.split("/")[0] for path in images.paths} == {"train-0", "train-1"}
 
 

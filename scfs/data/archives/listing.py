@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scfs.config.official_sets import Archive, Needed, catalogue, needed, official_named
+from scfs.config.official_sets import Archive, RequiredArchive, catalogue, official_set, required_archives
 from scfs.io.text_table import aligned
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -13,7 +13,7 @@ def list_all(folder: Path) -> str:
     """One line for each set: images, archives that are there, their size, and what is missing."""
     rows = [("set", "images", "archives", "bytes", "not there")]
     for name, official in catalogue().items():
-        items = list(needed(name, folder))
+        items = list(required_archives(name, folder))
         there = [item for item in items if state(item) == "there"]
         missing = [_role(item) for item in items if item not in there]
         bytes_there = _sum(item.path.stat().st_size for item in there)
@@ -35,8 +35,8 @@ def describe(name: str, folder: Path) -> str:
     Raises:
         ScfsError: there is no such set.
     """
-    official = official_named(name)
-    items = list(needed(name, folder))
+    official = official_set(name)
+    items = list(required_archives(name, folder))
     metric = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", None: "average precision"}
     facts = [
         ("set", f"{name}: {official.title}"),
@@ -54,7 +54,7 @@ def describe(name: str, folder: Path) -> str:
     return "\n".join([_columns(facts), "", "archives", *(f"  {text}" for text in archives)])
 
 
-def state(item: Needed) -> str:
+def state(item: RequiredArchive) -> str:
     """Whether an archive is there, by its size alone: `there`, `missing`, `unfinished` or `another size`."""
     sizes = {item.archive.size, *(version.size for version in item.archive.also)}
     if item.path.is_file():
@@ -72,12 +72,12 @@ def _origin(archive: Archive) -> list[tuple[str, ...]]:
     return rows + ([("by hand", archive.by_hand)] if archive.by_hand else [])
 
 
-def _role(item: Needed) -> str:
+def _role(item: RequiredArchive) -> str:
     found = state(item)
     return item.role if found == "missing" else f"{item.role} ({found})"
 
 
-def _total(items: Iterable[Needed]) -> str:
+def _total(items: Iterable[RequiredArchive]) -> str:
     return _sum(item.archive.size for item in items)
 
 

@@ -17,7 +17,7 @@ from scfs.errors import ScfsError
 from scfs.io.progress import log
 
 Tables = Mapping[str, pa.Table]
-"""Rows (scfs.data.batches) by split, sorted by path."""
+"""Rows (scfs.data.official.journal) by split, sorted by path."""
 
 
 def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classes: Sequence[str]) -> None:

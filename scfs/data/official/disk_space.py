@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from scfs.config.data import Official
-from scfs.config.official_sets import official_named
+from scfs.config.official_sets import official_set
 from scfs.errors import ScfsError
 
 FILE_BYTES = 4096
@@ -22,8 +22,8 @@ def bytes_needed(config: Official, classes: int | None = None) -> int:
         config: names entry and layout.
         classes: number of them, of a subset of ImageNet; None: all of the entry.
     """
-    entry = official_named(config.entry)
-    owners = [entry, *map(official_named, entry.uses)]
+    entry = official_set(config.entry)
+    owners = [entry, *map(official_set, entry.uses)]
     everything = sum(archive.size or 0 for owner in owners for archive in owner.archives.values())
     images, whole = sum(config.images.values()), max(owner.classes for owner in owners)
     share = (classes or entry.classes) / whole
@@ -32,7 +32,7 @@ def bytes_needed(config: Official, classes: int | None = None) -> int:
     return images * (each + ROW_BYTES) + (0 if config.layout == "archive" else round(share * everything))
 
 
-def require_room(config: Official, folder: Path, done: int, classes: int | None = None) -> None:
+def require_disk_space(config: Official, folder: Path, done: int, classes: int | None = None) -> None:
     """Refuse to begin what cannot be finished.
 
     Args:

@@ -1,4 +1,4 @@
-"""From the records of official archives to images in place and rows on disk, batch by batch; see scfs.data.batches."""
+"""Records of official archives become images in place and rows on disk, batch by batch; see journal.py."""
 
 import zlib
 from collections import deque
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from scfs.data.archives.byte_streams import BrokenError
 from scfs.data.archives.members import safe_name
 from scfs.data.image_set import Place
-from scfs.data.official.journal import Batches, Row
-from scfs.data.official.layouts import Item, Layout
+from scfs.data.official.journal import IngestJournal, JournalRow
+from scfs.data.official.layouts import ImageLayout, IncomingImage
 from scfs.data.official.parsers.records import Record
-from scfs.data.sources.image_probe import OFFICIAL_FORMATS, Probe, oddity, probe_image
+from scfs.data.sources.image_probe import OFFICIAL_FORMATS, ProbedImage, format_mismatch, probe_image
 from scfs.errors import ScfsError
-from scfs.io.ordered_map import ahead
+from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import track
 
 MOST_IMAGES = 10_000
@@ -21,8 +21,13 @@ SAMPLED = 64
 """One image in so many is decoded where a sample is wanted, chosen by its path's hash."""
 
 
-def take_in(
-    records: Iterable[Record], layout: Layout, batches: Batches, most_bytes: int, whole: bool, total: int | None
+def ingest(
+    records: Iterable[Record],
+    layout: ImageLayout,
+    batches: IngestJournal,
+    most_bytes: int,
+    whole: bool,
+    total: int | None,
 ) -> dict[str, int]:
     """Put all images in their places and write down their rows; batches that are done are passed over.
 
@@ -41,31 +46,31 @@ def take_in(
         ScfsError: see the records; or they are not those of the batches that are done.
         OSError: something cannot be written.
     """
-    cutters: dict[str, _Cutter] = {}
+    batchers: dict[str, _Batcher] = {}
 
-    def items() -> Iterator[Item]:
+    def items() -> Iterator[IncomingImage]:
         for record in track(records, "images from the archives", "images", total):
             _check_path(record)
-            cutter = cutters.setdefault(record.split, _Cutter(record.split, layout, batches, most_bytes))
-            if not cutter.passes_over(record.path):
+            batcher = batchers.setdefault(record.split, _Batcher(record.split, layout, batches, most_bytes))
+            if not batcher.passes_over(record.path):
                 content = record.content if record.member is None else record.member.read()
                 assert content is not None
-                yield cutter.item(record, content)
+                yield batcher.item(record, content)
 
-    def work(item: Item) -> Probe:
+    def work(item: IncomingImage) -> ProbedImage:
         found = probe_image(item.content, OFFICIAL_FORMATS, whole or sampled(item.path))
         if found.problem is None:
             layout.keep(item)
         return found
 
-    rows: dict[str, list[Row]] = {}
-    for item, found in ahead(items(), work, lambda item: len(item.content)):
+    rows: dict[str, list[JournalRow]] = {}
+    for item, found in ordered_map(items(), work, lambda item: len(item.content)):
         rows.setdefault(item.split, []).append(_row(item, found, layout))
         if item.last:
             _finish(item.split, item.batch, rows, layout, batches)
     for split in list(rows):
-        _finish(split, cutters[split].batch, rows, layout, batches)
-    return {split: cutter.batch + 1 for split, cutter in cutters.items()}
+        _finish(split, batchers[split].batch, rows, layout, batches)
+    return {split: batcher.batch + 1 for split, batcher in batchers.items()}
 
 
 def sampled(path: str) -> bool:
@@ -73,10 +78,10 @@ def sampled(path: str) -> bool:
     return zlib.crc32(path.encode()) % SAMPLED == 0
 
 
-class _Cutter:
+class _Batcher:
     """Cuts the images of a split into batches, the same each time, and passes over those that are done."""
 
-    def __init__(self, split: str, layout: Layout, batches: Batches, most_bytes: int) -> None:
+    def __init__(self, split: str, layout: ImageLayout, batches: IngestJournal, most_bytes: int) -> None:
         self.split, self.batch = split, -1
         self._layout, self._batches, self._most_bytes = layout, batches, most_bytes
         self._done: deque[str] = deque()
@@ -97,7 +102,7 @@ class _Cutter:
             )
         return True
 
-    def item(self, record: Record, content: bytes) -> Item:
+    def item(self, record: Record, content: bytes) -> IncomingImage:
         """The next image, which is not passed over."""
         self._bytes += len(content)
         self._images += 1
@@ -107,7 +112,7 @@ class _Cutter:
         lies = None
         if member is not None and member.offset is not None:
             lies = Place(f"{member.archive}", member.offset, member.size)
-        return Item(self.split, self.batch, last, record.path, record.label, content, lies)
+        return IncomingImage(self.split, self.batch, last, record.path, record.label, content, lies)
 
     def _begin(self) -> None:
         self.batch += 1
@@ -127,13 +132,15 @@ def _check_path(record: Record) -> None:
         raise ScfsError(f"split {record.split}: {record.path!r}: not a path within a data set")
 
 
-def _row(item: Item, found: Probe, layout: Layout) -> Row:
+def _row(item: IncomingImage, found: ProbedImage, layout: ImageLayout) -> JournalRow:
     if found.problem is not None:
-        return Row(item.path, 0, 0, item.label, None, Place("", 0, 0), None, found.problem)
-    odd = oddity(item.path, found.kind)
-    return Row(item.path, found.width, found.height, item.label, found.sha256, layout.place(item), odd, None)
+        return JournalRow(item.path, 0, 0, item.label, None, Place("", 0, 0), None, found.problem)
+    odd = format_mismatch(item.path, found.kind)
+    return JournalRow(item.path, found.width, found.height, item.label, found.sha256, layout.place(item), odd, None)
 
 
-def _finish(split: str, batch: int, rows: dict[str, list[Row]], layout: Layout, batches: Batches) -> None:
+def _finish(
+    split: str, batch: int, rows: dict[str, list[JournalRow]], layout: ImageLayout, batches: IngestJournal
+) -> None:
     layout.close(split, batch)
     batches.write(split, batch, rows.pop(split))

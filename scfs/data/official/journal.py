@@ -34,7 +34,7 @@ ROWS = pa.schema(
 )
 
 
-class Row(NamedTuple):
+class JournalRow(NamedTuple):
     """An image, readable or not."""
 
     path: str
@@ -49,7 +49,7 @@ class Row(NamedTuple):
     """Why it cannot be decoded."""
 
 
-class Batches:
+class IngestJournal:
     """Batches of a data set in a folder of their own.
 
     Args:
@@ -73,7 +73,7 @@ class Batches:
         """Rows of a batch; None if it is not done."""
         return _read(self._file(split, number))
 
-    def write(self, split: str, number: int, rows: Sequence[Row]) -> None:
+    def write(self, split: str, number: int, rows: Sequence[JournalRow]) -> None:
         """Note that a batch is done."""
         columns = [list(column) for column in zip(*(_flat(row) for row in rows), strict=True)]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, ROWS, strict=True)]
@@ -110,7 +110,7 @@ class Batches:
         return self.folder / f"{split}-{number:05d}.parquet"
 
 
-def _flat(row: Row) -> tuple[object, ...]:
+def _flat(row: JournalRow) -> tuple[object, ...]:
     return (*row[:5], *row.place, *row[6:])
 
 

@@ -1,7 +1,7 @@
 """How the images of an official data set lie on disk: as files, as tar shards, or in the official archive itself.
 
 All of them go through `<data set>/.part` and appear under their names whole. Files and shards are no stage's declared
-output: they are made again from the archives when they are missing (scfs.data.rebuild).
+output: they are made again from the archives when they are missing (scfs.data.official.restore).
 """
 
 import os
@@ -32,12 +32,12 @@ IMAGES = "images"
 SHARDS = "shards"
 
 
-class Item(NamedTuple):
+class IncomingImage(NamedTuple):
     """An image on its way from an archive into a data set."""
 
     split: str
     batch: int
-    """Number of its batch within the split (scfs.data.batches)."""
+    """Number of its batch within the split (scfs.data.official.journal)."""
     last: bool
     """Whether the batch ends with it."""
     path: str
@@ -47,16 +47,16 @@ class Item(NamedTuple):
     """Where its bytes lie uncompressed in an archive, whose path it has."""
 
 
-class Layout(Protocol):
+class ImageLayout(Protocol):
     """Where images go; methods that write raise OSError."""
 
     def root(self, split: str) -> str:
         """Folder that paths or shards of a split are relative to: absolute, or relative to the manifest's."""
 
-    def keep(self, item: Item) -> None:
+    def keep(self, item: IncomingImage) -> None:
         """Write an image that needs nothing of the others, in any thread."""
 
-    def place(self, item: Item) -> Place:
+    def place(self, item: IncomingImage) -> Place:
         """Say where an image is, after writing it behind the others of its batch."""
 
     def close(self, split: str, batch: int) -> None:
@@ -80,10 +80,10 @@ class FileLayout:
     def root(self, split: str) -> str:  # noqa: D102
         return f"{IMAGES}/{split}"
 
-    def keep(self, item: Item) -> None:  # noqa: D102
+    def keep(self, item: IncomingImage) -> None:  # noqa: D102
         keep_file(self.folder / self.root(item.split) / item.path, item.content, self.folder / PART)
 
-    def place(self, item: Item) -> Place:  # noqa: D102
+    def place(self, item: IncomingImage) -> Place:  # noqa: D102
         if item.split in self._there:
             self._there[item.split].add(item.path)
         return Place("", 0, len(item.content))
@@ -111,10 +111,10 @@ class ShardLayout:
     def root(self, split: str) -> str:  # noqa: D102
         return SHARDS
 
-    def keep(self, item: Item) -> None:  # noqa: D102
+    def keep(self, item: IncomingImage) -> None:  # noqa: D102
         pass
 
-    def place(self, item: Item) -> Place:  # noqa: D102
+    def place(self, item: IncomingImage) -> Place:  # noqa: D102
         return self._writer(item.split, item.batch).add(item.path, item.content)
 
     def close(self, split: str, batch: int) -> None:  # noqa: D102
@@ -146,10 +146,10 @@ class ArchiveLayout:
     def root(self, split: str) -> str:  # noqa: D102
         return self._root.as_posix()
 
-    def keep(self, item: Item) -> None:  # noqa: D102
+    def keep(self, item: IncomingImage) -> None:  # noqa: D102
         pass
 
-    def place(self, item: Item) -> Place:  # noqa: D102
+    def place(self, item: IncomingImage) -> Place:  # noqa: D102
         if item.lies is None:
             raise ScfsError(
                 f"layout = 'archive': {item.path} does not lie uncompressed in an archive: folder or shards"

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from scfs.config.data import Coco, CocoSplit, Official, Voc
 from scfs.config.identity import STAGE_VERSIONS
-from scfs.data.archives.checked import checksums, ready_archives
 from scfs.data.archives.extraction import extract
-from scfs.data.manifest import BoxFile, ListedSplit, describe, load_split, write_manifest
+from scfs.data.archives.verified import checksums, verified_archives
+from scfs.data.manifest import BoxFile, ManifestSplit, describe, load_split, write_manifest
 from scfs.data.official import checks
-from scfs.data.official.journal import Batches
+from scfs.data.official.journal import IngestJournal
 from scfs.data.official.layouts import FILES, REPORT, ROWS, files_below, working_in
 from scfs.data.official.parsers import BOXES
 from scfs.data.official.parsers.coco import INSTANCES
@@ -39,9 +39,9 @@ def prepare_boxes(name: str, config: Official, folder: Path, manifest: Path) -> 
     """
     identity = {"version": STAGE_VERSIONS["prepare"], "name": name, "config": config}
     with working_in(folder):
-        kept = Batches(folder / ROWS, {**identity, "archives": checksums(config.entry)}).folder / manifest.name
+        kept = IngestJournal(folder / ROWS, {**identity, "archives": checksums(config.entry)}).folder / manifest.name
         if not (kept.is_file() and is_complete(kept, folder)):
-            archives = ready_archives(config.entry, Path(config.archives))
+            archives = verified_archives(config.entry, Path(config.archives))
             extract(lambda: BOXES[config.entry].extracted(archives), folder / FILES)
             _write(name, config, folder, kept)
         else:
@@ -90,7 +90,7 @@ def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
     write_manifest(kept, name, config, _relative(listed, folder), checksums(config.entry))
 
 
-def _relative(listed: Sequence[ListedSplit], folder: Path) -> list[ListedSplit]:
+def _relative(listed: Sequence[ManifestSplit], folder: Path) -> list[ManifestSplit]:
     """The same with places relative to the data set's folder, as they are the same on every machine."""
     base = folder.resolve()
     found = []
@@ -101,7 +101,7 @@ def _relative(listed: Sequence[ListedSplit], folder: Path) -> list[ListedSplit]:
     return found
 
 
-def _table(item: ListedSplit) -> pa.Table:
+def _table(item: ManifestSplit) -> pa.Table:
     """Columns that the checks of a whole set look at."""
     number = len(item.rows.paths)
     nothing = pa.nulls(number, pa.string())

@@ -1,6 +1,6 @@
 """The source `official`, data sets of labelled images: from checked archives to images in place, batch by batch.
 
-What a kill leaves is gone on with, and what is done stays done: see scfs.data.batches. Beside the manifest, and
+What a kill leaves is gone on with, and what is done stays done: see journal.py. Beside the manifest, and
 declared by no stage: images/ or shards/, .rows/ (what is known of them) and report.json.
 """
 
@@ -13,19 +13,19 @@ import pyarrow.compute as pc
 
 from scfs.config.data import Official
 from scfs.config.identity import STAGE_VERSIONS
-from scfs.data.archives.checked import checksums, ready_archives
+from scfs.data.archives.verified import checksums, verified_archives
 from scfs.data.image_set import ImageRows, Places
-from scfs.data.manifest import ListedSplit, write_manifest
+from scfs.data.manifest import ManifestSplit, write_manifest
 from scfs.data.official import checks
-from scfs.data.official.disk_space import require_room
-from scfs.data.official.ingest import take_in
-from scfs.data.official.journal import Batches
+from scfs.data.official.disk_space import require_disk_space
+from scfs.data.official.ingest import ingest
+from scfs.data.official.journal import IngestJournal
 from scfs.data.official.layouts import (
     REPORT,
     ROWS,
     ArchiveLayout,
     FileLayout,
-    Layout,
+    ImageLayout,
     ShardLayout,
     make_parts,
     remove_parts,
@@ -51,11 +51,11 @@ def prepare_labelled(name: str, config: Official, folder: Path, manifest: Path) 
     """
     with working_in(folder):
         names = read_class_list(config.class_list) if config.class_list else None
-        batches = Batches(folder / ROWS, _identity(config, names))
+        batches = IngestJournal(folder / ROWS, _identity(config, names))
         layout = layout_of(config, folder)
         tables = _done(batches, layout)
         if tables is None:
-            _take_in(config, names, folder, batches, layout)
+            _ingest(config, names, folder, batches, layout)
             tables = _done(batches, layout)
         else:
             log(f"{folder}: all images are there: nothing is read again")
@@ -64,7 +64,7 @@ def prepare_labelled(name: str, config: Official, folder: Path, manifest: Path) 
         _finish(name, config, batches.classes(), tables, layout, manifest)
 
 
-def layout_of(config: Official, folder: Path) -> Layout:
+def layout_of(config: Official, folder: Path) -> ImageLayout:
     """How images lie in a prepared data set's folder."""
     if config.layout == "archive":
         return ArchiveLayout(folder, Path(config.archives))
@@ -85,7 +85,7 @@ def _identity(config: Official, names: tuple[str, ...] | None) -> dict[str, Any]
     }
 
 
-def _done(batches: Batches, layout: Layout) -> Tables | None:
+def _done(batches: IngestJournal, layout: ImageLayout) -> Tables | None:
     """Rows by split, if the images of all of them are in place."""
     parts = batches.tables()
     if parts is None or not all(layout.has(split, table) for split, tables in parts.items() for table in tables):
@@ -93,15 +93,17 @@ def _done(batches: Batches, layout: Layout) -> Tables | None:
     return {split: pa.concat_tables(tables) for split, tables in parts.items()}
 
 
-def _take_in(config: Official, names: tuple[str, ...] | None, folder: Path, batches: Batches, layout: Layout) -> None:
-    require_room(config, folder, batches.bytes_done(), len(names) if names else None)
-    archives = ready_archives(config.entry, Path(config.archives))
+def _ingest(
+    config: Official, names: tuple[str, ...] | None, folder: Path, batches: IngestJournal, layout: ImageLayout
+) -> None:
+    require_disk_space(config, folder, batches.bytes_done(), len(names) if names else None)
+    archives = verified_archives(config.entry, Path(config.archives))
     make_parts(folder)
     try:
         classes, records = archived(config, archives, names)
         total = sum(config.images.values()) or None
         size = config.shard_size * MEGABYTE
-        counts = take_in(records, layout, batches, size, config.check == "all", total)
+        counts = ingest(records, layout, batches, size, config.check == "all", total)
         batches.finish(counts, classes)
     finally:
         layout.discard()
@@ -109,7 +111,7 @@ def _take_in(config: Official, names: tuple[str, ...] | None, folder: Path, batc
 
 
 def _finish(
-    name: str, config: Official, classes: tuple[str, ...], found: Tables, layout: Layout, manifest: Path
+    name: str, config: Official, classes: tuple[str, ...], found: Tables, layout: ImageLayout, manifest: Path
 ) -> None:
     """Check the set as a whole, and write down what it is."""
     tables = {split: found[split].sort_by("path") for split in config.splits if split in found}
@@ -122,7 +124,7 @@ def _finish(
         _require_readable(name, split, about["unreadable"], len(table), config.unreadable)
         rows = _rows(table.filter(pc.is_null(table["problem"])), config.layout != "folder")
         unreadable = len(about["unreadable"])
-        listed.append(ListedSplit(split, layout.root(split), rows, classes, unreadable, odd=about["odd"]))
+        listed.append(ManifestSplit(split, layout.root(split), rows, classes, unreadable, odd=about["odd"]))
     write_manifest(manifest, name, config, listed, checksums(config.entry))
 
 

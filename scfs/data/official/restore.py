@@ -15,8 +15,8 @@ import numpy as np
 
 from scfs.config.base import parse
 from scfs.config.data import Official
-from scfs.data.archives.checked import require_archives
 from scfs.data.archives.extraction import extract
+from scfs.data.archives.verified import require_archives
 from scfs.data.image_set import ImageSet, Place, close_files
 from scfs.data.manifest import load_rows, load_split
 from scfs.data.official.layouts import (
@@ -35,7 +35,7 @@ from scfs.data.official.parsers import BOXES, archived
 from scfs.data.official.parsers.records import Record
 from scfs.data.official.shards import ShardWriter
 from scfs.errors import ScfsError
-from scfs.io.ordered_map import ahead
+from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
 from scfs.io.results import sha256_of
 
@@ -51,7 +51,7 @@ class Wanted(NamedTuple):
     """None: it is a file."""
 
 
-class Item(NamedTuple):
+class RestoredImage(NamedTuple):
     """An image read again."""
 
     key: Key
@@ -82,7 +82,7 @@ def ensure_images(manifest: Path, images: ImageSet, about: Mapping[str, Any]) ->
         everywhere = {split: _missing(manifest, load_split(manifest, split), about) for split in about["splits"]}
         if any(everywhere.values()):
             log(f"{manifest.parent}: images are missing, making them again as {manifest} lists them")
-            _rebuild(manifest, config, everywhere)
+            _restore(manifest, config, everywhere)
 
 
 def _missing(manifest: Path, images: ImageSet, about: Mapping[str, Any]) -> set[str]:
@@ -102,7 +102,7 @@ def missing_of(images: ImageSet) -> set[str]:
     return {shard for shard, end in zip(images.places.shards, reach) if size_of(images.root / shard) < end}
 
 
-def _rebuild(manifest: Path, config: Official, missing: Mapping[str, set[str]]) -> None:
+def _restore(manifest: Path, config: Official, missing: Mapping[str, set[str]]) -> None:
     folder, wanted = manifest.parent, _wanted(manifest, missing)
     archives = require_archives(config.entry, Path(config.archives))
     try:
@@ -111,7 +111,7 @@ def _rebuild(manifest: Path, config: Official, missing: Mapping[str, set[str]]) 
             _check_files(manifest, wanted)
         else:
             make_parts(folder)
-            _Rebuilding(manifest, wanted).run(archived(config, archives)[1])
+            _Restorer(manifest, wanted).run(archived(config, archives)[1])
     finally:
         remove_parts(folder)
         close_files()
@@ -136,7 +136,7 @@ def _check_files(manifest: Path, wanted: Mapping[Key, Wanted]) -> None:
             raise _another_image(manifest, split, path)
 
 
-class _Rebuilding:
+class _Restorer:
     """Takes the images that are wanted from an archive's records, until it has all."""
 
     def __init__(self, manifest: Path, wanted: dict[Key, Wanted]) -> None:
@@ -148,7 +148,7 @@ class _Rebuilding:
     def run(self, records: Iterator[Record]) -> None:
         """Write them; raises ScfsError and OSError."""
         try:
-            for item, sha256 in ahead(self._items(records), self._keep, lambda item: len(item.content)):
+            for item, sha256 in ordered_map(self._items(records), self._keep, lambda item: len(item.content)):
                 if sha256 != item.want.sha256:
                     raise _another_image(self._manifest, *item.key)
                 if item.want.place is not None:
@@ -164,27 +164,27 @@ class _Rebuilding:
             )
         os.sync()
 
-    def _items(self, records: Iterator[Record]) -> Iterator[Item]:
+    def _items(self, records: Iterator[Record]) -> Iterator[RestoredImage]:
         return track(self._matching(records), "images from the archives", "images", self._total)
 
-    def _matching(self, records: Iterator[Record]) -> Iterator[Item]:
+    def _matching(self, records: Iterator[Record]) -> Iterator[RestoredImage]:
         for record in records:
             want = self._wanted.pop((record.split, record.path), None)
             if want is not None:
                 content = record.content if record.member is None else record.member.read()
                 assert content is not None
-                yield Item((record.split, record.path), want, content)
+                yield RestoredImage((record.split, record.path), want, content)
                 if not self._wanted:
                     return
 
-    def _keep(self, item: Item) -> bytes:
+    def _keep(self, item: RestoredImage) -> bytes:
         sha256 = hashlib.sha256(item.content).digest()
         if item.want.place is None and sha256 == item.want.sha256:
             split, path = item.key
             keep_file(self._folder / IMAGES / split / path, item.content, self._folder / PART)
         return sha256
 
-    def _append(self, item: Item, place: Place) -> None:
+    def _append(self, item: RestoredImage, place: Place) -> None:
         shard = place.shard
         if shard not in self._open:
             self._open[shard] = ShardWriter(self._folder / SHARDS / shard, self._folder / PART / shard)

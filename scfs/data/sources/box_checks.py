@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scfs.data.image_set import ImageRows
-from scfs.data.sources.folders import probes
+from scfs.data.sources.folders import probe_files
 from scfs.errors import ScfsError
 from scfs.io.progress import track
 
@@ -44,7 +44,7 @@ def require_instances(source: str, split: str, absent: Sequence[str], classes: i
         )
 
 
-def read_listed(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str) -> ImageRows:
+def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str) -> ImageRows:
     """Open every image, in the order of their paths; others in the folder are ignored.
 
     Args:
@@ -61,7 +61,7 @@ def read_listed(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str)
     require_files(folder, paths, f"images that {source} names")
     rows = ImageRows()
     broken, others = [], []
-    for path, probe in probes(folder, paths):
+    for path, probe in probe_files(folder, paths):
         if probe.problem is not None:
             broken.append(f"{path} ({probe.problem})")
         elif (probe.width, probe.height) != sizes[path]:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scfs.config.data import CocoSplit
-from scfs.data.manifest import BoxFile, ListedSplit
-from scfs.data.sources.box_checks import read_listed, require_instances
+from scfs.data.manifest import BoxFile, ManifestSplit
+from scfs.data.sources.box_checks import read_annotated_images, require_instances
 from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
 from scfs.io.progress import log
@@ -21,12 +21,12 @@ class _Checked(NamedTuple):
     categories: dict[int, str]
 
 
-def read_coco(splits: Mapping[str, CocoSplit]) -> list[ListedSplit]:
+def read_coco(splits: Mapping[str, CocoSplit]) -> list[ManifestSplit]:
     """Check annotations and images of every split: first all annotations, then the images, which take longest.
 
     Raises:
-        ScfsError: see `scfs.data.sources.coco_json.load_coco` and `read_listed`; or the splits differ in their
-            categories, or a split has no instance of one.
+        ScfsError: see `scfs.data.sources.coco_json.load_coco` and `read_annotated_images`; or the splits differ in
+            their categories, or a split has no instance of one.
     """
     files = {split: _checked(split, settings) for split, settings in splits.items()}
     first = next(iter(files.values()))
@@ -53,6 +53,6 @@ def _checked(split: str, settings: CocoSplit) -> _Checked:
     return _Checked(BoxFile(f"{file.path}", file.digest), sizes, file.categories)
 
 
-def _listed(split: str, folder: Path, file: _Checked) -> ListedSplit:
-    rows = read_listed(folder, file.sizes, Path(file.boxes.file).name)
-    return ListedSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=file.boxes)
+def _listed(split: str, folder: Path, file: _Checked) -> ManifestSplit:
+    rows = read_annotated_images(folder, file.sizes, Path(file.boxes.file).name)
+    return ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=file.boxes)

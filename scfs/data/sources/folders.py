@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from scfs.data.image_set import ImageRows, ImageSet
-from scfs.data.sources.image_probe import Probe, probe_image
+from scfs.data.sources.image_probe import ProbedImage, probe_image
 from scfs.errors import ScfsError
 from scfs.io.progress import log, track
 
@@ -18,7 +18,7 @@ IN_FLIGHT = 1024
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """What a folder holds, before any file is opened."""
 
     folder: Path
@@ -29,7 +29,7 @@ class Listing:
     """Names of the sub-folders, sorted; empty if the folder is flat."""
 
 
-def list_images(folder: Path, only: Collection[str] | None = None) -> Listing:
+def list_images(folder: Path, only: Collection[str] | None = None) -> FolderListing:
     """Find the images of a folder; hidden files and folders, and files with other endings, are ignored.
 
     Args:
@@ -54,10 +54,10 @@ def list_images(folder: Path, only: Collection[str] | None = None) -> Listing:
             f"{folder}: images both beside the sub-folders ({flat[0]}) and inside ({classes[0]}): "
             "either none has a class, or all have"
         )
-    return Listing(folder, tuple(paths), tuple(classes))
+    return FolderListing(folder, tuple(paths), tuple(classes))
 
 
-def _list_classes(folder: Path, classes: list[str]) -> Listing:
+def _list_classes(folder: Path, classes: list[str]) -> FolderListing:
     """Images of certain sub-folders."""
     missing = [name for name in classes if not (folder / name).is_dir()]
     if missing:
@@ -68,7 +68,7 @@ def _list_classes(folder: Path, classes: list[str]) -> Listing:
     empty = sorted(set(classes) - {path.partition("/")[0] for path in paths})
     if empty:
         raise ScfsError(f"{folder / empty[0]}: no images in it (looked for {', '.join(ENDINGS)})")
-    return Listing(folder, tuple(paths), tuple(classes))
+    return FolderListing(folder, tuple(paths), tuple(classes))
 
 
 def _walk(folder: Path, below: str = "") -> Iterator[str]:
@@ -89,7 +89,9 @@ def _cannot_list(error: OSError) -> None:
     raise ScfsError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["error", "skip"]) -> tuple[ImageRows, int]:
+def read_rows(
+    listing: FolderListing, classes: Sequence[str], unreadable: Literal["error", "skip"]
+) -> tuple[ImageRows, int]:
     """Open every image of a listing.
 
     Args:
@@ -108,7 +110,7 @@ def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["err
             )
     rows = ImageRows()
     problems: list[str] = []
-    for path, probe in probes(listing.folder, listing.paths):
+    for path, probe in probe_files(listing.folder, listing.paths):
         if probe.problem is None:
             rows.add(path, probe.width, probe.height, probe.sha256)
         else:
@@ -127,23 +129,23 @@ def read_rows(listing: Listing, classes: Sequence[str], unreadable: Literal["err
     return rows, len(problems)
 
 
-def probes(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, Probe]]:
+def probe_files(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, ProbedImage]]:
     """Open all files of a folder, in order, and show how far that is."""
     return track(zip(paths, _in_threads(folder, paths)), f"{folder}", "images", len(paths))
 
 
-def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[Probe]:
+def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[ProbedImage]:
     """In the order of the paths."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), IN_FLIGHT):
             yield from pool.map(lambda path: _probe(folder / path), paths[start : start + IN_FLIGHT])
 
 
-def _probe(path: Path) -> Probe:
+def _probe(path: Path) -> ProbedImage:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return Probe(0, 0, b"", str(error))
+        return ProbedImage(0, 0, b"", str(error))
     return probe_image(content)
 
 

@@ -14,7 +14,7 @@ OFFICIAL_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
-class Probe(NamedTuple):
+class ProbedImage(NamedTuple):
     """What one file turned out to be."""
 
     width: int
@@ -27,7 +27,7 @@ class Probe(NamedTuple):
     """Format and mode in Pillow's words, such as JPEG and CMYK."""
 
 
-def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool = True) -> Probe:
+def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool = True) -> ProbedImage:
     """Look at an encoded image; Pillow's decoders and hashing run outside Python's lock.
 
     Args:
@@ -43,11 +43,11 @@ def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool 
     # Pillow's decoders meet broken files with many types of exception (SyntaxError and struct.error among them).
     except Exception as error:
         unknown = f"not a {' or '.join(formats)}"
-        return Probe(0, 0, b"", unknown if isinstance(error, Image.UnidentifiedImageError) else str(error))
-    return Probe(width, height, hashlib.sha256(content).digest(), None, kind)
+        return ProbedImage(0, 0, b"", unknown if isinstance(error, Image.UnidentifiedImageError) else str(error))
+    return ProbedImage(width, height, hashlib.sha256(content).digest(), None, kind)
 
 
-def oddity(path: str, kind: tuple[str, str]) -> str | None:
+def format_mismatch(path: str, kind: tuple[str, str]) -> str | None:
     """What is odd about an image that can be decoded: a format that its name does not say, or inks instead of light.
 
     ImageNet has a PNG and CMYK JPEGs under .JPEG. Nothing has to be done about them: the loader goes by the content,

@@ -9,8 +9,8 @@ import pyarrow.csv as csv
 
 from scfs.config.data import ImageTable
 from scfs.data.image_set import ImageRows
-from scfs.data.manifest import ListedSplit
-from scfs.data.sources.folders import probes
+from scfs.data.manifest import ManifestSplit
+from scfs.data.sources.folders import probe_files
 from scfs.errors import ScfsError
 from scfs.io.parquet import read_parquet
 
@@ -18,7 +18,7 @@ READERS: dict[str, Callable[[Path], pa.Table]] = {".csv": csv.read_csv, ".parque
 """By the ending of the table's name."""
 
 
-def read_tables(config: ImageTable) -> list[ListedSplit]:
+def read_tables(config: ImageTable) -> list[ManifestSplit]:
     """All splits of a data set; a label is an index into the sorted names that all of its tables have.
 
     Raises:
@@ -32,7 +32,7 @@ def read_tables(config: ImageTable) -> list[ListedSplit]:
         folder = Path(config.splits[split]).resolve().parent
         rows = _probed(folder, paths, config.splits[split])
         rows.labels = None if names is None else [number[name] for name in names]
-        listed.append(ListedSplit(split, str(folder), rows, classes if names else ()))
+        listed.append(ManifestSplit(split, str(folder), rows, classes if names else ()))
     return listed
 
 
@@ -73,7 +73,7 @@ def _texts(file: Path, table: pa.Table, name: str) -> list[str]:
 
 def _probed(folder: Path, paths: list[str], source: str) -> ImageRows:
     rows, problems = ImageRows(), []
-    for path, probe in probes(folder, paths):
+    for path, probe in probe_files(folder, paths):
         if probe.problem is None:
             rows.add(path, probe.width, probe.height, probe.sha256)
         else:

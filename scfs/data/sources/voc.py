@@ -12,8 +12,8 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from scfs.config.data import Voc
-from scfs.data.manifest import BoxFile, ListedSplit
-from scfs.data.sources.box_checks import read_listed, require_files, require_instances
+from scfs.data.manifest import BoxFile, ManifestSplit
+from scfs.data.sources.box_checks import read_annotated_images, require_files, require_instances
 from scfs.data.sources.voc_xml import VocAnnotation, read_annotation
 from scfs.errors import ScfsError
 from scfs.io.progress import track
@@ -21,14 +21,14 @@ from scfs.io.progress import track
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
 
 
-def read_voc(name: str, config: Voc) -> tuple[list[ListedSplit], dict[str, str]]:
+def read_voc(name: str, config: Voc) -> tuple[list[ManifestSplit], dict[str, str]]:
     """Check the devkits of data set `name`, and convert their annotations.
 
     Returns:
         Splits, and the text of the COCO JSON of each by path within the prepared data set's folder.
 
     Raises:
-        ScfsError: see `list_images`, `read_annotations`, `class_names` and `scfs.data.sources.box_checks.read_listed`.
+        ScfsError: see `list_images`, `read_annotations`, `class_names`, and `read_annotated_images` of box_checks.
     """
     root, paths = list_images(config)
     annotations = {split: read_annotations(root, names) for split, names in paths.items()}
@@ -38,8 +38,10 @@ def read_voc(name: str, config: Voc) -> tuple[list[ListedSplit], dict[str, str]]
         file = json_file(split)
         text = texts[file] = coco_text(name, split, classes, found)
         boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
-        rows = read_listed(root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations")
-        listed.append(ListedSplit(split, str(root), rows, tuple(classes), boxes=boxes))
+        rows = read_annotated_images(
+            root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations"
+        )
+        listed.append(ManifestSplit(split, str(root), rows, tuple(classes), boxes=boxes))
     return listed, texts
 
 

@@ -78,8 +78,8 @@ def test_killed_at_any_file_it_goes_on(archive: Path, tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from scfs.data.archives import Member, members
-from scfs.data.extraction import extract
+from scfs.data.archives.members import Member, members
+from scfs.data.archives.extraction import extract
 left = int(sys.argv[3])
 pieces = Member.pieces
 def dying(self):

@@ -420,7 +420,7 @@ def test_many_members_take_little_memory(name: str, tmp_path: Path) -> None:
     path = written(tmp_path / name, whole if name == "set.tar" else gzip.compress(whole))
     # In a process of its own: where many objects live, as after other tests, Python collects cycles of dead ones rarely.
     code = (
-        "import sys, tracemalloc; from pathlib import Path; from scfs.data.archives import members\n"
+        "import sys, tracemalloc; from pathlib import Path; from scfs.data.archives.members import members\n"
         "for _ in members(Path(sys.argv[1])): pass\n"  # what is imported only then is no part of it
         "tracemalloc.start(); print(sum(1 for _ in members(Path(sys.argv[1]))), tracemalloc.get_traced_memory()[1])"
     )

@@ -14,7 +14,7 @@ from tiny_official import IMAGENET100, LABELLED_SETS, files, install, make, tiny
 
 from scfs.config.base import parse
 from scfs.config.data import Official
-from scfs.data.archives.checked import require_archives
+from scfs.data.archives.verified import require_archives
 from scfs.data.manifest import COLUMNS, describe, load_rows
 from scfs.data.official import ingest
 from scfs.data.official.parsers import LABELLED
@@ -200,7 +200,7 @@ def test_archives_that_nobody_may_write_to(tmp_path, archives, monkeypatch, caps
     def refuse(path, value):
         raise ScfsError(f"{path}: could not be written")
 
-    monkeypatch.setattr("scfs.data.archives.checked.write_json", refuse)
+    monkeypatch.setattr("scfs.data.archives.verified.write_json", refuse)
     make(tmp_path, "cifar10")
     assert "archives/cifar10: cannot be written: its archives are checked anew each time" in capsys.readouterr().err
 

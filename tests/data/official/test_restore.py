@@ -14,7 +14,7 @@ from tiny_official import files, install, make, tiny_catalogue
 from scfs.config.data import Coco, CocoSplit, Voc
 from scfs.data.manifest import describe, load_rows
 from scfs.data.official import ingest
-from scfs.data.opening import open_annotated, open_split
+from scfs.data.opening import open_detection_split, open_split
 from scfs.data.prepare import prepare
 from scfs.errors import ScfsError
 
@@ -201,7 +201,8 @@ def test_sets_with_boxes_are_what_their_source_reads(tmp_path, archives, entry):
     prepare("set", as_source(entry, manifest.parent / "files"), tmp_path / "data" / "source")
     for split in describe(manifest)["splits"]:
         ours, theirs = (
-            open_annotated(tmp_path / "data" / name / "manifest.parquet", split) for name in ("set-folder", "source")
+            open_detection_split(tmp_path / "data" / name / "manifest.parquet", split)
+            for name in ("set-folder", "source")
         )
         assert ours.images.digest == theirs.images.digest
         assert ours.images.paths == theirs.images.paths
@@ -239,7 +240,7 @@ def test_files_with_boxes_are_made_again(tmp_path, archives, entry, what):
     before = files(manifest.parent)
     lost(manifest.parent / what)
     for split in describe(manifest)["splits"]:
-        open_annotated(manifest, split)
+        open_detection_split(manifest, split)
     assert files(manifest.parent) == before
 
 

@@ -17,10 +17,10 @@ from scfs.data.image_set import Place, read_place
 from scfs.data.official.disk_space import bytes_needed
 from scfs.data.official.ingest import SAMPLED, sampled
 from scfs.data.official.shards import ShardWriter
-from scfs.data.sources.image_probe import OFFICIAL_FORMATS, oddity, probe_image
+from scfs.data.sources.image_probe import OFFICIAL_FORMATS, format_mismatch, probe_image
 from scfs.errors import ScfsError
 from scfs.io import ordered_map as ahead_module
-from scfs.io.ordered_map import ahead
+from scfs.io.ordered_map import ordered_map
 
 NAMES = ["a.png", "class/b.JPEG", f"{'long' * 30}/{'name' * 30}.jpg", "größe/ü.png", "empty.png"]
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
         read_place(tmp_path, Place("short.tar", 90, 11))
 
 
-# --- ahead ---
+# --- ordered_map ---
 
 
 def test_results_come_in_order():
@@ -85,7 +85,7 @@ def test_results_come_in_order():
         time.sleep(0.001 * (number % 3))
         return -number
 
-    assert list(ahead(range(200), work, lambda item: 1)) == [(number, -number) for number in range(200)]
+    assert list(ordered_map(range(200), work, lambda item: 1)) == [(number, -number) for number in range(200)]
 
 
 @pytest.mark.parametrize("most_bytes, most_items, bound", [(100, 1000, 11), (10**9, 7, 8), (5, 1000, 1)])
@@ -99,7 +99,7 @@ def test_no_more_is_held_than_the_bound(monkeypatch, most_bytes, most_items, bou
             taken.append(number)
             yield number
 
-    for used, (item, _) in enumerate(ahead(items(), abs, lambda item: 10)):
+    for used, (item, _) in enumerate(ordered_map(items(), abs, lambda item: 10)):
         assert item == used and len(taken) - used <= bound
     assert len(taken) == 100
 
@@ -111,10 +111,10 @@ def test_errors_come_behind_what_was_before_them():
 
     found = []
     with pytest.raises(ScfsError, match="the archive ends"):
-        found.extend(item for item, _ in ahead(items(), abs, lambda item: 0))
+        found.extend(item for item, _ in ordered_map(items(), abs, lambda item: 0))
     seen = []
     with pytest.raises(ScfsError, match="the archive ends"):
-        for item, _ in ahead(items(), abs, lambda item: 0):
+        for item, _ in ordered_map(items(), abs, lambda item: 0):
             seen.append(item)
     assert seen == [0, 1, 2, 3, 4]
 
@@ -124,7 +124,7 @@ def test_errors_come_behind_what_was_before_them():
 
     seen.clear()
     with pytest.raises(OSError, match="the disk is full"):
-        for item, _ in ahead(range(100), work, lambda item: 0):
+        for item, _ in ordered_map(range(100), work, lambda item: 0):
             seen.append(item)
     assert seen == [0, 1, 2]
     assert threading.active_count() < 20
@@ -154,7 +154,7 @@ def encoded(form, mode="RGB", size=(20, 10)):
 def test_what_is_odd(path, form, mode, odd):
     found = probe_image(encoded(form, mode), OFFICIAL_FORMATS)
     assert (found.problem, found.width, found.height) == (None, 20, 10)
-    assert oddity(path, found.kind) == odd
+    assert format_mismatch(path, found.kind) == odd
 
 
 def test_a_header_alone_tells_the_size():

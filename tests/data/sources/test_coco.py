@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from tiny_boxes import CONTENT, CROWD, files, prepare_and_die, write_coco, write_image
 
 from scfs.config.data import Coco, GarmentScenes, ImageFolders
-from scfs.data.opening import open_annotated, open_split
+from scfs.data.opening import open_detection_split, open_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
@@ -67,7 +67,7 @@ def test_images_alone_are_like_any_other_set(tmp_path: Path, manifest: Path) -> 
 
 
 def test_the_annotations_are_the_file_of_the_study(tmp_path: Path, manifest: Path) -> None:
-    split = open_annotated(manifest, "train")
+    split = open_detection_split(manifest, "train")
     assert split.annotations == tmp_path / "train.json"
     assert split.digest == hashlib.sha256(split.annotations.read_bytes()).hexdigest()
     names = [image["file_name"] for image in json.loads(split.annotations.read_text())["images"]]
@@ -104,7 +104,7 @@ def test_boxes_without_masks_are_fine(tmp_path: Path) -> None:
         for number, one in enumerate(content["annotations"]):
             one.pop("segmentation") if number else one.update(segmentation=[])
 
-    open_annotated(prepared(tmp_path, config_of(train=write_coco(tmp_path, change=change))), "train")
+    open_detection_split(prepared(tmp_path, config_of(train=write_coco(tmp_path, change=change))), "train")
 
 
 def test_a_box_may_leave_its_image_by_a_pixel_and_is_not_clipped(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_box_may_leave_its_image_by_a_pixel_and_is_not_clipped(tmp_path: Path)
         content["annotations"][0]["bbox"] = [-1, -0.25, 22, 10.5]
 
     config = config_of(train=write_coco(tmp_path, change=change))
-    path = open_annotated(prepared(tmp_path, config), "train").annotations
+    path = open_detection_split(prepared(tmp_path, config), "train").annotations
     assert json.loads(path.read_text())["annotations"][0]["bbox"] == [-1, -0.25, 22, 10.5]
     assert load_coco(path).annotations[0].bbox == [-1, -0.25, 22, 10.5]
 
@@ -137,8 +137,8 @@ def test_lines_like_those_of_train2017_are_said_and_kept(tmp_path: Path, capsys:
 
 def test_splits_of_one_data_set(tmp_path: Path) -> None:
     manifest = prepared(tmp_path, config_of(train=write_coco(tmp_path), val=write_coco(tmp_path, "val")))
-    assert open_annotated(manifest, "val").annotations == tmp_path / "val.json"
-    assert open_annotated(manifest, "train").images.root == tmp_path / "train"
+    assert open_detection_split(manifest, "val").annotations == tmp_path / "val.json"
+    assert open_detection_split(manifest, "train").images.root == tmp_path / "train"
 
 
 def test_another_number_of_images_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def test_a_kill_leaves_nothing_half_written(tmp_path: Path) -> None:
     config = config_of(train=write_coco(tmp_path))
     prepare_and_die("mine", config, tmp_path / "data" / "mine", before="write_manifest")
     assert files(tmp_path / "data") == {}
-    assert len(open_annotated(prepared(tmp_path, config), "train").images) == 3
+    assert len(open_detection_split(prepared(tmp_path, config), "train").images) == 3
 
 
 def test_a_failure_leaves_the_manifest_that_was_there(tmp_path: Path) -> None:
@@ -184,10 +184,10 @@ def test_a_failure_leaves_the_manifest_that_was_there(tmp_path: Path) -> None:
 def test_annotations_that_changed_since(tmp_path: Path, manifest: Path) -> None:
     write_coco(tmp_path, change=lambda content: content["annotations"].pop())
     with pytest.raises(ScfsError, match=r"train\.json: not the file whose SHA-256 .*run `scfs prepare mine` again"):
-        open_annotated(manifest, "train")
+        open_detection_split(manifest, "train")
     (tmp_path / "train.json").unlink()
     with pytest.raises(ScfsError, match=r"train\.json: annotations cannot be read: No such file"):
-        open_annotated(manifest, "train")
+        open_detection_split(manifest, "train")
 
 
 # --- other sources ---
@@ -199,13 +199,13 @@ def test_folders_have_no_boxes(tmp_path: Path) -> None:
         "photos", ImageFolders(source="folder", splits={"x": str(tmp_path / "photos")}), tmp_path / "data" / "photos"
     )
     with pytest.raises(ScfsError, match="data set photos, split x: has no boxes: its source is 'folder'"):
-        open_annotated(tmp_path / "data" / "photos" / "manifest.parquet", "x")
+        open_detection_split(tmp_path / "data" / "photos" / "manifest.parquet", "x")
 
 
 def test_garment_scenes_are_read_by_the_same_entry(tmp_path: Path) -> None:
     config = GarmentScenes(source="garment-scenes", splits={"x": {"scenes": 3, "garments": (1, 3)}})
     prepare("scenes", config, tmp_path / "scenes")
-    split = open_annotated(tmp_path / "scenes" / "manifest.parquet", "x")
+    split = open_detection_split(tmp_path / "scenes" / "manifest.parquet", "x")
     file = load_coco(split.annotations)
     assert [image.file_name for image in file.images] == split.images.paths
     assert tuple(file.categories.values()) == split.images.classes
@@ -371,7 +371,7 @@ def test_detectron2_reads_the_same(tmp_path: Path) -> None:
 
     from detectron2.data.datasets.coco import load_coco_json
 
-    split = open_annotated(prepared(tmp_path, config_of(train=write_coco(tmp_path))), "train")
+    split = open_detection_split(prepared(tmp_path, config_of(train=write_coco(tmp_path))), "train")
     theirs = load_coco_json(str(split.annotations), str(split.images.root), "tiny_coco_source")
     ours = load_coco(split.annotations)
     classes = list(ours.categories)

@@ -15,7 +15,7 @@ from tiny_boxes import files, prepare_and_die, write_image, write_voc, xml
 
 from scfs.config.data import Voc
 from scfs.data.coco_rle import load_masks
-from scfs.data.opening import open_annotated, open_split
+from scfs.data.opening import open_detection_split, open_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
@@ -81,7 +81,7 @@ def test_lists_of_several_devkits_are_one_split(tmp_path: Path, manifest: Path) 
 
 def test_boxes_by_hand(manifest: Path) -> None:
     """xmin - 1, ymin - 1, xmax, ymax are the edges; COCO has left, top, width and height."""
-    content = json.loads(open_annotated(manifest, "train").annotations.read_text())
+    content = json.loads(open_detection_split(manifest, "train").annotations.read_text())
     assert content["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}]
     assert content["images"][1] == {"id": 2, "file_name": "VOC2007/JPEGImages/000012.jpg", "width": 20, "height": 10}
     kept = [(one["image_id"], one["category_id"], one["bbox"], one["difficult"]) for one in content["annotations"]]
@@ -97,12 +97,12 @@ def test_boxes_by_hand(manifest: Path) -> None:
 
 
 def test_a_box_may_leave_its_image_by_a_pixel_and_is_not_clipped(manifest: Path) -> None:
-    (dog, _) = load_coco(open_annotated(manifest, "test").annotations).annotations
+    (dog, _) = load_coco(open_detection_split(manifest, "test").annotations).annotations
     assert dog.bbox == [-1, 0, 19, 11]
 
 
 def test_pycocotools_reads_what_was_converted(manifest: Path) -> None:
-    split = open_annotated(manifest, "train")
+    split = open_detection_split(manifest, "train")
     theirs, ours = COCO(str(split.annotations)), load_coco(split.annotations)
     assert [image["file_name"] for image in theirs.loadImgs(sorted(theirs.imgs))] == split.images.paths
     assert split.digest == ours.digest
@@ -113,7 +113,7 @@ def test_pycocotools_reads_what_was_converted(manifest: Path) -> None:
 
 
 def test_classes_of_the_study_keep_their_order(tmp_path: Path, splits: dict[str, list[str]]) -> None:
-    split = open_annotated(prepared(tmp_path, splits, classes=["person", "dog"]), "train")
+    split = open_detection_split(prepared(tmp_path, splits, classes=["person", "dog"]), "train")
     assert split.images.classes == ("person", "dog")
     content = json.loads(split.annotations.read_text())
     assert content["categories"] == [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}]
@@ -122,19 +122,19 @@ def test_classes_of_the_study_keep_their_order(tmp_path: Path, splits: dict[str,
 
 def test_one_devkit_is_its_own_root(tmp_path: Path, splits: dict[str, list[str]]) -> None:
     del splits["train"]
-    images = open_annotated(prepared(tmp_path, splits), "test").images
+    images = open_detection_split(prepared(tmp_path, splits), "test").images
     assert (images.root, images.paths) == (tmp_path / "VOCdevkit" / "VOC2007", ["JPEGImages/000001.jpg"])
 
 
 def test_a_linked_devkit(tmp_path: Path, splits: dict[str, list[str]]) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "VOCdevkit")
     linked = {split: [file.replace("VOCdevkit", "link") for file in lists] for split, lists in splits.items()}
-    assert open_annotated(prepared(tmp_path, linked), "train").images.root == tmp_path / "VOCdevkit"
+    assert open_detection_split(prepared(tmp_path, linked), "train").images.root == tmp_path / "VOCdevkit"
 
 
 def test_boxes_alone_are_no_masks(manifest: Path) -> None:
     """What an evaluation of attention then does: no image is scored."""
-    assert load_masks(open_annotated(manifest, "train").annotations) == {}
+    assert load_masks(open_detection_split(manifest, "train").annotations) == {}
 
 
 def test_another_number_of_images_is_a_warning(
@@ -155,7 +155,7 @@ def test_repeating_gives_the_same_bytes(tmp_path: Path, splits: dict[str, list[s
     assert files(manifest.parent) == before
 
 
-@pytest.mark.parametrize("before", ["read_listed", "write_text", "write_manifest"])
+@pytest.mark.parametrize("before", ["read_annotated_images", "write_text", "write_manifest"])
 def test_a_kill_leaves_nothing_half_written(tmp_path: Path, splits: dict[str, list[str]], before: str) -> None:
     folder = tmp_path / "data" / "voc"
     prepare_and_die("voc", Voc(source="voc", splits=splits), folder, before)
@@ -168,12 +168,12 @@ def test_a_kill_leaves_nothing_half_written(tmp_path: Path, splits: dict[str, li
 def test_missing_annotations_are_made_again(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files(manifest.parent)
     shutil.rmtree(manifest.parent / "annotations")
-    digest = open_annotated(manifest, "test").digest
+    digest = open_detection_split(manifest, "test").digest
     assert "annotations/test.json: missing, making it as for" in capsys.readouterr().err
-    open_annotated(manifest, "train")
+    open_detection_split(manifest, "train")
     assert files(manifest.parent) == before
     capsys.readouterr()
-    assert open_annotated(manifest, "test").digest == digest
+    assert open_detection_split(manifest, "test").digest == digest
     assert "missing" not in capsys.readouterr().err
 
 
@@ -181,26 +181,26 @@ def test_other_annotations_are_refused(tmp_path: Path, manifest: Path) -> None:
     path = manifest.parent / "annotations" / "train.json"
     path.write_text(path.read_text().replace("[0,0,20,10]", "[0,0,20,9]"))
     with pytest.raises(ScfsError, match=r"train\.json: not the file whose SHA-256 .*: run `scfs prepare voc` again"):
-        open_annotated(manifest, "train")
+        open_detection_split(manifest, "train")
 
 
 def test_a_devkit_that_changed_is_refused_when_annotations_are_made_again(tmp_path: Path, manifest: Path) -> None:
     annotation = tmp_path / "VOCdevkit" / "VOC2007" / "Annotations" / "000012.xml"
     annotation.write_text(annotation.read_text().replace("<xmin>3<", "<xmin>4<"))
-    open_annotated(manifest, "train")  # what was converted is still there
+    open_detection_split(manifest, "train")  # what was converted is still there
     (manifest.parent / "annotations" / "train.json").unlink()
     with pytest.raises(ScfsError, match=r"train\.json: made anew from .*VOCdevkit, it would not be the file whose SHA"):
-        open_annotated(manifest, "train")
+        open_detection_split(manifest, "train")
     assert not (manifest.parent / "annotations" / "train.json").exists()
     annotation.unlink()
     with pytest.raises(
         ScfsError, match=r"1 of 4 annotations are missing, the first is 'VOC2007/Annotations/000012\.xml'"
     ):
-        open_annotated(manifest, "train")
+        open_detection_split(manifest, "train")
 
 
 def _open(manifest: Path) -> None:
-    open_annotated(manifest, "train")
+    open_detection_split(manifest, "train")
 
 
 def test_processes_side_by_side_convert_once(manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -361,7 +361,7 @@ def test_detectron2_reads_the_same(tmp_path: Path, manifest: Path) -> None:
     from detectron2.data.datasets.pascal_voc import load_voc_instances
     from detectron2.structures import BoxMode
 
-    opened = open_annotated(manifest, "train")
+    opened = open_detection_split(manifest, "train")
     records = load_coco_json(str(opened.annotations), str(opened.images.root), "tiny_voc_source")
     ours = {Path(record["file_name"]): record for record in records}
     seen = 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scfs.data.official.parsers.label_files import LabelFile, class_folders, read_label_files
-from scfs.data.official.parsers.records import Entry, Record, labelled
+from scfs.data.official.parsers.records import ImageLabel, Record, labelled
 from scfs.errors import ScfsError
 
 FOLDER = "fgvc-aircraft-2013b/data"
@@ -43,11 +43,11 @@ def _classes(file: LabelFile) -> tuple[str, ...]:
     return names
 
 
-def _entries(files: Mapping[str, LabelFile]) -> dict[str, Entry]:
+def _entries(files: Mapping[str, LabelFile]) -> dict[str, ImageLabel]:
     names = _classes(files[CLASSES])
     folders = class_folders(names, files[CLASSES].source)
     labels = {name: label for label, name in enumerate(names)}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ImageLabel] = {}
     for split, file in LABELS.items():
         for number, (place, name) in files[file].table().items():
             member = f"{FOLDER}/images/{number}.jpg"
@@ -55,5 +55,5 @@ def _entries(files: Mapping[str, LabelFile]) -> dict[str, Entry]:
                 raise ScfsError(f"{place}: variant {name!r} is not among the {len(names)} of variants.txt")
             if member in entries:
                 raise ScfsError(f"{place}: the image is also in split {entries[member].split}")
-            entries[member] = Entry(split, f"{folders[labels[name]]}/{number}.jpg", labels[name])
+            entries[member] = ImageLabel(split, f"{folders[labels[name]]}/{number}.jpg", labels[name])
     return entries

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scfs.data.official.parsers.label_files import LabelFile, class_folders, read_label_files
 from scfs.data.official.parsers.mat_files import read_names, read_structs, whole_number
-from scfs.data.official.parsers.records import Entry, Record, labelled
+from scfs.data.official.parsers.records import ImageLabel, Record, labelled
 from scfs.errors import ScfsError
 
 META = "devkit/cars_meta.mat"
@@ -52,8 +52,8 @@ def _bare(path: Path) -> LabelFile:
         raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _entries(file: LabelFile, split: str, folders: tuple[str, ...]) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _entries(file: LabelFile, split: str, folders: tuple[str, ...]) -> dict[str, ImageLabel]:
+    entries: dict[str, ImageLabel] = {}
     for place, annotation in read_structs(file, "annotations", ("fname", "class")):
         name = annotation["fname"]
         if not isinstance(name, str) or not name or "/" in name:
@@ -62,5 +62,5 @@ def _entries(file: LabelFile, split: str, folders: tuple[str, ...]) -> dict[str,
         member = f"cars_{split}/{name}"
         if member in entries:
             raise ScfsError(f"{place}: {name} appears twice")
-        entries[member] = Entry(split, f"{folders[label]}/{name}", label)
+        entries[member] = ImageLabel(split, f"{folders[label]}/{name}", label)
     return entries

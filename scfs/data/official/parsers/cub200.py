@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scfs.data.official.parsers.label_files import LabelFile, class_folders, number_within, read_label_files
-from scfs.data.official.parsers.records import Entry, Record, labelled
+from scfs.data.official.parsers.records import ImageLabel, Record, labelled
 from scfs.errors import ScfsError
 
 FOLDER = "CUB_200_2011"
@@ -50,14 +50,14 @@ def _classes(file: LabelFile) -> tuple[str, ...]:
     return names
 
 
-def _entries(files: Mapping[str, LabelFile]) -> dict[str, Entry]:
+def _entries(files: Mapping[str, LabelFile]) -> dict[str, ImageLabel]:
     names = _classes(files[CLASSES])
     paths, labels, splits = (files[name].table() for name in (PATHS, LABELS, SPLITS))
     for name, table in ((LABELS, labels), (SPLITS, splits)):
         different = sorted(table.keys() ^ paths.keys())
         if different:
             raise ScfsError(f"{files[name].source}: image id {different[0]!r} is not in both it and images.txt")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ImageLabel] = {}
     for key, (place, path) in paths.items():
         label = number_within(labels[key][1], 1, len(names), labels[key][0]) - 1
         in_train = number_within(splits[key][1], 0, 1, splits[key][0])
@@ -66,5 +66,5 @@ def _entries(files: Mapping[str, LabelFile]) -> dict[str, Entry]:
         member = f"{FOLDER}/images/{path}"
         if member in entries:
             raise ScfsError(f"{place}: the image appears twice")
-        entries[member] = Entry("train" if in_train else "test", path, label)
+        entries[member] = ImageLabel("train" if in_train else "test", path, label)
     return entries

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scfs.data.official.parsers.label_files import LabelFile, class_folders, number_within, read_label_files
-from scfs.data.official.parsers.records import Entry, Record, labelled
+from scfs.data.official.parsers.records import ImageLabel, Record, labelled
 from scfs.errors import ScfsError
 
 LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
@@ -36,13 +36,13 @@ def records(archives: Mapping[str, Path]) -> Iterator[Record]:
     """
     files = read_label_files(archives["annotations"], [*LISTS.values()])
     names = _classes(files)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ImageLabel] = {}
     for split, file in LISTS.items():
         for place, image, label in _rows(files[file]):
             member = f"images/{image}.jpg"
             if member in entries:
                 raise ScfsError(f"{place}: the image appears twice")
-            entries[member] = Entry(split, f"{names[label]}/{image}.jpg", label)
+            entries[member] = ImageLabel(split, f"{names[label]}/{image}.jpg", label)
     yield from labelled(archives["images"], entries, "images", unlabelled=True)
 
 

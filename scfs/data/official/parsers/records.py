@@ -25,7 +25,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImageLabel:
     """What label files say of one image."""
 
     split: str
@@ -33,7 +33,9 @@ class Entry:
     label: int
 
 
-def labelled(archive: Path, entries: Mapping[str, Entry], folder: str, *, unlabelled: bool = False) -> Iterator[Record]:
+def labelled(
+    archive: Path, entries: Mapping[str, ImageLabel], folder: str, *, unlabelled: bool = False
+) -> Iterator[Record]:
     """Records of the images that label files name, in the archive's order.
 
     Args:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scfs.config.official_sets import Archive, Needed, needed
+from scfs.config.official_sets import Archive, RequiredArchive, required_archives
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_json
 from scfs.io.download import fetch
@@ -17,14 +17,14 @@ from scfs.io.progress import log
 NOTES = ".checked.json"
 
 
-def ready_archives(name: str, folder: Path) -> dict[str, Path]:
+def verified_archives(name: str, folder: Path) -> dict[str, Path]:
     """Archives of a set by role, in `folder`/<set>: fetched where they may be, and those that the catalogue means.
 
     Raises:
         ScfsError: there is no such set; archives have to be got by hand: which and where; or one cannot be fetched, or
             is another one than published.
     """
-    items = list(needed(name, folder))
+    items = list(required_archives(name, folder))
     by_hand = [item for item in items if not item.path.is_file() and not item.archive.urls]
     if by_hand:
         raise ScfsError(missing_line(by_hand))
@@ -37,14 +37,14 @@ def require_archives(name: str, folder: Path) -> dict[str, Path]:
     Raises:
         ScfsError: some are missing: which, and where they are from.
     """
-    items = list(needed(name, folder))
+    items = list(required_archives(name, folder))
     missing = [item for item in items if not item.path.is_file()]
     if missing:
         raise ScfsError(missing_line(missing))
     return {item.role: item.path for item in items}
 
 
-def missing_line(items: list[Needed]) -> str:
+def missing_line(items: list[RequiredArchive]) -> str:
     """Which archives are missing, and where to get them."""
     sources: dict[str, list[str]] = {}
     for item in items:
@@ -58,7 +58,7 @@ def missing_line(items: list[Needed]) -> str:
 
 def checksums(name: str) -> dict[str, str]:
     """What tells the archives of a set from others, by name: their published hashes."""
-    return {f"{item.path}": _hash(item.archive) for item in needed(name, Path())}
+    return {f"{item.path}": _hash(item.archive) for item in required_archives(name, Path())}
 
 
 def _hash(archive: Archive) -> str:
@@ -66,7 +66,7 @@ def _hash(archive: Archive) -> str:
     return next((f"{kind}:{value}" for kind, value in known if value is not None), "unknown")
 
 
-def _ready(item: Needed) -> Path:
+def _ready(item: RequiredArchive) -> Path:
     path, archive = item.path, item.archive
     if path.is_file() and _notes(path).get(path.name) == _note(item):
         return path
@@ -84,7 +84,7 @@ def _ready(item: Needed) -> Path:
     return path
 
 
-def _note(item: Needed) -> dict[str, Any]:
+def _note(item: RequiredArchive) -> dict[str, Any]:
     found = item.path.stat()
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "hash": _hash(item.archive)}
 
