@@ -1,7 +1,7 @@
 """torch.compile over the backbones: the same training, under an identity of its own.
 
 Here with all of torch.compile but its code generator, which takes six minutes for the three graphs of a small ResNet
-on this kind of machine and gave the same to 4e-14 of the largest number (docs/performance.md).
+on this kind of machine and gave the same to 4e-14 of the largest number (docs/notes/performance.md).
 """
 
 from functools import partialmethod

@@ -1,7 +1,7 @@
 """Convolutions as the product computes them: those of 1 x 1, and onto small maps, are matrix products on a CPU.
 
 On one thread of a CPU, PyTorch's own 1 x 1 convolution is up to twice as slow, forward and backward, at either
-precision, and those with a stride more (docs/performance.md).
+precision, and those with a stride more (docs/notes/performance.md).
 """
 
 from typing import Any
