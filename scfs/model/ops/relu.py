@@ -1,4 +1,4 @@
-"""ReLU in place, of maps and of residual sums; of bfloat16 on a CPU faster than PyTorch's own (docs/notes/performance.md).
+"""ReLU in place, of maps and of residual sums; of bfloat16 on a CPU faster than PyTorch's own (docs/notes).
 
 Read as int16, a bfloat16's sign is the integer's: positive numbers are above 0, and negative ones rise from -32768
 (-0) to -128 (-infinity). Above that, from -127 to -1, are only NaN whose sign bit is set, which x86 makes of inf - inf.
