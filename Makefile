@@ -52,9 +52,10 @@ lint: .venv/.dev
 	hadolint docker/Dockerfile
 	$(MAKE) --silent locks-check
 
-# JSON schema of params.yaml, after a change of the configuration classes.
+# JSON schema of params.yaml and the noted defaults, after a change of the configuration classes.
 schema: .venv/.scfs
 	scfs schema > .schema.tmp && mv .schema.tmp workflow/schemas/params.schema.json
+	python tests/config/recorded_defaults.py
 
 # dvc.yaml of every study, after a change of a study or of the stages.
 dvc: .venv/.scfs

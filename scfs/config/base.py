@@ -1,10 +1,20 @@
-"""What every configuration class shares: frozen, no unknown keys, a docstring under each field (for the schema)."""
+"""The base of every configuration class: frozen, no unknown keys, a docstring under each field (for the schema)."""
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from scfs.errors import ScfsError
 
@@ -12,11 +22,20 @@ NAME = r"^[a-z0-9][a-z0-9_-]*$"
 """Names of studies, data sets, splits, runs and evaluations: they become names of files and folders."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""Seeds: what torch's and NumPy's generators and Philox's 64-bit key all take."""
+"""A seed that torch's and NumPy's generators and Philox's 64-bit key all take."""
+
+FIRST_FIELDS: dict[str, list[str]] = json.loads(Path(__file__).with_name("first_fields.json").read_text())
+"""Fields by class that identities and records have held from the beginning, at their defaults too. Never add to it."""
+EVERY_FIELD = "every field"
 
 
 class Config(BaseModel):
-    """Base of all configuration classes."""
+    """Base of all configuration classes.
+
+    A class may get new fields at any time, if the default of each is what was done before. `model_dump`, from which all
+    identities and records are made, leaves out a field that equals its default, unless FIRST_FIELDS names it. So a
+    new field changes no identity and no record until a study gives it another value.
+    """
 
     model_config = ConfigDict(
         frozen=True,
@@ -26,6 +45,43 @@ class Config(BaseModel):
         validate_default=True,
         defer_build=True,  # what a registry holds is known after the plugins are loaded, see registry.py
     )
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        if info.context == EVERY_FIELD:
+            return values
+        first = FIRST_FIELDS.get(type(self).__name__, ())
+        return {name: value for name, value in values.items() if name in first or not self._is_default(name)}
+
+    def _is_default(self, name: str) -> bool:
+        default = type(self).model_fields[name].get_default(call_default_factory=True, validated_data={})
+        return bool(getattr(self, name) == default)
+
+    def flattened(self) -> dict[str, Any]:
+        """Return the plain value of every field, new ones too, by dotted key."""
+        return _flattened(self.model_dump(mode="json", context=EVERY_FIELD))
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def first_difference(recorded: Any, wanted: Config, source: str) -> tuple[str, Any, Any] | None:
+    """Compare a record's plain values with a configuration: dotted key and both values of the first that differs.
+
+    What the record lacks counts as the default that the class has today.
+
+    Raises:
+        ScfsError: today's class does not know a key of the record, or does not allow a value; one line, see `parse`.
+    """
+    used: Config = parse(type(wanted), recorded, source)
+    was, now = used.flattened(), wanted.flattened()
+    keys = (key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key))
+    return next(((key, was.get(key), now.get(key)) for key in keys), None)
 
 
 def first_problem(source: str, error: ValidationError) -> ScfsError:

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from scfs.config.base import first_difference
 from scfs.config.detection import VALUES, Detection
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
@@ -29,11 +30,11 @@ def gather(protocol: Detection, evaluation: str, run: str, parts: list[Path], ou
             the first in what was measured: run, protocol, data, weights, threads or code version.
     """
     results = [_read(path) for path in parts]
-    wanted = {"run": run, "protocol": protocol.model_dump(mode="json")}
     if len(results) != len(protocol.parts):
         raise ScfsError(f"{out}: {len(results)} trials of evaluation {evaluation}, {len(protocol.parts)} were expected")
     for path, result, part in zip(parts, results, protocol.parts, strict=True):
-        _check(path, result, {**{key: results[0].get(key) for key in SHARED}, **wanted, "part": part})
+        _check_protocol(path, result, protocol)
+        _check(path, result, {**{key: results[0][key] for key in SHARED}, "run": run, "part": part})
     values = {name: [result["values"][name] for result in results] for name in VALUES[protocol.benchmark]}
     means = {name: fmean(of_trials) for name, of_trials in values.items()}
     if len(results) > 1:
@@ -62,6 +63,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(result, dict) or not result.keys() >= {*SHARED, "part", "seed", "values", "per_class"}:
         raise ScfsError(f"{path}: not the result of a trial of the stage detect")
     return result
+
+
+def _check_protocol(path: Path, result: dict[str, Any], protocol: Detection) -> None:
+    if different := first_difference(result["protocol"], protocol, f"{path}: protocol"):
+        key, used, wanted = different
+        raise ScfsError(
+            f"{path}: measured with protocol.{key} = {used!r}, but {wanted!r} is wanted:"
+            " run the stage detect of this trial again"
+        )
 
 
 def _check(path: Path, result: dict[str, Any], wanted: dict[str, Any]) -> None:

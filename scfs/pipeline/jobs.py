@@ -1,7 +1,7 @@
 """The stages of a study, one by one: command, inputs, outputs, and the keys of its parameters.
 
 dvc.yaml is written from this list (dvc_file.py). Snakemake's rules are written by hand, and take from here what both
-tools must agree on: a job's identity, which is the hash of exactly the parameters that dvc.yaml lists for it, and
+tools must agree on: the hash of exactly the parameters that dvc.yaml lists for a job, and
 the modules that a cheap stage depends on. tests/workflow compares the two graphs job by job.
 """
 
@@ -99,19 +99,17 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     return found
 
 
-def identity(study: Study, stage: str, name: str = "") -> str:
-    """Sixteen hexadecimal digits for the values of `parameters`: what Snakemake compares, as DVC compares the values.
+def parameters_hash(study: Study, stage: str, name: str = "") -> str:
+    """Return sixteen hexadecimal digits for the values of `parameters`: Snakemake compares them, DVC the values.
 
-    The order of keys does not matter, and 1 is 1.0, as for DVC. A default that is written out is another value for
-    both tools; an expensive stage then finds its finished state by the canonical identity (scfs.config.identity) and
-    is done.
+    They are of what the files say: the order of keys does not matter, and 1 is 1.0, but a default that is written out
+    is another value for both tools. The stage runs then, and an expensive one finds its finished state by its identity
+    (scfs.config.identity), which has all defaults filled in. Whatever changes an identity changes this hash.
     """
-    values = [
-        {"STAGE_VERSIONS": STAGE_VERSIONS} if file == VERSIONS else _content(file)
-        for file in parameters(study, stage, name)
-    ]
-    keys = parameters(study, stage, name).values()
-    chosen = [{key: _value(content, key) for key in of_file} for content, of_file in zip(values, keys, strict=True)]
+    chosen = []
+    for file, keys in parameters(study, stage, name).items():
+        content = {"STAGE_VERSIONS": STAGE_VERSIONS} if file == VERSIONS else _content(file)
+        chosen.append({key: _value(content, key) for key in keys})
     text = json.dumps(_plain_numbers(chosen), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,7 +7,7 @@ from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report.figures.series import ordered_runs
-from scfs.report.results import PRETRAIN, flattened, read_occasion, read_occasions, read_result, read_training
+from scfs.report.results import PRETRAIN, read_occasion, read_occasions, read_result, read_training
 
 Facts = dict[str, list[str]]
 """A fact's name and its value for each run, in the order of `ordered_runs`."""
@@ -32,8 +32,8 @@ def differences(facts: Facts, always: tuple[str, ...] = ()) -> tuple[Facts, dict
 
 
 def settings_of(study: Study) -> Facts:
-    """Settings of every run as they were recorded by pre-training, by dotted key."""
-    flat = [flattened(read_result(study, run, PRETRAIN)["settings"]) for run in ordered_runs(study)]
+    """Return the settings of every run by dotted key, sorted; `read_result` holds the results to them."""
+    flat = [dict(sorted(study.settings(run).flattened().items())) for run in ordered_runs(study)]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     return {key: [_text(settings.get(key, "")) for settings in flat] for key in keys}
 
@@ -134,7 +134,7 @@ def protocols(study: Study) -> list[dict[str, Any]]:
     for name, protocol in study.evaluate.items():
         results = {run: read_result(study, run, name) for run in ordered_runs(study) if (run, name) in study.pairs}
         splits = next(iter(results.values()), {}).get("dataset", {}).get("splits", {})
-        settings = flattened(protocol.model_dump(mode="json"))
+        settings = protocol.flattened()
         described.append(
             {
                 "name": name,

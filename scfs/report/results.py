@@ -1,11 +1,12 @@
 """Results as the other stages wrote them, checked to be there and to answer to the study's own settings."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scfs import paths
+from scfs.config.base import first_difference
+from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.report import Column
 from scfs.config.study import Study
 from scfs.errors import ScfsError
@@ -93,27 +94,42 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_protocol(study: Study, path: Path, evaluation: str, result: dict[str, Any]) -> None:
-    """Runs are shared by studies: a number measured differently must not slip into this study's table."""
-    wanted = study.evaluate[evaluation].model_dump(mode="json")
-    used = result.get("protocol", {})
-    for key in sorted(wanted.keys() | used.keys()):
-        if wanted.get(key) != used.get(key):
-            raise ScfsError(
-                f"{path}: measured with {key} = {used.get(key)!r}, but the study's evaluate.{evaluation}.{key} is "
-                f"{wanted.get(key)!r}: run the stage {study.evaluate[evaluation].kind} of this run again"
-            )
-
-
 def _check_settings(study: Study, path: Path, run: str, result: dict[str, Any]) -> None:
     """Another study, or this one before a change, may have trained a run of the same name with other settings."""
-    wanted, used = flattened(study.settings(run).model_dump(mode="json")), flattened(result.get("settings", {}))
-    for key in sorted(wanted.keys() | used.keys()):
-        if wanted.get(key) != used.get(key):
-            raise ScfsError(
-                f"{path}: trained with {key} = {used.get(key)!r}, but the study's run {run} has {wanted.get(key)!r}: "
-                f"run the stage {PRETRAIN} of this run again"
-            )
+    again = f"run the stage {PRETRAIN} of this run again"
+    try:
+        different = first_difference(result.get("settings"), study.settings(run), f"{path}: settings")
+    except ScfsError as error:
+        raise ScfsError(f"{error}: not settings of the study's run {run}: {again}") from None
+    if different:
+        key, used, wanted = different
+        raise ScfsError(f"{path}: trained with {key} = {used!r}, but the study's run {run} has {wanted!r}: {again}")
+    _check_version(path, "pretrain", result, again)
+
+
+def _check_protocol(study: Study, path: Path, evaluation: str, result: dict[str, Any]) -> None:
+    """Runs are shared by studies: a number measured differently must not slip into this study's table."""
+    protocol = study.evaluate[evaluation]
+    again = f"run the stage {protocol.kind} of this run again"
+    try:
+        different = first_difference(result.get("protocol"), protocol, f"{path}: protocol")
+    except ScfsError as error:
+        raise ScfsError(f"{error}: not the study's evaluate.{evaluation}: {again}") from None
+    if different:
+        key, used, wanted = different
+        raise ScfsError(
+            f"{path}: measured with {key} = {used!r}, "
+            f"but the study's evaluate.{evaluation}.{key} is {wanted!r}: {again}"
+        )
+    _check_version(path, protocol.stage, result, again)
+
+
+def _check_version(path: Path, stage: str, result: dict[str, Any], again: str) -> None:
+    """A stage whose version was raised gives other results than this one, even from the same settings."""
+    wanted = STAGE_VERSIONS[stage]
+    used = result.get("stage_version", wanted)
+    if used != wanted:
+        raise ScfsError(f"{path}: made by version {used} of the stage {stage}, whose version is {wanted} now: {again}")
 
 
 def _check_weights(path: Path, stage: str, result: dict[str, Any], trained: dict[str, Any]) -> None:
@@ -124,11 +140,3 @@ def _check_weights(path: Path, stage: str, result: dict[str, Any], trained: dict
             f"{path}: measured on weights with SHA-256 {used}, but pretrain.json beside it has {wanted}: "
             f"run the stage {stage} of this run again"
         )
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -1,11 +1,21 @@
 """An identity moves with everything that a result depends on, and with nothing else."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded_defaults
+import recorded_identities
+import yaml
+from repository import ROOT
 
 from scfs.config import identity
-from scfs.config.study import Study, parse_study
+from scfs.config.base import FIRST_FIELDS, Config
+from scfs.config.study import Study, load_study, parse_study
+from scfs.errors import ScfsError
+from scfs.pipeline import jobs
 
 SCENES = {
     "source": "garment-scenes",
@@ -63,3 +73,106 @@ def test_data_and_protocols_have_identities_of_their_own() -> None:
     assert pretrain(**other_data) == pretrain()  # the manifest is an input of pretrain: its hash tells
     other_k = {"evaluate": {"knn": {"kind": "knn", "dataset": "scenes", "temperature": 0.1}}}
     assert identity.evaluate_identity(study(**other_k), "knn") != identity.evaluate_identity(study(), "knn")
+
+
+# --- identities stay what they are ---
+
+
+def test_no_identity_of_a_study_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert recorded_identities.of_all_studies() == json.loads(recorded_identities.FILE.read_text())
+
+
+def test_the_first_fields_are_those_of_todays_classes() -> None:
+    classes = {found.__name__: found for found in subclasses(Config)}
+    for name, fields in FIRST_FIELDS.items():
+        assert set(fields) <= classes[name].model_fields.keys(), f"first_fields.json: {name}"
+
+
+def subclasses(parent: type) -> list[type]:
+    return [one for child in parent.__subclasses__() for one in (child, *subclasses(child))]
+
+
+def test_every_default_is_noted() -> None:
+    noted = json.loads(recorded_defaults.FILE.read_text())
+    assert recorded_defaults.problems(noted, recorded_defaults.defaults()) == []
+    assert noted == recorded_defaults.defaults(), "run make schema"
+
+
+def test_another_default_needs_another_version() -> None:
+    noted = {"pretrain": {"version": 1, "Loss.center_momentum": 0.9, "Loss.gone": 1}}
+    now = {"pretrain": {"version": 1, "Loss.center_momentum": 0.8, "Loss.new": 2}}
+    line = "Loss.center_momentum: another default: raise STAGE_VERSIONS['pretrain']"
+    assert recorded_defaults.problems(noted, now) == [line]
+    assert recorded_defaults.problems(noted, {"pretrain": {**now["pretrain"], "version": 2}}) == []
+    assert recorded_defaults.problems(noted, {"pretrain": {**now["pretrain"], "Loss.center_momentum": 0.9}}) == []
+
+
+# --- an identity and the hash of what the file says ---
+
+
+def leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else None
+    if items is None:
+        yield path, values
+    for key, value in items or ():
+        yield from leaves(value, (*path, key))
+
+
+def other_values(value: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    return [value * 2, value + 1, value / 2] if isinstance(value, int | float) else []
+
+
+def test_what_changes_an_identity_makes_the_job_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The identity is of what a study means, the hash of what its file says: the second moves with the first."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    found, changed = hashes(text), set()
+    for path, value in leaves(yaml.safe_load(text)):
+        for other in other_values(value):
+            values = yaml.safe_load(text)
+            place = values
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = other
+            try:
+                now = hashes(yaml.safe_dump(values))
+            except ScfsError:
+                continue  # the study does not allow it
+            for job in now.keys() & found.keys():
+                if now[job][0] != found[job][0]:
+                    changed.add(job)
+                    assert now[job][1] != found[job][1], f"{path}: {job}"
+            break
+    assert changed == found.keys()
+
+
+def hashes(text: str) -> dict[str, tuple[str, str]]:
+    """The identity and the hash of the parameters of every data set, run and evaluation."""
+    Path("params.yaml").write_text(text)
+    study = load_study(Path("params.yaml"))
+    pairs = {f"data.{name}": (identity.prepare_identity(study, name), "prepare") for name in study.data}
+    pairs |= {f"runs.{name}": (identity.pretrain_identity(study, name), "pretrain") for name in study.runs}
+    pairs |= {
+        f"evaluate.{name}": (identity.evaluate_identity(study, name), protocol.stage)
+        for name, protocol in study.evaluate.items()
+    }
+    return {
+        key: (own, jobs.parameters_hash(study, stage, key.partition(".")[2])) for key, (own, stage) in pairs.items()
+    }
+
+
+@pytest.mark.parametrize("stage", ["prepare", "pretrain", "evaluate"])
+def test_another_version_of_the_code_changes_both(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    before = hashes_of_version(stage)
+    monkeypatch.setitem(identity.STAGE_VERSIONS, stage, 99)
+    assert all(old != new for old, new in zip(before, hashes_of_version(stage), strict=True))
+
+
+def hashes_of_version(stage: str) -> tuple[str, str]:
+    demo = load_study(Path("params.yaml"))
+    name = {"prepare": "garments", "pretrain": "demo-scfs", "evaluate": "knn"}[stage]
+    return identity.identity(stage, {}), jobs.parameters_hash(demo, stage, name)

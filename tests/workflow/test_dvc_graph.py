@@ -23,7 +23,7 @@ class Stage(NamedTuple):
     command: str
     inputs: frozenset[str]
     outputs: frozenset[str]
-    identity: str
+    parameters: str
 
 
 Graph = dict[str, Stage]
@@ -37,9 +37,9 @@ def snakemake_graph(folder: Path, study: str) -> Graph:
     for job in json.loads(run.stdout):
         if job["rule"] != "all":
             name, found = stage_name(job["rule"], job["wildcards"]), job["params"]
-            assert set(found) == {"identity"} and name not in graph, name
+            assert set(found) == {"parameters"} and name not in graph, name
             graph[name] = Stage(
-                " ".join(job["command"].split()), frozenset(job["input"]), frozenset(job["output"]), found["identity"]
+                " ".join(job["command"].split()), frozenset(job["input"]), frozenset(job["output"]), found["parameters"]
             )
     return graph
 
@@ -176,7 +176,7 @@ MUTATIONS: dict[str, tuple[str, str, str, str]] = {
         "",
         "pretrain@demo-scfs: inputs",
     ),
-    "dvc loses a parameter": ("dvc.yaml", "            - pretrain\n", "", "pretrain@demo-scfs: identity"),
+    "dvc loses a parameter": ("dvc.yaml", "            - pretrain\n", "", "pretrain@demo-scfs: parameters"),
     "dvc gets another command": ("dvc.yaml", " pretrain --run ${key}", " pretrain --run x", "pretrain@demo-dino: command"),
     "dvc loses an output": ("dvc.yaml", "        - results/runs/${key}/curve.csv\n", "        - other.csv\n",
                             "pretrain@demo-random: outputs"),
@@ -188,9 +188,9 @@ MUTATIONS: dict[str, tuple[str, str, str, str]] = {
     ),
     "snakemake loses a parameter": (
         "workflow/rules/pretrain.smk",
-        'stages.identity(study, "pretrain", wildcards.run)',
-        'stages.identity(study, "convert")',
-        "pretrain@demo-scfs: identity",
+        'jobs.parameters_hash(study, "pretrain", wildcards.run)',
+        'jobs.parameters_hash(study, "convert")',
+        "pretrain@demo-scfs: parameters",
     ),
     "snakemake loses an output": (
         "workflow/rules/report.smk",

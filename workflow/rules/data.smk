@@ -16,7 +16,7 @@ rule prepare:
     resources:
         mem_mb=growing(2000),  # the annotations of COCO's train2017 take half of it
     params:
-        identity=lambda wildcards: jobs.identity(study, "prepare", wildcards.dataset),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "prepare", wildcards.dataset),
     shell:
         command("prepare {wildcards.dataset:q}")
 
@@ -50,6 +50,6 @@ rule inspect:
     resources:
         mem_mb=growing(2000),  # as above
     params:
-        identity=lambda wildcards: jobs.identity(study, "inspect", wildcards.dataset),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "inspect", wildcards.dataset),
     shell:
         command("inspect {wildcards.dataset:q}")

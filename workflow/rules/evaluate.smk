@@ -19,7 +19,7 @@ rule evaluate:
     resources:
         mem_mb=growing(2000),
     params:
-        identity=lambda wildcards: jobs.identity(study, "evaluate", wildcards.evaluation),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "evaluate", wildcards.evaluation),
     shell:
         command("evaluate {wildcards.evaluation:q} --run {wildcards.run:q}")
 
@@ -58,7 +58,7 @@ rule tune:
     resources:
         mem_mb=growing(2000),
     params:
-        identity=lambda wildcards: jobs.identity(study, "tune", wildcards.evaluation),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "tune", wildcards.evaluation),
     shell:
         command("tune {wildcards.evaluation:q} {wildcards.part:q} --run {wildcards.run:q}")
 
@@ -80,7 +80,7 @@ rule finetune:
     resources:
         mem_mb=growing(2000),
     params:
-        identity=lambda wildcards: jobs.identity(study, "finetune", wildcards.evaluation),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "finetune", wildcards.evaluation),
     shell:
         command("finetune {wildcards.evaluation:q} --run {wildcards.run:q}")
 
@@ -104,7 +104,7 @@ rule detect:
     resources:
         mem_mb=growing(3000),
     params:
-        identity=lambda wildcards: jobs.identity(study, "detect", wildcards.evaluation),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "detect", wildcards.evaluation),
     shell:
         command("detect {wildcards.evaluation:q} {wildcards.part:q} --run {wildcards.run:q}")
 
@@ -121,6 +121,6 @@ rule average:
     wildcard_constraints:
         evaluation=any_of(evaluations_with("detect")),
     params:
-        identity=lambda wildcards: jobs.identity(study, "average", wildcards.evaluation),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "average", wildcards.evaluation),
     shell:
         command("average {wildcards.evaluation:q} --run {wildcards.run:q}")

@@ -29,7 +29,7 @@ rule pretrain:
         mem_mb=growing(2000),
         launch=os.environ.get("SCFS_LAUNCH", ""),
     params:
-        identity=lambda wildcards: jobs.identity(study, "pretrain", wildcards.run),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "pretrain", wildcards.run),
     shell:
         launched("pretrain --run {wildcards.run:q}")
 
@@ -45,7 +45,7 @@ rule import_weights:
     wildcard_constraints:
         run=any_of(IMPORTED_ENTRIES),
     params:
-        identity=lambda wildcards: jobs.identity(study, "import_weights", wildcards.run),
+        parameters=lambda wildcards: jobs.parameters_hash(study, "import_weights", wildcards.run),
     shell:
         command("import-weights --run {wildcards.run:q}")
 
@@ -69,7 +69,7 @@ rule convert:
     wildcard_constraints:
         library="torchvision|timm|safetensors",
     params:
-        identity=jobs.identity(study, "convert"),
+        parameters=jobs.parameters_hash(study, "convert"),
     shell:
         command("convert --run {wildcards.run:q} --to {wildcards.library:q}")
 

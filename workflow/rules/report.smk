@@ -17,7 +17,7 @@ rule table:
     log:
         f"logs/report/{study.study}-table-{{table}}.log",
     params:
-        identity=jobs.identity(study, "table"),
+        parameters=jobs.parameters_hash(study, "table"),
     shell:
         command("table {wildcards.table:q}")
 
@@ -44,7 +44,7 @@ for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
         wildcard_constraints:
             figure=any_of(name for name, figure in study.figures.items() if figure.kind == kind),
         params:
-            identity=jobs.identity(study, "figure"),
+            parameters=jobs.parameters_hash(study, "figure"),
         shell:
             command("figure {wildcards.figure:q}")
 
@@ -61,6 +61,6 @@ rule report:
     log:
         f"logs/report/{study.study}.log",
     params:
-        identity=jobs.identity(study, "report"),
+        parameters=jobs.parameters_hash(study, "report"),
     shell:
         command("report")
