@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all: temporary name in the same folder, fsync, rename."""
+"""Files and folders that appear whole or not at all: temporary name in the same folder, fsync, rename."""
 
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,10 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        move_into_place(temporary, path)
     except OSError as error:
         raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from error
     finally:
@@ -37,13 +35,64 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, not only the bytes."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def move_into_place(temporary: Path, path: Path, *, durable: bool = True) -> None:
+    """Give a finished file its name, in a folder that is made if it is missing; what stood there is replaced.
+
+    Args:
+        temporary: the file, on the same file system.
+        path: its new name.
+        durable: make bytes and name outlast a power cut; False: the caller does it once for many files, by os.sync.
+
+    Raises:
+        OSError: the file cannot be moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if durable:
+        _fsync(temporary)
+    temporary.replace(path)
+    if durable:
+        _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield an empty folder that becomes `path` if the block succeeds and is removed if it does not.
+
+    Args:
+        path: its lock is held by the caller (scfs.io.locks.folder_lock): what a killed process left is removed.
+        durable: wait until all files are on the disk, so that a power cut leaves no part of them.
+
+    Raises:
+        ScfsError: the disk is full or the folder cannot be written; a folder that stood at `path` is untouched.
+    """
+    temporary, old = (path.with_name(f".{path.name}.{state}") for state in ("new", "old"))
+    try:
+        _remove(temporary, old)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if durable:
+            os.sync()
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+    except OSError as error:
+        raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from error
+    finally:
+        _remove(temporary, old)
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from scfs.errors import ScfsError
+from scfs.io.atomic import move_into_place
 from scfs.io.locks import file_lock
 from scfs.io.progress import log, track
 
@@ -100,7 +101,7 @@ def fetch(
             if not path.is_file():  # another process may have fetched it while this one waited
                 part = path.with_name(f".{path.name}.part")
                 _Rounds(urls, path, part, check).run(attempts, wait)
-                part.replace(path)
+                move_into_place(part, path)
     except OSError as error:
         raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from None
     return True

@@ -5,10 +5,10 @@ Without it a job that is queued again would go on with whatever the checkout hol
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 
-from scfs.io.atomic import write_text
+from scfs.io.atomic import replacing_folder, write_text
+from scfs.io.locks import folder_lock
 from scfs.io.results import LOCK, REVISION, ROOT, git_revision
 
 PACKAGE = ROOT / "scfs"
@@ -36,21 +36,12 @@ def keep_code(folder: Path) -> Path:
         What is to stand first on the path of Python's modules.
     """
     kept = folder / code_version()
-    if kept.is_dir():
-        return kept
-    folder.mkdir(parents=True, exist_ok=True)
-    growing = Path(tempfile.mkdtemp(dir=folder, prefix=".copy-"))
-    try:
-        for path in _files():
-            copy = growing / "scfs" / path.relative_to(PACKAGE)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        if (ROOT / LOCK).is_file():
-            (growing / LOCK).parent.mkdir(parents=True)
-            shutil.copyfile(ROOT / LOCK, growing / LOCK)
-        write_text(growing / REVISION, git_revision() or "")
-        growing.chmod(0o755)
-        growing.rename(kept)
-    finally:
-        shutil.rmtree(growing, ignore_errors=True)
+    with folder_lock(kept):
+        if not kept.is_dir():
+            with replacing_folder(kept, durable=False) as growing:
+                for path in [*_files(), *filter(Path.is_file, [ROOT / LOCK])]:
+                    copy = growing / path.relative_to(ROOT)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, copy)
+                write_text(growing / REVISION, git_revision() or "")
     return kept

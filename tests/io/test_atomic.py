@@ -1,4 +1,4 @@
-"""Arrays on disk: what numpy reads is what was written, and the bytes say nothing of the occasion."""
+"""Files and folders that appear whole; arrays on disk are what was written, with equal bytes on every machine."""
 
 import zipfile
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scfs.io.atomic import write_arrays
+from scfs.errors import ScfsError
+from scfs.io.atomic import move_into_place, replacing_folder, write_arrays
 
 ARRAYS = {"a/image": np.arange(6, dtype=np.uint8).reshape(2, 3), "names": np.array(["ä", "b"]), "scalar": np.array(0.5)}
 
@@ -33,3 +34,36 @@ def test_objects_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(tmp_path / "arrays.npz", {"bad": np.array([{}])})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    images = tmp_path / "below" / "images"
+    with replacing_folder(images) as new:
+        (new / "a").write_text("1")
+        assert not images.exists()
+    (images.with_name(".images.new")).mkdir()  # as a process that was killed leaves it
+    (images.with_name(".images.new") / "debris").touch()
+    with pytest.raises(ValueError), replacing_folder(images, durable=False) as new:
+        (new / "b").write_text("2")
+        raise ValueError
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
+        "below/images/a"
+    ]
+    with replacing_folder(images, durable=False) as new:
+        (new / "b").write_text("2")
+    assert [path.name for path in images.parent.iterdir()] == ["images"]
+    assert [path.name for path in images.iterdir()] == ["b"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ScfsError, match=r"images: could not be written: Not a directory"):  # noqa: SIM117
+        with replacing_folder(tmp_path / "file" / "images"):
+            pass
+
+
+def test_a_file_moves_into_a_folder_that_is_made_for_it(tmp_path: Path) -> None:
+    for durable in (True, False):
+        (tmp_path / "part").write_text(f"{durable}")
+        move_into_place(tmp_path / "part", tmp_path / "new" / "file", durable=durable)
+        assert (tmp_path / "new" / "file").read_text() == f"{durable}" and not (tmp_path / "part").exists()

@@ -275,16 +275,16 @@ def test_killed_it_goes_on(serve: Callable[..., str], path: Path, monkeypatch: p
     program = """
 import os, sys
 from pathlib import Path
-from scfs import fetch
-fetch.PIECE = 10_000
+from scfs.io import download
+download.PIECE = 10_000
 def dying(items, *_, **__):
     for number, item in enumerate(items):
         if number == 4:
             os.kill(os.getpid(), 9)
         yield item
         # what the file object still holds would be lost, as bytes that have not arrived yet
-fetch.track = dying
-fetch.fetch([sys.argv[1]], Path(sys.argv[2]), lambda path: None)
+download.track = dying
+download.fetch([sys.argv[1]], Path(sys.argv[2]), lambda path: None)
 """
     url = serve(whole())
     done = subprocess.run([sys.executable, "-c", program, url, str(path)], check=False, env=os.environ)

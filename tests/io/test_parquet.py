@@ -16,8 +16,8 @@ CODE = """
 import os, sys
 import pyarrow as pa
 from pathlib import Path
-from scfs.data.layouts import missing_shards
-from scfs.data.parquet import read_parquet
+from scfs.data.official.layouts import missing_shards
+from scfs.io.parquet import read_parquet
 before = len(os.listdir("/proc/self/task"))
 some = pa.table({"shard": ["x"] * 30_000, "offset": [0] * 30_000, "size": [1] * 30_000})
 rows = pa.concat_tables([some] * 10)  # as many as Arrow gives to threads

@@ -91,4 +91,4 @@ def test_submitit_is_imported_by_one_module() -> None:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             importers |= {path.name for name in names if name.split(".")[0] == "submitit"}
-    assert importers == {"submission.py"}
+    assert importers == {"executor.py"}

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from scfs.data.archives.byte_streams import BrokenError
-from scfs.data.archives.members import Member, safe_name
+from scfs.data.archives.members import Member, is_safe
 from scfs.errors import ScfsError
+from scfs.io.atomic import move_into_place
 from scfs.io.locks import file_lock
 from scfs.io.progress import track
 
@@ -54,12 +54,8 @@ def _check(files: Files, folder: Path) -> int:
     seen: set[str] = set()
     needed = 0
     for path, member in track(files(), f"checking what goes to {folder}", "files"):
-        try:
-            safe = safe_name(path) == path != ""
-        except BrokenError:
-            safe = False
-        if not safe or path in seen:
-            problem = "comes twice" if safe else "not a path below it"
+        if not is_safe(path) or path in seen:
+            problem = "comes twice" if path in seen else "not a path below it"
             raise ScfsError(f"{folder}: {path!r} ({member.archive}: {member.name!r}): {problem}")
         seen.add(path)
         if not _has_size(folder / path, member.size):
@@ -79,10 +75,8 @@ def _place(member: Member, path: Path, part: Path) -> bool:
             return False
         pieces = [content]
     with part.open("wb") as file:
-        for piece in pieces:
-            file.write(piece)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.replace(path)
+        file.writelines(pieces)
+    move_into_place(part, path, durable=False)
     return True
 
 

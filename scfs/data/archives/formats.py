@@ -1,8 +1,10 @@
-"""What tars, zips and gzip files say of their members, one after the other, before any of it is believed."""
+"""The formats of archives: what a tar, zip or gzip file says about its members, before any of it is believed.
+
+tarfile and zipfile say where members lie. They are kept from reading too much, and their errors become one type.
+"""
 
 import gzip
 import stat
-import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,57 +13,98 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from scfs.data.archives.byte_streams import PIECE, BrokenError, InPlace, Source, Stream
-
+PIECE = 1 << 20
+"""Bytes read at a time, at most."""
 LONGEST_HEADER = 1 << 14
-"""Bytes of all headers of one member of a tar; tarfile holds them in memory, and takes quadratic time over some."""
+"""Most bytes of all headers of one member of a tar; tarfile keeps them, and takes quadratic time over some."""
 LONGEST_PADDING = 1 << 24
-"""Bytes after the end of a compressed tar: GNU tar fills its last record with zeros."""
-LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""Of a member of a zip: signature, and the lengths of name and extra field that follow it (APPNOTE.TXT 4.3.7)."""
+"""Most bytes after the end of a compressed tar: GNU tar fills its last record with zeros."""
 
 
-class Entry(NamedTuple):
+class BrokenError(Exception):
+    """What is wrong with an archive; the caller adds the archive and the member."""
+
+
+class ByteRange:
+    """A range of bytes of an archive's file, or of the content that is decompressed from it.
+
+    Args:
+        file: open for reading; a compressed one is only read forward.
+        start: offset of the range's first byte.
+        size: bytes of the range; None: all until the end.
+        in_place: True if `file` is the archive itself, whose bytes can be read in any order.
+    """
+
+    def __init__(
+        self, file: IO[bytes] | gzip.GzipFile, start: int = 0, size: int | None = None, *, in_place: bool
+    ) -> None:
+        self._file, self._start, self._size, self._in_place = file, start, size, in_place
+
+    def read(self, position: int, size: int) -> bytes:
+        """Return exactly the `size` bytes from `position` on; raises BrokenError if there are fewer."""
+        start = self.part(position, size)._start
+        if not self._in_place and start < self._file.tell():
+            raise BrokenError("can be read only once, while the iteration stands at it")
+        self._file.seek(start)
+        content = self._file.read(size)
+        if len(content) != size:
+            raise BrokenError("ends too early")
+        return content
+
+    def part(self, position: int, size: int) -> "ByteRange":
+        """Return the range of the `size` bytes from `position` on; raises BrokenError if there are fewer."""
+        if self._size is not None and position + size > self._size:
+            raise BrokenError("ends too early")
+        return ByteRange(self._file, self._start + position, size, in_place=self._in_place)
+
+    @property
+    def offset(self) -> int | None:
+        """Offset of the first byte in the archive's file; None where it is compressed."""
+        return self._start if self._in_place else None
+
+
+class ArchiveEntry(NamedTuple):
     """A member as the archive describes it."""
 
     name: str
     size: int
     folder: bool
     problem: str | None
-    """Why it is neither a file nor a folder."""
+    """Reason why it is neither a file nor a folder."""
     offset: int | None
-    """Of its bytes in the archive's file, where they lie there uncompressed."""
-    source: Callable[[], Source]
+    """Offset of its bytes in the archive's file, where they lie there uncompressed."""
+    content: Callable[[], ByteRange]
     """Opens its bytes, while the iteration stands at it."""
 
 
-def entries(archive: Path, file: IO[bytes]) -> Iterator[Entry]:
-    """Members of an archive, by the ending of its name, in its order.
+def entries(archive: Path, file: IO[bytes]) -> Iterator[ArchiveEntry]:
+    """Yield the members of an archive, whose name's ending says its format, in its order.
 
     Raises:
-        BrokenError, or what tarfile, zipfile, gzip and zlib raise.
+        BrokenError: the archive is not what its name says, is broken or ends too early. tarfile, zipfile, gzip and zlib
+            raise errors of their own, too.
     """
     name = archive.name.lower()
-    size = archive.stat().st_size
+    whole = ByteRange(file, 0, archive.stat().st_size, in_place=True)
     if name.endswith(".tar"):
-        return tar_entries(InPlace(file.fileno(), 0, size))
+        return tar_entries(whole)
     if name.endswith((".tar.gz", ".tgz")):
         return _compressed_tar_entries(file)
     if name.endswith(".zip"):
-        return _zip_entries(file, size)
+        return _zip_entries(file, whole)
     if name.endswith(".gz"):
         return _gzip_entry(archive.name[: -len(".gz")], file)
     raise BrokenError("not an archive by its name: not among .tar, .tar.gz, .tgz, .zip, .gz")
 
 
 class _Headers:
-    """What tarfile reads of a tar: nothing but headers, not too much of them, and exactly."""
+    """The file that tarfile reads: exactly the bytes it asks for, and not more headers than LONGEST_HEADER."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.left = LONGEST_HEADER
+    def __init__(self, tar: ByteRange) -> None:
+        self._tar = tar
+        self.position, self.left = 0, LONGEST_HEADER
         self.last = b""
-        """What was read last."""
+        """The bytes read last."""
 
     def read(self, size: int) -> bytes:
         self.left -= size
@@ -69,19 +112,20 @@ class _Headers:
             raise BrokenError("a broken header (negative size)")
         if self.left < 0:
             raise BrokenError(f"a member's header has more than {LONGEST_HEADER} bytes")
-        self.last = self._source.read(size)
+        self.last = self._tar.read(self.position, size)
+        self.position += size
         return self.last
 
     def seek(self, position: int) -> None:
-        self._source.seek(position)
+        self.position = position
 
     def tell(self) -> int:
-        return self._source.tell()
+        return self.position
 
 
-def tar_entries(source: Source) -> Iterator[Entry]:
-    """Members of a tar. Nothing of it is kept, so that a tar may have any number of them."""
-    headers = _Headers(source)
+def tar_entries(content: ByteRange) -> Iterator[ArchiveEntry]:
+    """Yield the members of a tar. Nothing of it is kept, so that a tar may have any number of them."""
+    headers = _Headers(content)
     try:
         tar: Any = tarfile.TarFile(fileobj=cast(Any, headers))
         _check_end(tar.firstmember, headers)
@@ -92,10 +136,11 @@ def tar_entries(source: Source) -> Iterator[Entry]:
         if info.size < 0:
             raise BrokenError("a broken header (negative size)")
         problem = _problem_in_tar(info)
-        start, size = info.offset_data, 0 if problem or info.isdir() else info.size
-        source.part(start, size)
-        yield Entry(info.name, size, info.isdir(), problem, source.place(start), partial(source.part, start, size))
+        size = 0 if problem or info.isdir() else info.size
+        found = content.part(info.offset_data, size)
+        yield ArchiveEntry(info.name, size, info.isdir(), problem, found.offset, partial(found.part, 0, size))
         headers.left = LONGEST_HEADER
+        headers.position = tar.offset  # else tarfile would look at the byte before, which is gone if it is compressed
     _check_end(None, headers)
 
 
@@ -107,15 +152,13 @@ def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
 
 
 def _check_end(info: tarfile.TarInfo | None, headers: _Headers) -> None:
-    """Zeros or nothing are an archive's end; tarfile takes a broken header for it, too."""
-    if info is not None or not any(headers.last):
-        return
-    reason = "invalid"
-    try:
-        tarfile.TarInfo.frombuf(headers.last, tarfile.ENCODING, "surrogateescape")
-    except tarfile.TarError as error:
-        reason = str(error)
-    raise BrokenError(f"a broken header ({reason})")
+    """Refuse a broken header, which tarfile takes for an archive's end: that is zeros or nothing."""
+    if info is None and any(headers.last):
+        try:
+            tarfile.TarInfo.frombuf(headers.last, tarfile.ENCODING, "surrogateescape")
+        except tarfile.TarError as error:
+            raise BrokenError(f"a broken header ({error})") from None
+        raise BrokenError("a broken header (invalid)")
 
 
 def _problem_in_tar(info: tarfile.TarInfo) -> str | None:
@@ -128,9 +171,9 @@ def _problem_in_tar(info: tarfile.TarInfo) -> str | None:
     return None if info.isfile() or info.isdir() else f"a member of the unknown type {info.type!r}"
 
 
-def _compressed_tar_entries(file: IO[bytes]) -> Iterator[Entry]:
+def _compressed_tar_entries(file: IO[bytes]) -> Iterator[ArchiveEntry]:
     with gzip.open(file) as content:
-        yield from tar_entries(Stream(content.read))
+        yield from tar_entries(ByteRange(content, in_place=False))
         padding = 0
         while piece := content.read(PIECE):  # to its end, where its checksum is
             padding += len(piece)
@@ -138,26 +181,33 @@ def _compressed_tar_entries(file: IO[bytes]) -> Iterator[Entry]:
                 raise BrokenError(f"more than {LONGEST_PADDING} bytes after its end")
 
 
-def _zip_entries(file: IO[bytes], size: int) -> Iterator[Entry]:
+def _zip_entries(file: IO[bytes], whole: ByteRange) -> Iterator[ArchiveEntry]:
     try:
         archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile as error:
         raise BrokenError(f"not a zip archive, or it ends too early: {error}") from None
-    whole = InPlace(file.fileno(), 0, size)
     with closing(archive):
         for info in archive.infolist():
-            problem = _problem_in_zip(info)
-            place = None
+            problem, offset = _problem_in_zip(info), None
             if not problem and info.compress_type == zipfile.ZIP_STORED:
-                place = _place_in_zip(whole, info)
-            opened = partial(_open_in_zip, archive, info)
+                offset = _offset_in_zip(archive, info, file, whole)
+            content = partial(_open_in_zip, archive, info)
             # `filename` would be cut at a NUL.
-            yield Entry(info.orig_filename, info.file_size, info.is_dir(), problem, place, opened)
+            yield ArchiveEntry(info.orig_filename, info.file_size, info.is_dir(), problem, offset, content)
 
 
-def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stream:
-    """Its bytes, which zipfile checks against their CRC."""
-    return Stream(archive.open(info).read, info.file_size)
+def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ByteRange:
+    """Open a member, whose bytes zipfile checks against their CRC."""
+    return ByteRange(archive.open(info), 0, info.file_size, in_place=False)
+
+
+def _offset_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: IO[bytes], whole: ByteRange) -> int | None:
+    """Offset of an uncompressed member's bytes: zipfile reads its local header and stands behind it."""
+    try:
+        with archive.open(info):
+            return whole.part(file.tell(), info.file_size).offset
+    except zipfile.BadZipFile as error:
+        raise BrokenError(f"{info.orig_filename!r}: a broken header ({error})") from None
 
 
 def _problem_in_zip(info: zipfile.ZipInfo) -> str | None:
@@ -169,21 +219,11 @@ def _problem_in_zip(info: zipfile.ZipInfo) -> str | None:
     return "encrypted" if info.flag_bits & 1 else None
 
 
-def _place_in_zip(whole: InPlace, info: zipfile.ZipInfo) -> int:
-    """Where an uncompressed member's bytes begin: after its local header."""
-    whole.seek(info.header_offset)
-    signature, name, extra = LOCAL_HEADER.unpack(whole.read(LOCAL_HEADER.size))
-    if signature != b"PK\x03\x04":
-        raise BrokenError(f"{info.orig_filename!r}: a broken header")
-    start = info.header_offset + LOCAL_HEADER.size + name + extra
-    return whole.part(start, info.file_size).place(0)
-
-
-def _gzip_entry(name: str, file: IO[bytes]) -> Iterator[Entry]:
-    """The one file in a .gz; it is read twice, since only its end tells its size, and that modulo 2^32."""
+def _gzip_entry(name: str, file: IO[bytes]) -> Iterator[ArchiveEntry]:
+    """Yield the one file in a .gz; it is read twice, since only its end tells its size, and that modulo 2^32."""
     size = 0
     with gzip.open(file) as content:
         while piece := content.read(PIECE):
             size += len(piece)
         content.seek(0)
-        yield Entry(name, size, False, None, None, lambda: Stream(content.read, size))
+        yield ArchiveEntry(name, size, False, None, None, lambda: ByteRange(content, 0, size, in_place=False))

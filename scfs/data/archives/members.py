@@ -1,6 +1,6 @@
 """Official archives, read member by member: nothing unsafe is let through, and little is held in memory.
 
-Archives come from elsewhere, so that all they say is distrusted: names, sizes, kinds of members, where they end.
+Archives come from elsewhere, so nothing that they say is trusted: names, sizes, kinds of members, where they end.
 """
 
 import struct
@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from scfs.data.archives.byte_streams import PIECE, BrokenError, Source
-from scfs.data.archives.formats import Entry, entries, tar_entries
+from scfs.data.archives.formats import PIECE, ArchiveEntry, BrokenError, ByteRange, entries, tar_entries
 from scfs.errors import ScfsError
 
 LONGEST_PART = 255
-"""Bytes of one file's or folder's name: what Linux's file systems take."""
+"""Most bytes of one file's or folder's name: what Linux's file systems take."""
 LONGEST_NAME = 1024
 MOST_MEMBERS = 10_000_000
 """ImageNet has 1.3 million; names stay in memory, to find those that come twice."""
@@ -30,34 +29,32 @@ class Member:
     name: str
     """Relative path with forward slashes."""
     size: int
-    """Bytes."""
+    """Number of bytes."""
     archive: Path
     """The file that it is in."""
     offset: int | None
-    """Of its bytes in the archive's file, where they lie there uncompressed; else None."""
-    source: Callable[[], Source] = field(repr=False, compare=False)
+    """Offset of its bytes in the archive's file, where they lie there uncompressed; else None."""
+    content: Callable[[], ByteRange] = field(repr=False, compare=False)
     """Opens its bytes."""
 
     def pieces(self) -> Iterator[bytes]:
-        """Its bytes, in pieces of at most 1 MiB: once, while the iteration stands at it.
+        """Yield its bytes in pieces of at most 1 MiB: once, while the iteration stands at it.
 
         Raises:
             ScfsError: they are broken, or end too early.
         """
         with _one_line(self.archive, self.name):
-            source, missing = self.source(), self.size
-            while missing:
-                piece = source.read(min(PIECE, missing))
-                missing -= len(piece)
-                yield piece
+            content = self.content()
+            for start in range(0, self.size, PIECE):
+                yield content.read(start, min(PIECE, self.size - start))
 
     def read(self) -> bytes:
-        """All of its bytes; see `pieces`."""
+        """Return all of its bytes; see `pieces`."""
         return b"".join(self.pieces())
 
 
 def members(archive: Path, *, nested: bool = False, limit: int | None = None) -> Iterator[Member]:
-    """Regular files of an archive in its order, as it is read; folders are passed over.
+    """Yield the regular files of an archive in its order, as it is read; folders are passed over.
 
     Args:
         archive: a .tar, .tar.gz, .tgz or .zip, or a .gz of one file.
@@ -70,13 +67,27 @@ def members(archive: Path, *, nested: bool = False, limit: int | None = None) ->
             encrypted; there are more bytes than `limit`. One line with archive and member.
     """
     with _one_line(archive), archive.open("rb") as file:
-        tally = _Tally(limit)
-        for name, entry in _files(archive, "", entries(archive, file), tally, nested):
-            yield Member(name, entry.size, archive, entry.offset, entry.source)
+        total = 0
+        for number, (name, entry) in enumerate(_files(archive, "", entries(archive, file), nested), start=1):
+            total += entry.size
+            with _one_line(archive, name):
+                if limit is not None and total > limit:
+                    raise BrokenError(f"more than {limit} bytes in all up to here")
+                if number > MOST_MEMBERS:
+                    raise BrokenError(f"more than {MOST_MEMBERS} files up to here")
+            yield Member(name, entry.size, archive, entry.offset, entry.content)
+
+
+def is_safe(path: str) -> bool:
+    """True if `path` is a relative path that a member can have, as `safe_name` would write it."""
+    try:
+        return safe_name(path) == path != ""
+    except BrokenError:
+        return False
 
 
 def safe_name(name: str) -> str:
-    """A member's name as a relative path without `.` and without doubled slashes; empty for the folder itself.
+    """Return a member's name as a relative path without `.` and doubled slashes; empty for the folder itself.
 
     Raises:
         BrokenError: it is absolute, leaves its folder, or no file should have it.
@@ -100,9 +111,9 @@ def safe_name(name: str) -> str:
 
 
 def _files(
-    archive: Path, above: str, found: Iterator[Entry], tally: "_Tally", nested: bool
-) -> Iterator[tuple[str, Entry]]:
-    """Names and entries of the regular files among the members of an archive, or of the tar `above` inside it."""
+    archive: Path, above: str, found: Iterator[ArchiveEntry], nested: bool
+) -> Iterator[tuple[str, ArchiveEntry]]:
+    """Yield names and entries of the regular files of an archive, or of the tar `above` inside it."""
     names = _Names()
     for entry in found:
         with _one_line(archive, above + entry.name):
@@ -114,26 +125,10 @@ def _files(
             inner = nested and name.endswith(".tar")
             name = name.removesuffix(".tar") if inner else name
             names.add(name)
-            if not inner:
-                tally.add(entry.size)
+            if inner:
+                yield from _files(archive, f"{above}{name}/", tar_entries(entry.content()), nested=False)
+            else:
                 yield above + name, entry
-                continue
-            yield from _files(archive, f"{above}{name}/", tar_entries(entry.source()), tally, nested=False)
-
-
-class _Tally:
-    """Number and bytes of an archive's files so far."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit, self._files, self._bytes = limit, 0, 0
-
-    def add(self, size: int) -> None:
-        self._files += 1
-        self._bytes += size
-        if self._limit is not None and self._bytes > self._limit:
-            raise BrokenError(f"more than {self._limit} bytes in all up to here")
-        if self._files > MOST_MEMBERS:
-            raise BrokenError(f"more than {MOST_MEMBERS} files up to here")
 
 
 class _Names:
@@ -159,20 +154,21 @@ class _Names:
             above = above.rpartition("/")[0]
 
 
+READ_ERRORS = (BrokenError, tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError)
+"""Errors of reading a broken archive."""
+PARSING_ERRORS = (ValueError, OverflowError, NotImplementedError, RuntimeError)
+"""Errors of tarfile's and zipfile's own parsing."""
+
+
 @contextmanager
 def _one_line(archive: Path, name: str | None = None) -> Iterator[None]:
     """Turn what reading a bad archive raises into one line with archive and member."""
     place = f"{archive}" if name is None else f"{archive}: {name!r}"
     try:
         yield
-    except (BrokenError, tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError) as error:
+    except READ_ERRORS as error:
         raise ScfsError(f"{place}: {error}") from None
     except OSError as error:  # gzip's errors are such, too
         raise ScfsError(f"{place}: {error.strerror or error}") from None
-    except (
-        ValueError,
-        OverflowError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:  # of tarfile's and zipfile's parsing
+    except PARSING_ERRORS as error:
         raise ScfsError(f"{place}: cannot be read: {error}") from None

@@ -4,8 +4,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from scfs.data.archives.byte_streams import BrokenError
-from scfs.data.archives.members import safe_name
+from scfs.data.archives.members import is_safe
 from scfs.data.image_set import Place
 from scfs.data.official.journal import IngestJournal, JournalRow
 from scfs.data.official.layouts import ImageLayout, IncomingImage
@@ -124,11 +123,7 @@ class _Batcher:
 
 
 def _check_path(record: Record) -> None:
-    try:
-        safe = safe_name(record.path) == record.path != ""
-    except BrokenError:
-        safe = False
-    if not safe:
+    if not is_safe(record.path):
         raise ScfsError(f"split {record.split}: {record.path!r}: not a path within a data set")
 
 

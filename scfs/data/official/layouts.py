@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from scfs.data.image_set import Place
 from scfs.data.official.shards import ShardWriter
 from scfs.errors import ScfsError
+from scfs.io.atomic import move_into_place
 from scfs.io.locks import file_lock
 
 LOCK = ".prepare.lock"
@@ -175,8 +176,7 @@ def keep_file(path: Path, content: bytes, part: Path) -> None:
         pass
     temporary = part / f"{threading.get_ident()}"
     temporary.write_bytes(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(path)
+    move_into_place(temporary, path, durable=False)
 
 
 @contextmanager

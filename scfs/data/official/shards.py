@@ -4,13 +4,13 @@ Any tar can list and unpack them. Names are those of the manifest's rows; times,
 all (POSIX.1-2001 pax, which is plain ustar for names of usual length).
 """
 
-import os
 import tarfile
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from scfs.data.image_set import Place
+from scfs.io.atomic import move_into_place
 
 BLOCK = tarfile.BLOCKSIZE
 MODE = 0o644
@@ -44,11 +44,8 @@ class ShardWriter:
     def close(self) -> None:
         """Put the whole shard in its place, where not even a power cut takes it from."""
         self._file.write(END)
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.part.replace(self.path)
+        move_into_place(self.part, self.path)
 
     def discard(self) -> None:
         """Leave it unfinished."""
@@ -61,8 +58,3 @@ def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, MODE, 0
     return info.tobuf(tarfile.PAX_FORMAT)
-
-
-def size_in_shard(size: int) -> int:
-    """Bytes that an image of so many bytes takes in a shard."""
-    return BLOCK + size + -size % BLOCK

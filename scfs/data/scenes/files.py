@@ -6,10 +6,7 @@ belong to the images beside them.
 """
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ from scfs.data.scenes.annotations import Annotations
 from scfs.data.scenes.compose import CANVAS, Scene, compose
 from scfs.data.scenes.fashion_mnist import class_names
 from scfs.errors import ScfsError
+from scfs.io.atomic import replacing_folder
 from scfs.io.locks import folder_lock
 from scfs.io.progress import log, track
 
@@ -64,7 +62,7 @@ def write_scenes(images: Path, name: str, config: GarmentScenes, check: Check | 
         ScfsError: the disk is full or the folder cannot be written; images that were there are untouched.
     """
     rows, annotations = {split: ImageRows() for split in config.splits}, _annotations(name, config)
-    with _replacing(images) as temporary:
+    with replacing_folder(images) as temporary:
         for split, settings in config.splits.items():
             labels = []
             (temporary / split).mkdir()
@@ -104,29 +102,6 @@ def _annotations(name: str, config: GarmentScenes) -> dict[str, Annotations]:
 
 def _annotation_file(images: Path, split: str) -> Path:
     return images.with_name("annotations") / f"{split}.json"
-
-
-@contextmanager
-def _replacing(images: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `images` if the block succeeds and is removed if it does not."""
-    temporary, old = (images.with_name(f".{images.name}.{state}") for state in ("new", "old"))
-    try:
-        _remove(temporary, old)
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.sync()
-        if images.exists():
-            images.rename(old)
-        temporary.rename(images)
-    except OSError as error:
-        raise ScfsError(f"{images}: could not be written: {error.strerror or error}") from error
-    finally:
-        _remove(temporary, old)
-
-
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(hashes: Mapping[str, bytes]) -> str:
