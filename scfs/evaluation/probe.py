@@ -16,6 +16,7 @@ from scfs.errors import ScfsError
 from scfs.evaluation.subsets import held_out
 from scfs.io.progress import log
 from scfs.runtime import collectives
+from scfs.training.optimizer import eager
 
 EVALUATED = 4096
 """Features that are classified at a time."""
@@ -40,7 +41,7 @@ class Classifiers:
         self.bias = torch.zeros(len(drawn), 1, classes, device=device, requires_grad=True)
         self.peak = (lr or protocol.lr) * protocol.batch / 256
         self.step_count, self.steps = 0, steps
-        self.optimizer = torch.optim.SGD([self.weight, self.bias], lr=self.peak, momentum=0.9)
+        self.optimizer = eager(torch.optim.SGD)([self.weight, self.bias], lr=self.peak, momentum=0.9)
 
     def logits(self, features: Tensor) -> Tensor:
         """Scores (S, B, K) of features (B, C), the same for all, or (S, B, C)."""

@@ -6,7 +6,6 @@ Of a ViT, all layers have the patch's (unsourced: the authors' code has no ViT s
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from scfs.config.pretrain import PATCH
 
@@ -57,6 +56,8 @@ def region_features(feature_maps: Tensor, boxes: Tensor, scale: float) -> Tensor
     Returns:
         (N*G*B, C, 5, 5), local crop by local crop, within each view by view.
     """
+    from torchvision.ops import roi_align  # here, since it imports torch's compiler, seconds for each process
+
     index = torch.arange(len(feature_maps), device=boxes.device, dtype=boxes.dtype).repeat(len(boxes))
     regions = torch.cat([index[:, None], boxes.flatten(0, 2)], dim=1).to(
         torch.promote_types(feature_maps.dtype, torch.float32)

@@ -1,5 +1,6 @@
 """Optimiser, parameter groups and per-parameter clipping."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,13 +18,24 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
+def eager(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Make a subclass whose methods are those of `kind` without the decorators that import torch's compiler.
+
+    An optimiser is never compiled here, and that import takes each process seconds. `inspect.unwrap` gives a method
+    that has no decorator back as it is.
+    """
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Optimiser of the model's trained parameters; the loop sets rate and weight decay before each step."""
     groups = parameter_groups(model, settings.weight_decay)
     if settings.name == "lars":
         return LARS(groups, lr=0.0, momentum=settings.momentum)
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=0.0, foreach=True)
+        return eager(torch.optim.AdamW)(groups, lr=0.0, foreach=True)
     return SGD(groups, settings.momentum)
 
 
@@ -50,7 +62,7 @@ def clip_each(parameters: Iterable[Tensor], limit: float) -> list[Tensor]:
     return norms
 
 
-class SGD(torch.optim.SGD):
+class SGD(eager(torch.optim.SGD)):  # type: ignore[misc]
     """torch.optim.SGD, fused, for parameters that may get their first gradient later than others."""
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float) -> None:
@@ -82,7 +94,7 @@ def _order(tensor: Tensor) -> list[int]:
     return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
 
 
-class LARS(torch.optim.Optimizer):
+class LARS(eager(torch.optim.Optimizer)):  # type: ignore[misc]
     """A matrix w with gradient g, weight decay added, moves by lr * eta * |w| / |g| along g; a 1-d parameter plainly.
 
     Args:

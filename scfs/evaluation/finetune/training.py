@@ -28,6 +28,7 @@ from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training.checkpointing import check_identity
 from scfs.training.metrics import DivergedError, TermBuffer
+from scfs.training.optimizer import eager
 from scfs.training.schedules import cosine_with_warmup
 from scfs.views.images import normalize
 
@@ -83,7 +84,7 @@ class FineTuning:
         self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
         groups = parameter_groups(self.model, weight_decay / lr)
         self.gradient_allreduce = GradientAllReduce(self.model.parameters())
-        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
+        self.optimizer = eager(torch.optim.SGD)(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
         self.step = 0
         self._terms = TermBuffer(self.lr)
         self._shown: list[dict[str, float]] = []

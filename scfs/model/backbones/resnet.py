@@ -2,16 +2,28 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet
-from torchvision.models.resnet import ResNet
 
 from scfs.model.ops.activation_checkpointing import recomputed
 from scfs.model.ops.convolution import convolved, forked
 from scfs.model.ops.relu import rectified, rectified_sum
 
+# The blocks are written out here, as `import torchvision` imports torch's compiler, seconds for each process.
 
-class BasicBlock(resnet.BasicBlock):
-    """torchvision's, computed by `scfs.model.ops.convolution`."""
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016), in torchvision's names."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _convolution(inputs, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = _convolution(width, width, 3), nn.BatchNorm2d(width)
+        self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
@@ -19,8 +31,18 @@ class BasicBlock(resnet.BasicBlock):
         return _joined(self, x, self.bn2(convolved(out, self.conv2)))
 
 
-class Bottleneck(resnet.Bottleneck):
-    """torchvision's, computed by `scfs.model.ops.convolution`."""
+class Bottleneck(nn.Module):
+    """Three convolutions beside a shortcut, in torchvision's names; as there, the second has the stride."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        outputs = width * self.expansion
+        self.conv1, self.bn1 = _convolution(inputs, width, 1), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = _convolution(width, width, 3, stride), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = _convolution(width, outputs, 1), nn.BatchNorm2d(outputs)
+        self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
@@ -28,6 +50,15 @@ class Bottleneck(resnet.Bottleneck):
         out = rectified(self.bn1(out))
         out = rectified(self.bn2(convolved(out, self.conv2)))
         return _joined(self, x, self.bn3(convolved(out, self.conv3)))
+
+
+def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
+    """Blocks one after another, of which the first has the stride and the shortcut that needs a convolution."""
+    outputs, downsample = width * block.expansion, None
+    if stride != 1 or inputs != outputs:
+        downsample = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+    first = block(inputs, width, stride, downsample)
+    return nn.Sequential(first, *(block(outputs, width, 1, None) for _ in range(1, depth)))
 
 
 def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
@@ -38,7 +69,7 @@ def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
     return rectified_sum(out, x)
 
 
-# name: block, blocks per layer, channels of the stem (torchvision's own: 64)
+# name: block, blocks per layer, channels of the stem
 ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int], int]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2], 64),
     "resnet34": (BasicBlock, [3, 4, 6, 3], 64),
@@ -51,24 +82,22 @@ LARGE = LAYERS[:2]
 """Two thirds of what a ResNet's backward pass needs are maps of these and of the stem, for a third of the products."""
 
 
-class Backbone(ResNet):
-    """A torchvision ResNet without its classifier.
+class Backbone(nn.Module):
+    """torchvision's ResNet without its classifier.
 
     The paper's Res2, Res3, Res4 are `layer2`, `layer3`, `layer4` (strides 8, 16, 32).
     """
 
     def __init__(self, name: str) -> None:
         block, blocks, width = ARCHITECTURES[name]
-        # torchvision fixes the stem at 64 channels, so build the four layers with its own `_make_layer` instead.
-        nn.Module.__init__(self)
-        self._norm_layer = nn.BatchNorm2d
-        self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
+        super().__init__()
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        inputs = width
         for index, (layer, depth) in enumerate(zip(LAYERS, blocks, strict=True)):
-            made = self._make_layer(block, width * 2**index, depth, stride=1 if index == 0 else 2)
-            setattr(self, layer, made)
+            setattr(self, layer, _layer(block, inputs, width * 2**index, depth, stride=1 if index == 0 else 2))
+            inputs = width * 2**index * block.expansion
         self.name = name
         self.recompute = False
         """Whether a training computes the maps inside the stem's and LARGE's blocks again instead of keeping them."""

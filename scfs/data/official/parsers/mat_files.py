@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from scfs.data.official.parsers.label_files import LabelFile
 from scfs.errors import ScfsError
@@ -56,6 +55,8 @@ def whole_number(value: Any, least: int, most: int, place: str) -> int:
 
 def _read(file: LabelFile, variable: str) -> np.ndarray:
     """The variable, (n,)."""
+    from scipy.io import loadmat  # here, since every stage imports this module, and few of them read such a file
+
     try:
         found = loadmat(io.BytesIO(file.content), squeeze_me=True, variable_names=[variable])
     except Exception as error:  # scipy meets broken files with many types of exception
