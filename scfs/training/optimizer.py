@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def eager(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+Kind = TypeVar("Kind", bound=type[torch.optim.Optimizer])
+
+
+def eager(kind: Kind) -> Kind:
     """Make a subclass whose methods are those of `kind` without the decorators that import torch's compiler.
 
     An optimiser is never compiled here, and that import takes each process seconds. `inspect.unwrap` gives a method
@@ -26,7 +29,8 @@ def eager(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     """
     names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in names}
-    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+    made: Any = type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+    return made
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
@@ -70,7 +74,7 @@ class SGD(eager(torch.optim.SGD)):  # type: ignore[misc]
         super().__init__(groups, lr=0.0, momentum=momentum, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -111,7 +115,7 @@ class LARS(eager(torch.optim.Optimizer)):  # type: ignore[misc]
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "eta": eta})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """Move every parameter that has a gradient; no value leaves the device."""
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -1,5 +1,7 @@
 """ResNets in torchvision's parameter names that return their layer maps instead of class scores."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Sequential | None) -> None:
         super().__init__()
         self.conv1, self.bn1 = _convolution(inputs, width, 3, stride), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = _convolution(width, width, 3), nn.BatchNorm2d(width)
@@ -36,7 +38,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Sequential | None) -> None:
         super().__init__()
         outputs = width * self.expansion
         self.conv1, self.bn1 = _convolution(inputs, width, 1), nn.BatchNorm2d(width)
@@ -64,8 +66,8 @@ def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth:
 def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
     """Residual and branch, summed and rectified."""
     if block.downsample is not None:
-        convolution, norm = block.downsample
-        x = norm(convolved(x, convolution))
+        convolution, norm = block.downsample.children()
+        x = norm(convolved(x, cast(nn.Conv2d, convolution)))
     return rectified_sum(out, x)
 
 
