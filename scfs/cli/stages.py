@@ -1,12 +1,14 @@
 """One thin command per stage of the pipeline."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from scfs import paths
+from scfs.cli import calls
 from scfs.cli.app import Colour, Device, Run, SaveEvery, Workers, app, load, member
 from scfs.errors import ScfsError
 from scfs.io.progress import log
@@ -113,7 +115,8 @@ def pretrain(
 
         values = merged({"dataset": folder.resolve().name, **shortcuts}, parse_overrides(overrides or []))
         settings = parse(Pretrain, values, "pretrain")
-        _pretrain_folder(folder, unreadable or "error", out, settings, threads, workers, options)
+        options["unreadable"] = unreadable or "error"
+        _pretrain_folder(folder, out, settings, threads, workers, options)
 
 
 def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[str, Any]) -> None:
@@ -122,40 +125,29 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
     files = {"weights": paths.weights(run), "result": paths.result(run, "pretrain")}
     keywords = {"run": run, "settings": settings, "manifest": manifest, **files, **options}
     from scfs.io.results import sha256_of
-    from scfs.launch.payload import Work
-    from scfs.launch.start import enter_image, start, submits
+    from scfs.launch.start import StageCall, start, submits
 
+    worth_a_job = settings.epochs > 0  # without epochs the weights are random
     hours = 0.0
-    if settings.epochs and submits("pretrain"):
+    if worth_a_job and submits("pretrain"):
         from scfs.costs.forecast import forecast
 
         hours = forecast(run, settings, manifest).announced().hours
         keywords["sha256"] = sha256_of(manifest)
-    work = Work("scfs.training.pretrain", "pretrain_split", keywords, study.torch_threads, workers)
-    if settings.epochs:
-        start("pretrain", run, work, settings, [manifest], hours)
-    else:  # random weights: nothing that a job would be worth
-        enter_image("pretrain")
-        work()
+    call = StageCall(calls.pretrain_split, keywords, study.torch_threads, workers)
+    start("pretrain", run, call, settings, [manifest], hours, job=worth_a_job)
 
 
 def _pretrain_folder(
-    folder: Path,
-    unreadable: Literal["error", "skip"],
-    out: Path,
-    settings: "Pretrain",
-    threads: int,
-    workers: int | None,
-    options: dict[str, Any],
+    folder: Path, out: Path, settings: "Pretrain", threads: int, workers: int | None, options: dict[str, Any]
 ) -> None:
     name = folder.resolve().name
     files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
-    keywords = {"run": name, "settings": settings, "images": folder, "unreadable": unreadable, **files, **options}
-    from scfs.launch.payload import Work
-    from scfs.launch.start import start
+    keywords = {"run": name, "settings": settings, "images": folder, **files, **options}
+    from scfs.launch.start import StageCall, start
 
-    work = Work("scfs.training.pretrain", "pretrain_folder", keywords, threads, workers)
-    start("pretrain", name, work, {"settings": settings, "folder": str(folder.resolve())}, [])
+    call = StageCall(calls.pretrain_folder, keywords, threads, workers)
+    start("pretrain", name, call, {"settings": settings, "folder": str(folder.resolve())}, [])
     log(f"weights: {files['weights']}")
 
 
@@ -164,17 +156,13 @@ def evaluate(
     context: typer.Context, evaluation: str, run: Run, device: Device = "auto", workers: Workers = None
 ) -> None:
     """Apply one evaluation of the study to a run's weights."""
-    study = load(context)
-    cheap = {name: protocol for name, protocol in study.evaluate.items() if protocol.stage == "evaluate"}
-    protocol = member(context, "evaluation", evaluation, cheap)
-    member(context, "run", run, study.runs)
-    files = {"weights": paths.weights(run), "out": paths.result(run, evaluation)}
-    keywords = {"protocol": protocol, **files, "run": run, "device": device}
-    from scfs.launch.payload import Work
-    from scfs.launch.start import start
+    study, protocol = _evaluation(context, "evaluate", evaluation, run)
+    weights = paths.weights(run)
+    options = {"weights": weights, "out": paths.result(run, evaluation), "device": device}
+    from scfs.launch.start import StageCall, start
 
-    work = Work("scfs.evaluation.run", "evaluate", keywords, study.torch_threads, workers)
-    start("evaluate", f"{run}-{evaluation}", work, protocol, [files["weights"], paths.manifest(protocol.dataset)])
+    call = StageCall(calls.evaluate, {"protocol": protocol, "run": run, **options}, study.torch_threads, workers)
+    start("evaluate", f"{run}-{evaluation}", call, protocol, [weights, paths.manifest(protocol.dataset)])
 
 
 @app.command()
@@ -188,10 +176,11 @@ def tune(
     save_every: SaveEvery = 120,
 ) -> None:
     """Fine-tune a run's weights with one rate and weight decay of the grid. Called again, it resumes."""
-    study, protocol = _trained_evaluation(context, "finetune", evaluation, run)
+    study, protocol = _evaluation(context, "finetune", evaluation, run)
     member(context, f"cell of {evaluation}", cell, dict.fromkeys(protocol.parts))
     options = {"part": cell, "out": paths.part(run, evaluation, cell), "device": device, "save_every": save_every}
-    _train("tune", "scfs.evaluation.finetune.stage", study, protocol, evaluation, run, workers, options)
+    files = {"weights": paths.weights(run)}
+    _train("tune", calls.tune, study, protocol, evaluation, run, files, options, workers)
 
 
 @app.command()
@@ -204,10 +193,12 @@ def finetune(
     save_every: SaveEvery = 120,
 ) -> None:
     """Fine-tune a run's weights with what the cells of the grid are best with, and test. Called again, it resumes."""
-    study, protocol = _trained_evaluation(context, "finetune", evaluation, run)
+    study, protocol = _evaluation(context, "finetune", evaluation, run)
     cells = [paths.part(run, evaluation, cell) for cell in protocol.parts]
     options = {"parts": cells, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
-    _train("finetune", "scfs.evaluation.finetune.stage", study, protocol, evaluation, run, workers, options)
+    _train(
+        "finetune", calls.finetune, study, protocol, evaluation, run, {"weights": paths.weights(run)}, options, workers
+    )
 
 
 @app.command()
@@ -221,59 +212,57 @@ def detect(
     save_every: SaveEvery = 120,
 ) -> None:
     """Train and test a detector from a run's weights (Detectron2), on every GPU. Called again, it resumes."""
-    from scfs.config.detection import IMAGES_PER_BATCH
-
-    study, protocol = _trained_evaluation(context, "detect", evaluation, run)
+    study, protocol = _evaluation(context, "detect", evaluation, run)
     member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
-    from scfs.launch.start import on_every_gpu, submits
+    from scfs.config.detection import IMAGES_PER_BATCH
+    from scfs.launch.start import restart_on_every_gpu, submits
 
     if not submits("detect"):
-        on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
+        restart_on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
     options = {"part": trial, "out": paths.part(run, evaluation, trial), "device": device, "save_every": save_every}
-    _train("detect", "scfs.detection.stage", study, protocol, evaluation, run, workers, options)
+    files = {"converted": paths.converted(run, "detectron2")}
+    _train("detect", calls.detect, study, protocol, evaluation, run, files, options, workers)
 
 
 @app.command()
 def average(context: typer.Context, evaluation: str, run: Run) -> None:
     """Put the trials of a detector together: mean and standard deviation."""
-    _, protocol = _trained_evaluation(context, "detect", evaluation, run)
+    _, protocol = _evaluation(context, "detect", evaluation, run)
     from scfs.detection.average import gather
 
     trials = [paths.part(run, evaluation, trial) for trial in protocol.parts]
     gather(protocol, evaluation, run, trials, paths.result(run, evaluation))
 
 
-def _trained_evaluation(context: typer.Context, stage: str, evaluation: str, run: str) -> tuple["Study", Any]:
-    """The study, and an evaluation of it that trains."""
+def _evaluation(context: typer.Context, stage: str, evaluation: str, run: str) -> tuple["Study", Any]:
+    """Load the study, and look up one of its evaluations that `stage` does and one of its runs."""
     study = load(context)
     known = {name: protocol for name, protocol in study.evaluate.items() if protocol.stage == stage}
-    protocol = member(context, f"evaluation that {stage} does", evaluation, known)
+    what = "evaluation" if stage == "evaluate" else f"evaluation that {stage} does"
+    protocol = member(context, what, evaluation, known)
     member(context, "run", run, study.runs)
     return study, protocol
 
 
 def _train(
     stage: str,
-    module: str,
+    function: Callable[..., None],
     study: "Study",
     protocol: Any,
     evaluation: str,
     run: str,
-    workers: int | None,
+    weights: dict[str, Path],
     options: dict[str, Any],
+    workers: int | None,
 ) -> None:
-    """Do the work of a training of an evaluation, here or by a job."""
-    from scfs.launch.payload import Work
-    from scfs.launch.start import start
+    """Do the training of an evaluation, here or by a job."""
+    from scfs.launch.start import StageCall, start
 
     name = f"{run}-{evaluation}" + (f"-{options['part']}" if "part" in options else "")
-    weights = (
-        {"converted": paths.converted(run, "detectron2")} if stage == "detect" else {"weights": paths.weights(run)}
-    )
     files = {**weights, "manifest": paths.manifest(protocol.dataset)}
     keywords = {"protocol": protocol, "evaluation": evaluation, "run": run, **files, **options}
-    work = Work(module, stage, keywords, study.torch_threads, workers)
-    start(stage, name, work, {"protocol": protocol, "name": name}, files.values())
+    call = StageCall(function, keywords, study.torch_threads, workers)
+    start(stage, name, call, {"protocol": protocol, "name": name}, files.values())
 
 
 @app.command("import-weights")

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "scfs"
 
 
 def code_version() -> str:
-    """Sixteen hexadecimal digits of the package's content."""
+    """Return sixteen hexadecimal digits of a hash of the package's files."""
     content = hashlib.sha256()
     for path in _files():
         content.update(f"{path.relative_to(PACKAGE)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -26,14 +26,14 @@ def _files() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
-def keep_code(folder: Path) -> Path:
+def snapshot_code(folder: Path) -> Path:
     """Copy the package into `folder`, under a name that its content gives; nothing is done if it is there.
 
     Args:
-        folder: where copies are kept.
+        folder: folder of the copies.
 
     Returns:
-        What is to stand first on the path of Python's modules.
+        Folder of this copy, which is to be the first on PYTHONPATH.
     """
     kept = folder / code_version()
     with folder_lock(kept):

@@ -10,16 +10,16 @@ from scfs.errors import ScfsError
 from scfs.launch.settings import PREFIX, Launch
 
 KEPT = ("OMP_NUM_THREADS",)
-"""Besides SCFS_*: what counts inside too of the environment outside."""
+"""Environment variables, besides SCFS_*, that keep their values in the image."""
 
 
 def inside(settings: Launch, program: list[str], *arguments: str) -> list[str]:
-    """Command that runs `program` in the image, in this folder.
+    """Return the command that runs `program` in the image, in this folder.
 
     Args:
         settings: `image` and `image_arguments`.
-        program: and its arguments.
-        arguments: further ones of apptainer exec.
+        program: the program and its arguments.
+        arguments: further arguments of apptainer exec.
 
     Raises:
         ScfsError: the image or apptainer is not there.
@@ -35,9 +35,9 @@ def inside(settings: Launch, program: list[str], *arguments: str) -> list[str]:
 
 
 def enter(settings: Launch, environment: Mapping[str, str] = os.environ) -> None:
-    """Become the same command in the image; does not return.
+    """Replace this process by the same command in the image; does not return.
 
-    Of a checkout the code is run that lies there, as outside; elsewhere the image's.
+    In a checkout that runs the checkout's code, as outside of the image; elsewhere the image's own code.
 
     Raises:
         ScfsError: see `inside`.

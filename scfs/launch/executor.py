@@ -5,30 +5,33 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from submitit import helpers
-from submitit.core.utils import DelayedSubmission, JobPaths, pickle_load
-from submitit.local.local import LocalExecutor, LocalJob
+from submitit.core.utils import DelayedSubmission, JobPaths, environment_variables, pickle_load
+from submitit.local.local import LocalExecutor
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from scfs.errors import ScfsError
 from scfs.launch.container import inside
+from scfs.launch.logs import ranks
 from scfs.launch.payload import REQUEST, Payload
 from scfs.launch.settings import Launch
 
-NEVER = 100 * 365 * 24 * 60
-"""Minutes after which a local job would end."""
+NO_TIME_LIMIT = 100 * 365 * 24 * 60
+"""Minutes that Submitit gives a local job, which has no time limit: a hundred years."""
 
 
-class HeldSlurmExecutor(SlurmExecutor):
-    """Submitit's executor, whose sbatch holds the launcher's lock too.
+class LockedSlurmExecutor(SlurmExecutor):
+    """Submitit's executor for SLURM, whose sbatch process holds the launcher's lock too.
 
-    A launcher that is killed while sbatch runs leaves it behind. The next launcher must not ask SLURM for the job
-    before that sbatch has ended, or it would submit a second one.
+    A launcher that is killed while sbatch runs leaves sbatch behind. The next launcher must not ask SLURM for the job
+    before that sbatch has ended, or it would submit a second one. docs/upgrades.md lists the two methods of Submitit
+    that this depends on.
     """
 
     def __init__(self, lock: IO[str], *arguments: Any, **keywords: Any) -> None:
@@ -38,26 +41,25 @@ class HeldSlurmExecutor(SlurmExecutor):
     def _submit_command(self, command: str) -> SlurmJob[Any]:
         file = self.folder / "job.sh"
         file.write_text(self._make_submission_file_text(command, "job"))
-        sbatch = ["sbatch", str(file)]
+        sbatch = ["sbatch", "--parsable", str(file)]  # it prints the job's number, and ;CLUSTER where there are several
         # In a session of its own: Ctrl-C would end it at a moment when the job may exist already, unknown to us.
         run = subprocess.run(
             sbatch, capture_output=True, text=True, pass_fds=[self._lock.fileno()], start_new_session=True
         )
         if run.returncode:
             raise ScfsError(f"sbatch {file}: {run.stderr.strip() or run.stdout.strip()}")
-        job = self._get_job_id_from_submission_command(run.stdout)
-        return SlurmJob(folder=self.folder, job_id=job, tasks=list(range(self._num_tasks())))
+        return SlurmJob(folder=self.folder, job_id=run.stdout.strip().partition(";")[0])
 
 
 def submit(payload: Payload, name: str, comment: str, settings: Launch, lock: IO[str]) -> str:
     """Submit a SLURM job.
 
     Args:
-        payload: what its processes do.
-        name: of the job, as squeue shows it.
-        comment: by which the next launcher finds it.
+        payload: what each of its processes calls.
+        name: name of the job, as squeue shows it.
+        comment: comment of the job, by which the next launcher finds it.
         settings: nodes, partition and the like.
-        lock: the launcher's open lock.
+        lock: the launcher's open lock file.
 
     Returns:
         The job's number.
@@ -65,27 +67,25 @@ def submit(payload: Payload, name: str, comment: str, settings: Launch, lock: IO
     Raises:
         ScfsError: sbatch refuses it, or is not there.
     """
-    work = payload.folder / "work.pkl"
+    pickle = payload.folder / "payload.pkl"
     delayed = DelayedSubmission(payload)
     delayed.set_timeout(settings.minutes, payload.time_limits)
-    delayed.dump(work)
+    delayed.dump(pickle)
     logs = payload.folder / "logs"
     logs.mkdir(exist_ok=True)
     try:
-        executor = HeldSlurmExecutor(lock, logs, max_num_timeout=payload.time_limits, python=_python(payload, settings))
+        executor = LockedSlurmExecutor(lock, logs, max_num_timeout=payload.time_limits, python=_python(settings))
     except RuntimeError:
         raise ScfsError("executor = slurm: srun not found on this machine; allowed here: none, local") from None
-    executor.update_parameters(**_parameters(payload, name, comment, settings, work))
+    executor.update_parameters(**_sbatch_parameters(payload, name, comment, settings, pickle))
     with helpers.clean_env():  # inside another job, sbatch would take over that job's SLURM_* as its options
         return str(executor.submit(payload).job_id)
 
 
-def _parameters(payload: Payload, name: str, comment: str, settings: Launch, work: Path) -> dict[str, Any]:
+def _sbatch_parameters(payload: Payload, name: str, comment: str, settings: Launch, pickle: Path) -> dict[str, Any]:
     optional = {key: getattr(settings, key) for key in ("partition", "account", "qos", "constraint")}
-    if settings.gpus_per_node:
-        optional["gpus_per_node"] = settings.gpus_per_node
-    if settings.memory_gb:
-        optional["mem"] = f"{int(settings.memory_gb * 1024)}MB"
+    optional["gpus_per_node"] = settings.gpus_per_node or None
+    optional["mem"] = f"{int(settings.memory_gb * 1024)}MB" if settings.memory_gb else None
     exports = [f"export {key}={shlex.quote(value)}" for key, value in _environment(payload).items()]
     requeue = [_requeue_when_asked(payload)] if settings.image else []
     return {
@@ -99,95 +99,88 @@ def _parameters(payload: Payload, name: str, comment: str, settings: Launch, wor
         "signal_delay_s": settings.warning_seconds,
         # requeue: after the death of a node and after a preemption SLURM itself starts the job again.
         "additional_parameters": {"requeue": True, **settings.sbatch},
-        # One process that ends with an error ends all: the others would wait for it in a collective, until the time
-        # limit. And since 22.05 srun does not take over sbatch's cpus-per-task.
+        # --kill-on-bad-exit: one process that ends with an error ends all; the others would wait for it in a
+        # collective, until the time limit. --cpus-per-task: since SLURM 22.05 srun does not take over sbatch's.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={settings.cpus_per_process}", *settings.srun],
-        "setup": [*exports, *_pickle(work), *requeue, *settings.setup],
+        "setup": [*exports, _provide_pickle(pickle), *requeue, *settings.setup],
     }
 
 
 def _environment(payload: Payload) -> dict[str, str]:
-    """The copied package comes first, and the working folder, which may be a checkout, does not count."""
+    """Return variables by which a process imports the copied package, and not the working folder's."""
     return {
         "PYTHONPATH": str(payload.code),
         "PYTHONSAFEPATH": "1",
-        "OMP_NUM_THREADS": str(payload.work.threads),
+        "OMP_NUM_THREADS": str(payload.call.threads),
     }
 
 
-def _pickle(work: Path) -> list[str]:
-    """Shell lines: give the job what it loads, which Submitit does only after sbatch has come back.
+def _provide_pickle(pickle: Path) -> str:
+    """Return a shell line that puts the payload where the job loads it.
 
-    A launcher that is killed in between would leave a job that waits for its pickle and fails.
+    Submitit does that only after sbatch has come back; a launcher that is killed in between would leave a job that
+    waits for its pickle and fails.
     """
-    submitted = f'{shlex.quote(str(work.parent / "logs"))}/"$SLURM_JOB_ID"_submitted.pkl'
-    return [f"[ -e {submitted} ] || cp {shlex.quote(str(work))} {submitted}"]
+    submitted = f'{shlex.quote(str(pickle.parent / "logs"))}/"$SLURM_JOB_ID"_submitted.pkl'
+    return f"[ -e {submitted} ] || cp {shlex.quote(str(pickle))} {submitted}"
 
 
 def _requeue_when_asked(payload: Payload) -> str:
-    """Shell line: an image has no scontrol, so the job's script, which runs outside, asks for the first process."""
+    """Return a shell line that queues the job again when a process asks for it.
+
+    An image has no scontrol; the job's script runs outside of the image.
+    """
     request = f'{shlex.quote(str(payload.folder))}/"$SLURM_JOB_ID"{REQUEST}'
     return f'rm -f {request}; (until [ -e {request} ]; do sleep 1; done; scontrol requeue "$SLURM_JOB_ID") &'
 
 
-def _python(payload: Payload, settings: Launch) -> str:
-    """Command of Python, in the image where there is one; srun runs it on every node."""
+def _python(settings: Launch) -> str:
+    """Return the command of Python that srun runs on every node, in the image if there is one."""
     if settings.image is None:
         return shlex.quote(sys.executable)
     return shlex.join(inside(settings, ["python"]))
 
 
 def ended_well(folder: Path, job: str) -> bool:
-    """Whether every process of a job has left Submitit's note that it came to its end."""
-    processes = {path.name.split("_")[1] for path in (folder / "logs").glob(f"{job}_*_log.err")}
-    notes = [JobPaths(folder / "logs", job, int(rank)).result_pickle for rank in processes]
-    return bool(notes) and all(path.is_file() and pickle_load(path)[0] == "success" for path in notes)
+    """True if every process of a job left a result that says success; Submitit writes it when the payload returns."""
+    results = [JobPaths(folder / "logs", job, rank).result_pickle for rank in ranks(folder, job)]
+    return bool(results) and all(path.is_file() and pickle_load(path)[0] == "success" for path in results)
 
 
 class LocalProcesses:
-    """The processes of a local job."""
+    """The processes of a local job, under Submitit's controller process."""
 
     def __init__(self, payload: Payload, settings: Launch) -> None:
-        """Start them."""
-        logs = payload.folder / "logs"
-        executor = LocalExecutor(logs)
+        """Start the processes."""
+        executor = LocalExecutor(payload.folder / "logs")
         executor.update_parameters(
-            tasks_per_node=settings.processes, gpus_per_node=settings.gpus_per_node, timeout_min=NEVER
+            tasks_per_node=settings.processes, gpus_per_node=settings.gpus_per_node, timeout_min=NO_TIME_LIMIT
         )
-        with helpers.clean_env(), _variables(_environment(payload)), _ignoring_interrupts():
-            job = executor.submit(payload)
-        assert isinstance(job, LocalJob) and job._process is not None
-        self.id, self._process = job.job_id, job._process
+        with helpers.clean_env(), environment_variables(**_environment(payload)), _ignoring_interrupts():
+            self._job = executor.submit(payload)
+        self.id = self._job.job_id
+        """Name of the job, which is the controller's process number (docs/upgrades.md)."""
 
-    def ended(self) -> int | None:
-        """Status of Submitit's controller; None while it is alive."""
-        return self._process.poll()
+    def ended(self) -> bool:
+        """True if all processes have ended."""
+        return self._job.done()
 
     def stop(self, patience: float) -> None:
-        """Ask the processes to save and end; after `patience` seconds they are killed with this one."""
-        self._process.terminate()
-        try:
-            self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        """Ask the processes to save and end; after `patience` seconds, kill the controller.
 
-
-@contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        The processes then end with this one, which they watch.
+        """
+        os.kill(int(self.id), signal.SIGTERM)
+        end = time.monotonic() + patience
+        while not self.ended():
+            if time.monotonic() > end:
+                os.kill(int(self.id), signal.SIGKILL)
+            time.sleep(0.1)
 
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """What is started meanwhile ignores Ctrl-C by inheritance: Submitit's controller would kill after a second."""
+    """Let processes that are started meanwhile ignore Ctrl-C, on which Submitit's controller would kill the others."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

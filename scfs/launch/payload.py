@@ -1,4 +1,4 @@
-"""What each process of a job does: the work of a stage, and after SLURM's warning a new place in the queue."""
+"""What each process of a job calls: the function of a stage, and after SLURM's warning a new place in the queue."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,56 +20,58 @@ from scfs.runtime.cpu import worker_count
 from scfs.runtime.stop_signals import PreemptedError, stop_signals
 from scfs.runtime.world import find_world
 
-NEAR = 150.0
-"""Seconds before the warning is due in which it counts as the time limit's: SLURM may send it 60 s early."""
-BEING_ENDED = 300.0
+EARLY_WARNING = 150.0
+"""Seconds before the warning is due in which a warning counts as the time limit's: SLURM may send it 60 s early."""
+REQUEUED_WAIT = 300.0
 """Seconds that the processes wait for SLURM to end them once the job is queued again."""
-
-REQUEST = "-requeue"
-"""End of the name, after the job's number, of the file by which a process in an image asks for a new place."""
-LOST = 360.0
+LOST_WAIT = 360.0
 """Seconds that a process waits after another one was lost. If its node has died, SLURM starts the job again as soon as
 it knows (SlurmdTimeout, 300 s by default), unless the job has failed before; if it ended alone, srun ends this one."""
+REQUEST = "-requeue"
+"""End of the name, after the job's number, of the file by which a process in an image asks for a new place."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """A function that does the work of a stage in every process of its job."""
+class StageCall:
+    """A call of a stage's function, to be made here or by every process of a job."""
 
-    module: str
-    function: str
+    function: Callable[..., None]
+    """Function of a module: a pickle holds its name alone. It imports what it needs when it is called (scfs.cli.calls),
+    so that the process that submits a job needs no torch."""
     keywords: dict[str, Any]
+    """Arguments, without `threads` and `workers`."""
     threads: int
-    """Torch's."""
+    """Number of torch's threads."""
     workers: int | None
-    """Image readers; None: as many as the cores are good for where the work is done."""
+    """Number of processes that read images; None: as many as suit the cores of the machine that makes the call."""
 
     def __call__(self) -> None:
-        """Do it."""
-        function = getattr(import_module(self.module), self.function)
-        function(**self.keywords, threads=self.threads, workers=worker_count(self.workers, self.threads))
+        """Make the call."""
+        self.function(**self.keywords, threads=self.threads, workers=worker_count(self.workers, self.threads))
 
 
 @dataclass(frozen=True)
 class Payload:
-    """Pickled by reference into the run folder, and loaded again by each process at each start of the job."""
+    """What Submitit pickles into the job's folder, and each process loads and calls at each start of the job."""
 
-    work: Work
+    call: StageCall
+    """The stage's work."""
     folder: Path
-    """Of the job: its time limits are counted here."""
+    """Folder of the job; its time limits are counted here."""
     code: Path
     """Copy of the package that the process must have imported."""
     seconds: float | None = None
-    """From the start of the job to SLURM's warning; None: there is no time limit."""
+    """Seconds from the start of the job to SLURM's warning; None: there is no time limit."""
     time_limits: int = 0
-    """Time limits that the job may run into."""
+    """Number of time limits that the job may run into."""
     in_image: bool = False
-    """SLURM's commands are then out of reach, and the script of the job asks instead."""
+    """True if the process runs in an image: SLURM's commands are out of reach there, so the job's script queues the job
+    again."""
     launcher: int | None = None
-    """Process with which this one is to end; None: it lives on without."""
+    """Number of the process with which this one is to end; None: it lives on without."""
 
     def __call__(self) -> None:
-        """Work until the end, or until asked to stop.
+        """Do the work until its end, or until asked to stop.
 
         Raises:
             SystemExit: with status 1 after an error, which the log says in one line, or after a stop.
@@ -77,14 +79,14 @@ class Payload:
         started = time.monotonic()
         received: list[int] = []
         if self.launcher is not None:
-            end_with(self.launcher)
+            die_with(self.launcher)
         world = find_world()
         silence(world.local_rank > 0)
         try:
             if Path(sys.modules["scfs"].__file__ or "").resolve().parent.parent != self.code.resolve():
                 raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
             with stop_signals() as received:
-                self.work()
+                self.call()
         except ScfsError as error:
             if world.rank == 0 or not isinstance(error, PreemptedError):  # all stop together, and one says so
                 log(f"scfs: {error}")
@@ -97,18 +99,19 @@ class Payload:
             raise
 
     def _end(self, error: BaseException | None, rank: int, seconds: float, received: list[int]) -> None:
-        """What a SLURM job does before its processes end."""
+        """In a SLURM job, queue the job again or wait to be ended, if the reason asks for it."""
         if "SLURM_JOB_ID" not in os.environ:
             return
         if isinstance(error, PreemptedError) and error.number == signal.SIGUSR2:
             self._queue_again(rank, seconds)
         elif isinstance(error, ProcessLostError) and signal.SIGTERM not in received:
-            wait_to_be_ended(LOST)
+            wait_for_sigterm(LOST_WAIT)
 
     def _queue_again(self, rank: int, seconds: float) -> None:
-        """The first process asks; all wait to be ended, since one that ends by itself makes srun end the others.
+        """Ask for a new place in the queue, as the first process, and wait to be ended.
 
-        Submitit's own handler would ask at once, in the middle of a step, and count time limits by its own rule.
+        All processes wait, since one that ends by itself makes srun end the others. Submitit's own handler would ask at
+        once, in the middle of a step, and count time limits by its own rule.
         """
         job = os.environ["SLURM_JOB_ID"]
         if rank == 0:
@@ -122,11 +125,11 @@ class Payload:
                 log(f"scfs: job {job} is not queued again: {error}")
                 return
             log(f"job {job} is queued again and will resume there")
-        wait_to_be_ended(BEING_ENDED)
+        wait_for_sigterm(REQUEUED_WAIT)
 
     def _count_time_limit(self, job: str, seconds: float) -> None:
-        """Raise once there were more of them than the planned hours explain; preemptions are not counted."""
-        if self.seconds is None or seconds < self.seconds - NEAR:
+        """Raise ScfsError once there were more time limits than the planned hours explain; do not count preemptions."""
+        if self.seconds is None or seconds < self.seconds - EARLY_WARNING:
             return
         file = self.folder / f"{job}-time-limits.json"
         number = (json.loads(file.read_text()) if file.is_file() else 0) + 1
@@ -138,14 +141,14 @@ class Payload:
             )
 
 
-def wait_to_be_ended(seconds: float) -> None:
+def wait_for_sigterm(seconds: float) -> None:
     """Leave the end to SLURM, whose SIGTERM is obeyed at once."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(seconds)
 
 
-def end_with(pid: int) -> None:
-    """Kill this process as soon as process `pid` is gone, however that ended."""
+def die_with(pid: int) -> None:
+    """Kill this process as soon as process `pid` is gone, in whatever way that ended."""
 
     def watch() -> None:
         try:

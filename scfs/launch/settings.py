@@ -31,25 +31,25 @@ class Launch(Config):
     """none: this process, or those that torchrun or srun has started already. local: several processes of this machine.
     slurm: a SLURM job; both by Submitit."""
     stages: list[Literal["pretrain", "evaluate", "tune", "finetune", "detect"]] = ["pretrain"]
-    """Those that it starts; the others do their work in the process that was asked."""
+    """Stages that the executor starts; the others do their work in the process that was asked."""
     nodes: int = Field(1, ge=1)
-    """Machines; local has one."""
+    """Number of machines; local has one."""
     processes_per_node: int | None = Field(None, ge=1)
-    """Default: one for each GPU, or one."""
+    """Number of processes on each machine. Default: one for each GPU, or one."""
     gpus_per_node: int = Field(0, ge=0)
-    """Asked of SLURM as --gpus-per-node; 0 asks for none."""
+    """Number of GPUs, which SLURM is asked for by --gpus-per-node; 0 asks for none."""
     cpus_per_process: int = Field(1, ge=1)
-    """Cores: torch's threads and the image readers of a process share them."""
+    """Number of cores; torch's threads and the image readers of a process share them."""
     memory_gb: float | None = Field(None, gt=0)
-    """Per node. Default: the cluster's."""
+    """Memory per node. Default: the cluster's."""
     minutes: int = Field(24 * 60, ge=1)
     """Time limit of the job; a longer training is queued again and goes on."""
     warning_seconds: int = Field(120, ge=1)
-    """SLURM warns so long before the time limit; a step and saving must fit into it."""
+    """Seconds before the time limit at which SLURM warns; a step and saving must fit into them."""
     partition: str | None = None
-    """Default: the cluster's."""
+    """Partition. Default: the cluster's."""
     account: str | None = None
-    """Default: the user's."""
+    """Account that is charged. Default: the user's."""
     qos: str | None = None
     """Quality of service."""
     constraint: str | None = None
@@ -65,20 +65,20 @@ class Launch(Config):
     image_arguments: list[str] = []
     """Arguments of apptainer exec, such as --nv or --bind=/datasets."""
     poll_seconds: Annotated[float, Field(gt=0, le=15)] = 10
-    """Between two questions to SLURM about a job."""
+    """Seconds between two questions to SLURM about a job."""
 
     @property
     def processes(self) -> int:
-        """Processes per node."""
+        """Number of processes per node."""
         return self.processes_per_node or max(1, self.gpus_per_node)
 
     def time_limits(self, hours: float) -> int:
-        """Time limits that a job of so many planned hours may run into: three, and twice what they explain."""
+        """Number of time limits that a job may run into: three, and twice as many as its planned hours explain."""
         return 3 + math.ceil(2 * hours * 60 / self.minutes)
 
 
 def load_launch(environment: Mapping[str, str] = os.environ) -> Launch:
-    """Settings of this occasion.
+    """Read the settings that are in force now.
 
     Raises:
         ScfsError: the file is missing or wrong, or a variable is; one line that names it.

@@ -9,42 +9,46 @@ from pathlib import Path
 from types import FrameType
 
 CALLERS = ("snakemake", "dvc")
+"""Programs whose end a launcher notices, if they are among the processes that started it."""
 
 
-class Interruptions:
-    """Those since the context was entered."""
+class Signals:
+    """Signals that this process received, and whether its callers are alive, since `caught_signals` was entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, callers: list[int]) -> None:
+        """Begin without a signal.
+
+        Args:
+            callers: process handles (`os.pidfd_open`) of the callers, which become readable when these end.
+        """
         self.received: list[int] = []
-        self.callers: list[int] = []
-        """Handles of the processes above that call stages; they tell when these end, however that happens."""
+        self.callers = callers
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: remember it."""
+        self.received.append(number)
 
     @property
-    def ending(self) -> str:
+    def cancelled_by(self) -> str:
         """Name of a signal that is to end the job too; empty if there was none."""
         return next((signal.Signals(number).name for number in self.received if number != signal.SIGHUP), "")
 
     @property
-    def leaving(self) -> str:
-        """Why the launcher is to leave a job of the cluster alone; empty if it is not."""
+    def left_by(self) -> str:
+        """Reason why the launcher is to end and leave a job of the cluster alone; empty if there is none."""
         if signal.SIGHUP in self.received:
             return "SIGHUP"
         return "the process that asked for this is gone" if select.select(self.callers, [], [], 0)[0] else ""
 
 
 @contextmanager
-def interruptions() -> Iterator[Interruptions]:
-    """Collect signals instead of dying; SIGHUP stays ignored under nohup."""
-    found = Interruptions()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        found.received.append(number)
-
+def caught_signals() -> Iterator[Signals]:
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying; under nohup SIGHUP stays ignored."""
+    found = Signals(_callers())
     watched = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         watched.append(signal.SIGHUP)
-    before = {number: signal.signal(number, note) for number in watched}
-    found.callers = _callers()
+    before = {number: signal.signal(number, found.note) for number in watched}
     try:
         yield found
     finally:
@@ -55,6 +59,7 @@ def interruptions() -> Iterator[Interruptions]:
 
 
 def _callers() -> list[int]:
+    """Open handles of the processes above this one that are a Snakemake or a DVC."""
     handles = []
     pid = os.getppid()
     while pid > 1:

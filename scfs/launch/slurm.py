@@ -1,4 +1,4 @@
-"""What is asked of SLURM, by its own commands. It works without accounting: squeue and scontrol, never sacct."""
+"""Questions to SLURM, by its own commands. They work without accounting: squeue and scontrol, never sacct."""
 
 import getpass
 import subprocess
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from scfs.errors import ScfsError
 
-ASKING = 120.0
+ANSWER_WAIT = 120.0
 """Seconds that a command may take: a busy controller answers late."""
 LIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 QUEUED_AGAIN = ("REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
@@ -18,14 +18,14 @@ GONE = "GONE"
 """State of a job that the controller does not know any more: it has ended some minutes ago."""
 
 
-class Job(NamedTuple):
-    """A job of this user."""
+class ClusterJob(NamedTuple):
+    """A job of this user, as SLURM knows it."""
 
     id: str
     comment: str
     state: str
     reason: str
-    """Why it waits, or the nodes on which it runs."""
+    """Reason why it waits, or the nodes on which it runs."""
 
 
 class UnreachableError(ScfsError):
@@ -36,8 +36,8 @@ class NoClusterError(ScfsError):
     """This machine belongs to no SLURM cluster."""
 
 
-def live_jobs_here() -> list[Job]:
-    """The user's jobs that wait or run; none where there is no cluster.
+def live_jobs_here() -> list[ClusterJob]:
+    """List the user's jobs that wait or run; none where there is no cluster.
 
     Raises:
         UnreachableError: there is one, but its controller does not answer.
@@ -48,8 +48,8 @@ def live_jobs_here() -> list[Job]:
         return []
 
 
-def live_jobs() -> list[Job]:
-    """The user's jobs that wait or run.
+def live_jobs() -> list[ClusterJob]:
+    """List the user's jobs that wait or run.
 
     Raises:
         NoClusterError: this machine belongs to no cluster.
@@ -59,12 +59,12 @@ def live_jobs() -> list[Job]:
     jobs = []
     for line in said.splitlines():
         identifier, state, reason, comment = line.split("|", 3)
-        jobs.append(Job(identifier, comment.strip(), state, reason))
+        jobs.append(ClusterJob(identifier, comment.strip(), state, reason))
     return jobs
 
 
 def folders() -> dict[str, Path]:
-    """Working folder of each job of the user that waits or runs.
+    """Map each job of the user that waits or runs to its working folder.
 
     Raises:
         UnreachableError: the controller does not answer.
@@ -74,7 +74,7 @@ def folders() -> dict[str, Path]:
 
 
 def state_of(job: str) -> tuple[str, str]:
-    """A job's state in SLURM's words (also UNKNOWN, GONE), and why it waits or where it runs."""
+    """Return a job's state in SLURM's words (also UNKNOWN, GONE), and why it waits or where it runs."""
     try:
         said = _ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T|%R").strip()
     except UnreachableError as error:
@@ -86,7 +86,7 @@ def state_of(job: str) -> tuple[str, str]:
 
 
 def is_live(state: str) -> bool:
-    """Whether a job in this state may still compute."""
+    """True if a job in this state may still compute."""
     return state in LIVE or state in QUEUED_AGAIN or state == UNKNOWN
 
 
@@ -94,7 +94,7 @@ def cancel(job: str, patience: float = 120.0) -> bool:
     """End a job, and wait until it has ended: its processes may still be saving. False if it lives on after that."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
-        subprocess.run(["scancel", job], capture_output=True, timeout=ASKING)
+        subprocess.run(["scancel", job], capture_output=True, timeout=ANSWER_WAIT)
         if not is_live(state_of(job)[0]):
             return True
         time.sleep(1)
@@ -119,11 +119,11 @@ def requeue(job: str, attempts: int = 5) -> None:
 
 def _ask(*command: str) -> str:
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=ASKING)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_WAIT)
     except FileNotFoundError:
         raise NoClusterError(f"{command[0]}: not found; the executor slurm needs SLURM's commands") from None
     except subprocess.TimeoutExpired:
-        raise UnreachableError(f"{command[0]}: no answer in {ASKING:g} s") from None
+        raise UnreachableError(f"{command[0]}: no answer in {ANSWER_WAIT:g} s") from None
     if run.returncode and "configuration source" in run.stderr:
         raise NoClusterError(f"{command[0]}: this machine belongs to no SLURM cluster (no slurm.conf was found)")
     if run.returncode:

@@ -1,4 +1,4 @@
-"""How far the pre-trainings of a study are, and what the failed process of one said. Needs no torch."""
+"""Progress of a study's pre-trainings, and the last lines of one that failed. Needs no torch."""
 
 import json
 import re
@@ -18,14 +18,14 @@ COLUMNS = ("run", "state", "step", "loss", "images/s", "left")
 
 
 def status(study: Study) -> str:
-    """A line for each pre-training of the study: state, job, step, loss, speed, and the hours that are left."""
+    """Return a table with a line for each pre-training: state, job, step, loss, speed, and the hours that are left."""
     jobs = slurm.live_jobs_here()
     trained = [run for run in study.runs if study.imported(run) is None and study.run(run).epochs]
     rows = [COLUMNS, *(_row(study, run, jobs) for run in trained)]
     return "\n".join(line.rstrip() for line in aligned(rows, left=range(len(COLUMNS))))
 
 
-def _row(study: Study, run: str, jobs: list[slurm.Job]) -> tuple[str, ...]:
+def _row(study: Study, run: str, jobs: list[slurm.ClusterJob]) -> tuple[str, ...]:
     settings = study.run(run)
     folder = _newest(Path("runs"), run)
     done = _step(folder)
@@ -46,7 +46,7 @@ def _row(study: Study, run: str, jobs: list[slurm.Job]) -> tuple[str, ...]:
     )
 
 
-def _state(run: str, folder: Path | None, done: int, jobs: list[slurm.Job]) -> str:
+def _state(run: str, folder: Path | None, done: int, jobs: list[slurm.ClusterJob]) -> str:
     owner = _newest(Path("runs", "jobs"), run)
     if owner is not None:
         token = owner / "token"
@@ -60,7 +60,7 @@ def _state(run: str, folder: Path | None, done: int, jobs: list[slurm.Job]) -> s
 
 
 def _newest(folder: Path, run: str) -> Path | None:
-    """The run's folder that was changed last."""
+    """Return the run's folder that was changed last."""
     found = sorted(folder.glob(f"{run}-{IDENTITY}"), key=lambda path: path.stat().st_mtime)
     return found[-1] if found else None
 
@@ -79,7 +79,7 @@ def _latest(folder: Path | None) -> dict[str, float]:
 
 
 def logs(run: str, rank: int | None, lines: int) -> str:
-    """The last lines of a process of the run's last job: of the one that failed, unless another is asked for.
+    """Return the last lines of a process of the run's last job: of the one that failed, unless `rank` names another.
 
     Raises:
         ScfsError: the run has had no job, or that had no such process.

@@ -47,7 +47,7 @@ def _trainings() -> list[str]:
     return [str(lock) for lock in of_launchers + sorted(of_runs) if is_held(lock)]
 
 
-def _own_jobs() -> list[slurm.Job]:
+def _own_jobs() -> list[slurm.ClusterJob]:
     """Jobs of pre-trainings, which the next launcher adopts."""
     return [job for job in slurm.live_jobs_here() if job.comment.startswith("scfs:")]
 

@@ -1,6 +1,5 @@
 """The executor local: several processes of this machine, which end with their launcher and resume exactly."""
 
-import ast
 import os
 import signal
 import subprocess
@@ -82,13 +81,3 @@ def test_processes_end_with_their_launcher_and_the_next_one_resumes(photos: Path
     files = [load_file(photos / out / "weights.safetensors") for out in ("whole", "parts")]
     assert files[0].keys() == files[1].keys()
     assert all((files[0][name] == files[1][name]).all() for name in files[0])
-
-
-def test_submitit_is_imported_by_one_module() -> None:
-    importers = set()
-    for path in (ROOT / "scfs").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            importers |= {path.name for name in names if name.split(".")[0] == "submitit"}
-    assert importers == {"executor.py"}

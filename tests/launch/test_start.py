@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
-from scfs.launch.start import on_every_gpu, processes
+from scfs.launch.start import process_count, restart_on_every_gpu
 
 
 @pytest.mark.parametrize(
     ("gpus", "images", "used"), [(0, 16, 1), (1, 16, 1), (8, 16, 8), (3, 16, 2), (8, 4, 4), (2, 1, 1)]
 )
 def test_a_batch_is_shared_evenly(gpus: int, images: int, used: int) -> None:
-    assert processes(gpus, images) == used
+    assert process_count(gpus, images) == used
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_the_same_command_goes_on_in_torchrun(replaced: list[list[str]]) -> None:
-    on_every_gpu("auto", 16, {})
+    restart_on_every_gpu("auto", 16, {})
     (command,) = replaced
     assert command[:2] == [sys.executable, "-m"]
     assert "--nproc-per-node 4" in " ".join(command)
@@ -43,5 +43,5 @@ def test_the_same_command_goes_on_in_torchrun(replaced: list[list[str]]) -> None
 def test_a_process_of_a_launcher_and_one_for_the_cpu_go_on_alone(
     replaced: list[list[str]], device: str, environment: dict[str, str]
 ) -> None:
-    on_every_gpu(device, 16, environment)
+    restart_on_every_gpu(device, 16, environment)
     assert replaced == []

@@ -1,0 +1,49 @@
+"""Functions of the stages whose work a job may do, as commands and jobs call them.
+
+A job's pickle names one of these functions. Each imports its module only when it is called, so the process that submits
+a job, and checks a command's options, needs no torch.
+"""
+
+from typing import Any
+
+
+def pretrain_split(**arguments: Any) -> None:
+    """Call `scfs.training.pretrain.pretrain_split`."""
+    from scfs.training import pretrain
+
+    pretrain.pretrain_split(**arguments)
+
+
+def pretrain_folder(**arguments: Any) -> None:
+    """Call `scfs.training.pretrain.pretrain_folder`."""
+    from scfs.training import pretrain
+
+    pretrain.pretrain_folder(**arguments)
+
+
+def evaluate(**arguments: Any) -> None:
+    """Call `scfs.evaluation.run.evaluate`."""
+    from scfs.evaluation import run
+
+    run.evaluate(**arguments)
+
+
+def tune(**arguments: Any) -> None:
+    """Call `scfs.evaluation.finetune.stage.tune`."""
+    from scfs.evaluation.finetune import stage
+
+    stage.tune(**arguments)
+
+
+def finetune(**arguments: Any) -> None:
+    """Call `scfs.evaluation.finetune.stage.finetune`."""
+    from scfs.evaluation.finetune import stage
+
+    stage.finetune(**arguments)
+
+
+def detect(**arguments: Any) -> None:
+    """Call `scfs.detection.stage.detect`."""
+    from scfs.detection import stage
+
+    stage.detect(**arguments)
