@@ -1,9 +1,14 @@
 """Protocol of object detection and instance segmentation; the recipes are in scfs/detection/recipes."""
 
-from typing import ClassVar, Literal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import yaml
 
 from scfs.config.base import Config, Seed
-from scfs.config.protocol import Positive, Protocol
+from scfs.config.pretrain import PATCH
+from scfs.config.protocol import PERCENT, SMALL_SIDE, SPREAD, TRAINED, Passes, Positive, Protocol, Value, evaluation
 
 Recipe = Literal["voc_faster_rcnn_c4", "coco_mask_rcnn_fpn_1x", "coco_mask_rcnn_fpn_2x"]
 
@@ -11,10 +16,15 @@ VALUES = {
     "voc": ("ap", "ap50", "ap75"),
     "coco": tuple(f"{part}_{ap}" for part in ("box", "mask") for ap in ("ap", "ap50", "ap75")),
 }
-"""What is measured, by the benchmark that the recipe's name begins with."""
+"""Average precisions that are measured, by the benchmark that the recipe's name begins with."""
 
 IMAGES_PER_BATCH = 16
-"""Of all recipes."""
+"""Images per step in all recipes."""
+RECIPES = Path(__file__).parents[1] / "detection" / "recipes"
+COUNTED_SIDE = 224
+"""Pixels of the square image whose operations stand for those of a larger one, in proportion to the areas."""
+SMALL_TRIALS = 2
+"""Trials of a rehearsal."""
 
 
 class SmallMachine(Config):
@@ -34,10 +44,19 @@ class SmallMachine(Config):
     """Batches that BatchNorm's statistics are estimated from after the training [Detectron2: 200]."""
 
 
+@evaluation
 class Detection(Protocol):
     """Fine-tuning of a detector (Detectron2), all layers, and its average precision in percent."""
 
     stage: ClassVar[Literal["detect"]] = "detect"
+    leaves_arrays: ClassVar[bool] = True
+    training_record: ClassVar[str] = "resolved"
+    training_facts: ClassVar[Mapping[str, str]] = {
+        "iterations": "iterations",
+        "images per batch": "images_per_batch",
+        "learning rate": "lr",
+    }
+    spread_over: ClassVar[str] = "trials"
 
     kind: Literal["detection"]
     weights: Literal["teacher"] = "teacher"
@@ -66,21 +85,48 @@ class Detection(Protocol):
         return self.recipe.split("_")[0]
 
     @property
-    def leaves_arrays(self) -> bool:
-        """Detections on some images, and precision over recall."""
-        return True
-
-    @property
     def parts(self) -> tuple[str, ...]:
-        """One for each trial."""
+        """One training for each trial."""
         return tuple(f"trial-{number}" for number in range(self.trials))
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of training and test."""
+        """Splits of training and test."""
         return (self.train, self.test)
 
-    def values(self) -> list[str]:
-        """Names of what is measured."""
+    def values(self) -> dict[str, Value]:
+        """Average precisions in percent, and their spread over several trials."""
         names = VALUES[self.benchmark]
-        return [*names, *(f"{name}_sd" for name in names if self.trials > 1)]
+        spreads = [f"{name}_sd" for name in names if self.trials > 1]
+        return {**dict.fromkeys(names, PERCENT), **dict.fromkeys(spreads, SPREAD)}
+
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count training and test of one trial by the area of their images, as so many of `COUNTED_SIDE`."""
+        if not part:
+            return []
+        recipe, small = yaml.safe_load((RECIPES / f"{self.recipe}.yaml").read_text())["config"], self.small_machine
+        trained = recipe["SOLVER"]["MAX_ITER"] * IMAGES_PER_BATCH  # the same with fewer images per batch
+        if small:
+            trained = small.iterations * (self.images_per_batch or IMAGES_PER_BATCH)
+        side = small.short_side if small else recipe["INPUT"]["MIN_SIZE_TEST"]
+        area = side**2 * 4 / 3 / COUNTED_SIDE**2
+        return [((TRAINED * trained + images(self.test)) * area, COUNTED_SIDE)]
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """Say what of a detector is counted."""
+        return ("detection: the encoder's operations alone, on images of 4 : 3",)
+
+    def small(self) -> Self:
+        """Train for two steps on small images, in two trials at most."""
+        sizes = {"iterations": 2, "short_side": SMALL_SIDE, "rpn_batch": 16, "roi_batch": 8, "proposals": 16}
+        counts = {"images_per_batch": 2, "figure_images": 2, "trials": min(self.trials, SMALL_TRIALS)}
+        return self.model_copy(update={**counts, "small_machine": SmallMachine(**sizes, precise_bn=2)})
+
+    def problem(self, run: Any, data: Any) -> str:
+        """Refuse ViTs, and images without boxes."""
+        if run.backbone in PATCH:
+            return f"backbone = {run.backbone!r}: allowed are ResNets"
+        if data.source in ("folder", "table") or (data.source == "official" and not data.has_boxes):
+            return f"dataset = {self.dataset!r}: its images have no boxes (source: {data.source})"
+        return ""

@@ -1,16 +1,31 @@
 """Protocols of the evaluations. Defaults are the paper's, from the authors' code and README."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scfs.config import detection, finetune  # noqa: F401  # they add themselves
 from scfs.config.base import Seed
-from scfs.config.detection import Detection
-from scfs.config.finetune import FineTune, Share
-from scfs.config.protocol import Positive, ViewProtocol
+from scfs.config.finetune import Share
+from scfs.config.pretrain import PATCH, Pretrain
+from scfs.config.protocol import (
+    EVALUATIONS,
+    PERCENT,
+    SMALL_BATCH,
+    SMALL_CROP,
+    SPREAD,
+    Passes,
+    Positive,
+    Protocol,
+    Value,
+    ViewProtocol,
+    evaluation,
+)
+from scfs.config.registry import ChosenBy
 
 
-class Vote(ViewProtocol):
+class KnnProtocol(ViewProtocol):
     """Weighted k-nearest-neighbour vote (Wu et al., CVPR 2018)."""
 
     train: str = "train"
@@ -24,7 +39,7 @@ class Vote(ViewProtocol):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of the neighbours and of the test."""
+        """Splits of the neighbours and of the test."""
         return (self.train, self.test)
 
     @model_validator(mode="after")
@@ -33,18 +48,27 @@ class Vote(ViewProtocol):
             raise ValueError(f"report_k must be one of k {list(self.k)}")
         return self
 
+    def small(self) -> Self:
+        """Take 1, 2, ... neighbours, as there are few images."""
+        before = list(dict.fromkeys(self.k))
+        few = {"k": tuple(range(1, len(before) + 1)), "report_k": before.index(self.report_k) + 1}
+        return super().small().model_copy(update=few)
 
-class Knn(Vote):
+
+@evaluation
+class Knn(KnnProtocol):
     """k-NN on the image's feature: a ResNet's pooled layer4, a ViT's last [CLS]."""
 
     kind: Literal["knn"]
 
-    def values(self) -> list[str]:
-        """Names of what is measured."""
-        return ["top1", "top5", *(f"{name}_k{k}" for k in self.k for name in ("top1", "top5"))]
+    def values(self) -> dict[str, Value]:
+        """Accuracies at `report_k`, then at each k."""
+        each = (f"{name}_k{k}" for k in self.k for name in ("top1", "top5"))
+        return dict.fromkeys(["top1", "top5", *each], PERCENT)
 
 
-class Layers(Vote):
+@evaluation
+class Layers(KnnProtocol):
     """k-NN on the pooled maps of single layers (the paper's Fig. 4)."""
 
     kind: Literal["layers"]
@@ -53,9 +77,9 @@ class Layers(Vote):
     )
     """Layers to pool."""
 
-    def values(self) -> list[str]:
-        """Names of what is measured."""
-        return list(self.layers)
+    def values(self) -> dict[str, Value]:
+        """Top-1 of each layer."""
+        return dict.fromkeys(self.layers, PERCENT)
 
 
 class Probe(ViewProtocol):
@@ -90,20 +114,33 @@ class Probe(ViewProtocol):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of the classifier and of the test."""
+        """Splits of the classifier and of the test."""
         return (self.train, self.test)
 
-    def values(self) -> list[str]:
-        """Names of what is measured."""
-        return ["top1", "best_top1", *(["top1_sd"] if len(self.seeds) > 1 else [])]
+    def values(self) -> dict[str, Value]:
+        """Top-1 after the last epoch and at its best, and the spread of the first over the seeds."""
+        spread = {"top1_sd": SPREAD} if len(self.seeds) > 1 else {}
+        return {"top1": PERCENT, "best_top1": PERCENT, **spread}
+
+    def small(self) -> Self:
+        """Fit for one epoch in small batches."""
+        return super().small().model_copy(update={"epochs": 1, "batch": SMALL_BATCH})
+
+    def problem(self, run: Any, data: Any) -> str:
+        """Refuse to join [CLS] that a ResNet does not have."""
+        if self.cls_blocks > 1 and run.backbone not in PATCH:
+            return f"cls_blocks = {self.cls_blocks}: backbone {run.backbone} has no [CLS]"
+        return ""
 
 
+@evaluation
 class LinearCached(Probe):
     """Fitted on features extracted once, without augmentation. Quick; NOT the paper's linear probing."""
 
     kind: Literal["linear_cached"]
 
 
+@evaluation
 class Linear(Probe):
     """Linear probing as the paper does it: random-resized-crop and flip, features anew in every epoch."""
 
@@ -119,9 +156,17 @@ class Linear(Probe):
             raise ValueError("scale must be [low, high] with low <= high")
         return self
 
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count the training images in every epoch, and the test images once."""
+        return [(self.epochs * images(self.train) + images(self.test), self.crop)]
 
+
+@evaluation
 class Attention(ViewProtocol):
     """Search attention maps (Eq. 6, the paper's Fig. 3), scored against object masks where the data has them."""
+
+    leaves_arrays: ClassVar[bool] = True
+    spread_over: ClassVar[str] = "images"
 
     kind: Literal["attention"]
     layer: Literal["layer2", "layer3", "layer4"] = "layer4"
@@ -131,19 +176,27 @@ class Attention(ViewProtocol):
     local_crop: Positive = 96
     """Side to which each of the four jigsaw pieces is resized, in pixels."""
 
-    @property
-    def leaves_arrays(self) -> bool:
-        """Images and maps for the figure."""
-        return True
+    def values(self) -> dict[str, Value]:
+        """Scores of the images that have object masks; without masks only their number, `images`."""
+        score = Value(digits=2)  # a ratio near 1
+        spread = score._replace(better=None)
+        return {"images": Value(0, better=None), "score": score, "score_sd": spread, "pointing": PERCENT}
 
-    def values(self) -> list[str]:
-        """Names of what is measured; without object masks only `images`."""
-        return ["images", "score", "score_sd", "pointing"]
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count the views and their four pieces."""
+        return [*super().passes(images), (4 * images(self.test), self.local_crop)]
+
+    def small(self) -> Self:
+        """Search with small pieces, and draw few images."""
+        return super().small().model_copy(update={"local_crop": SMALL_CROP, "figure_images": 2})
 
 
+@evaluation
 class ClassProbabilities(ViewProtocol):
     """Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop's feature
     finds in the image (Eq. 6 and 7), as in the paper's Fig. 1. Needs a run of the method supervised."""
+
+    leaves_arrays: ClassVar[bool] = True
 
     kind: Literal["class_probabilities"]
     crops: Positive = 8
@@ -164,18 +217,25 @@ class ClassProbabilities(ViewProtocol):
             raise ValueError("local_scale must be [low, high] with low <= high")
         return self
 
-    @property
-    def leaves_arrays(self) -> bool:
-        """Images, maps and probabilities for the figure."""
-        return True
-
-    def values(self) -> list[str]:
-        """Names of what is measured."""
+    def values(self) -> dict[str, Value]:
+        """Mean probability of the images' classes, and top-1, of each sort of view."""
         kinds = ("original", "over_augmented", "searched")
-        return [f"{measure}_{kind}" for measure in ("probability", "top1") for kind in kinds]
+        return {f"{measure}_{kind}": PERCENT for measure in ("probability", "top1") for kind in kinds}
+
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count the views and their crops."""
+        return [*super().passes(images), (self.crops * images(self.test), self.local_size)]
+
+    def small(self) -> Self:
+        """Draw few and small crops, and few images."""
+        return super().small().model_copy(update={"local_size": SMALL_CROP, "crops": 2, "figure_images": 2})
+
+    def problem(self, run: Any, data: Any) -> str:
+        """Refuse runs that have no classifier on a pooled map."""
+        if isinstance(run, Pretrain) and run.method != "supervised":
+            return f"method = {run.method!r}: only supervised runs have a classifier"
+        return f"backbone = {run.backbone!r}: allowed are ResNets" if run.backbone in PATCH else ""
 
 
-Evaluation = Annotated[
-    Knn | Layers | LinearCached | Linear | Attention | ClassProbabilities | FineTune | Detection,
-    Field(discriminator="kind"),
-]
+Evaluation = Annotated[Protocol, ChosenBy(EVALUATIONS, "kind")]
+"""Any evaluation of a study, those of plugins among them."""

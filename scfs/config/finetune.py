@@ -4,15 +4,21 @@ Source: Chen et al., ICML 2020, appendices B.5 (semi-supervised: batch 4096, lr 
 or 30 of 10% of the labels) and B.8 (transfer), which the paper and BYOL follow.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scfs.config.base import Config, Seed
-from scfs.config.protocol import Positive, ViewProtocol
+from scfs.config.protocol import PERCENT, SMALL_BATCH, TRAINED, Passes, Positive, Value, ViewProtocol, evaluation
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rates = tuple[Annotated[float, Field(gt=0)], ...]
+
+VALIDATED = 0.1
+"""Share of the labelled images that a cell of a grid is taken to be validated on, in the plan."""
+SMALL_GRID = 2
+"""Rates, and weight decays, of a rehearsal."""
 
 
 class LabelledFiles(Config):
@@ -39,6 +45,7 @@ class LabelledShare(Config):
     """Seed of the draw."""
 
 
+@evaluation
 class FineTune(ViewProtocol):
     """All weights trained with a new classifier: SGD with Nesterov's momentum, cosine to 0, crops and flips alone.
 
@@ -48,6 +55,11 @@ class FineTune(ViewProtocol):
     """
 
     stage: ClassVar[Literal["finetune"]] = "finetune"
+    training_record: ClassVar[str] = "chosen"
+    training_facts: ClassVar[Mapping[str, str]] = {
+        "chosen learning rate": "lr",
+        "chosen weight decay": "weight_decay",
+    }
 
     kind: Literal["finetune"]
     train: str = "train"
@@ -114,10 +126,36 @@ class FineTune(ViewProtocol):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those of training, choice and test."""
+        """Splits of training, choice and test."""
         own = (self.validation,) if isinstance(self.validation, str) else ()
         return (self.train, *own, self.test)
 
-    def values(self) -> list[str]:
-        """Names of what is measured, in percent."""
-        return ["top1", "top5", "mean_per_class"]
+    @property
+    def complete_splits(self) -> tuple[str, ...]:
+        """Splits of training and test."""
+        return (self.train, self.test)
+
+    def values(self) -> dict[str, Value]:
+        """Accuracies of the final training on the test split."""
+        return dict.fromkeys(["top1", "top5", "mean_per_class"], PERCENT)
+
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count one training on labelled images, and its validation (a cell of the grid) or test (the final one)."""
+        labelled = images(self.train)
+        if isinstance(self.labels, LabelledShare):
+            labelled = round(labelled * self.labels.share)
+        trained = self.steps * self.batch if self.steps else (self.epochs or 0) * labelled
+        return [(TRAINED * trained + (VALIDATED * labelled if part else images(self.test)), self.crop)]
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """Name a list of images that the plan does not read."""
+        if isinstance(self.labels, LabelledFiles):
+            return (f"{self.labels.file}: its number of images is not known: counted as all",)
+        return ()
+
+    def small(self) -> Self:
+        """Train for two steps, in a grid of four cells at most."""
+        steps = {"batch": SMALL_BATCH, "accumulate": 1, "steps": 2, "epochs": None}
+        grid = {"lr": self.lr[:SMALL_GRID], "weight_decay": self.weight_decay[:SMALL_GRID]}
+        return super().small().model_copy(update={**steps, **grid})

@@ -1,21 +1,55 @@
-"""What all evaluations have in common."""
+"""The base of all evaluations: everything that one declares, in one class.
 
-from typing import Annotated, ClassVar, Literal, Self
+The plan, the rehearsal, the schema, the report, dvc.yaml and the Snakefile take what they need from here. So a new
+evaluation is a class with `@evaluation`, and a function with `@evaluates` (scfs.evaluation.result) that computes it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import Field, model_validator
 
 from scfs.config.base import Config
+from scfs.config.registry import Registry
 
 Positive = Annotated[int, Field(ge=1)]
+Passes = list[tuple[float, int]]
+"""Numbers of images that pass forward through an encoder, each with the images' side in pixels."""
+
+TRAINED = 3
+"""Forward and backward through a network that is trained, in forward passes."""
+SMALL_BATCH, SMALL_SIDE, SMALL_CROP = 4, 64, 32
+"""Images per step in a rehearsal, and pixels of an image and of a local crop: multiples of all patches."""
+
+
+class Value(NamedTuple):
+    """A number that an evaluation measures."""
+
+    digits: int = 1
+    """Decimals that a table shows."""
+    better: Literal["more", "less"] | None = "more"
+    """Which of two is better; None: neither, as of a standard deviation, so that a table marks no best one."""
+
+
+PERCENT, SPREAD = Value(), Value(better=None)
 
 
 class Protocol(Config):
-    """An evaluation: what is measured of a run's encoder."""
+    """An evaluation: what is measured of a run's encoder, and how."""
 
     stage: ClassVar[Literal["evaluate", "finetune", "detect"]] = "evaluate"
     """The pipeline's stage. The number of `evaluate` is cheap, and its code makes it stale; the others train, and only
-    their integer in STAGE_VERSIONS does."""
+    their integer in STAGE_VERSIONS does. One added from outside is of `evaluate`."""
+    leaves_arrays: ClassVar[bool] = False
+    """True if the stage also writes arrays that a figure is drawn from (.npz)."""
+    training_record: ClassVar[str] = ""
+    """Key of a result under which it records its training; empty if it trains no encoder."""
+    training_facts: ClassVar[Mapping[str, str]] = {}
+    """Facts of that record that the report shows: label and key."""
+    spread_over: ClassVar[str] = "seeds of the probe"
+    """Things over which a standard deviation (a value X_sd beside X) is taken within a run, for the report."""
 
+    kind: str
     dataset: str
     """Data set, a key of the study's `data`."""
     test: str = "val"
@@ -23,10 +57,9 @@ class Protocol(Config):
     weights: Literal["teacher", "student"] = "teacher"
     """Which of the two encoders is evaluated."""
 
-    @property
-    def leaves_arrays(self) -> bool:
-        """Whether the stage also writes the arrays of a figure (.npz)."""
-        return False
+    def values(self) -> dict[str, Value]:
+        """Describe the numbers that are measured, by name."""
+        raise NotImplementedError
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -37,6 +70,49 @@ class Protocol(Config):
     def splits(self) -> tuple[str, ...]:
         """Splits of the data set that are read."""
         return (self.test,)
+
+    @property
+    def complete_splits(self) -> tuple[str, ...]:
+        """Splits in which every class must have an image."""
+        return ()
+
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Estimate the encoder's work in one job; what else an evaluation computes is small beside it.
+
+        Args:
+            images: gives the number of images of a split.
+            part: the job is one of `parts`.
+        """
+        return []
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What `passes` takes for granted, for the plan's reader."""
+        return ()
+
+    def small(self) -> Self:
+        """Make a copy that takes next to nothing, for a rehearsal. It measures as many values, in the same order."""
+        return self
+
+    def problem(self, run: Any, data: Any) -> str:
+        """Say why it cannot be applied to a run (Pretrain or Imported) on a data set; empty if it can."""
+        return ""
+
+
+EVALUATIONS: Registry[type[Protocol]] = Registry("kind")
+"""All evaluations, by the value of their field `kind`."""
+
+AnyProtocol = TypeVar("AnyProtocol", bound=type[Protocol])
+
+
+def kind_of(protocol: type[Protocol]) -> str:
+    """Name an evaluation: the only value of its field `kind`."""
+    return str(get_args(protocol.model_fields["kind"].annotation)[0])
+
+
+def evaluation(protocol: AnyProtocol) -> AnyProtocol:
+    """Add a class to the evaluations, under the name that its field `kind` has (a decorator)."""
+    return EVALUATIONS.add(kind_of(protocol))(protocol)
 
 
 class ViewProtocol(Protocol):
@@ -52,3 +128,12 @@ class ViewProtocol(Protocol):
         if self.crop > self.resize:
             raise ValueError(f"crop must not exceed resize ({self.resize})")
         return self
+
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count every image of the splits once."""
+        return [(sum(map(images, self.splits)), self.crop)]
+
+    def small(self) -> Self:
+        """Make the views small; whole images stay whole."""
+        resize = SMALL_SIDE if self.resize == self.crop else SMALL_SIDE + 8
+        return self.model_copy(update={"crop": SMALL_SIDE, "resize": resize})

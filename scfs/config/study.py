@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from scfs.config.base import NAME, Config, Seed, merged, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
-from scfs.config.pretrain import PATCH, Imported, Pretrain
+from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.report import SHOWN_EVALUATION, Figure, Table
 from scfs.config.seeds import with_seeds
 from scfs.errors import ScfsError
@@ -199,24 +199,9 @@ def _check_pair(study: Study, run: str, evaluation: str) -> None:
     Raises:
         ScfsError: the evaluation needs a classifier or several [CLS] that the run does not have.
     """
-    settings, protocol = study.settings(run), study.evaluate[evaluation]
-    where = f"{study.path}: evaluate.{evaluation} of run {run}"
-    is_vit = settings.backbone in PATCH
-    if protocol.stage == "detect":
-        if is_vit:
-            raise ScfsError(f"{where}: backbone = {settings.backbone!r}: allowed are ResNets")
-        data = study.data[protocol.dataset]
-        if data.source in ("folder", "table") or (data.source == "official" and not data.has_boxes):
-            raise ScfsError(
-                f"{where}: dataset = {protocol.dataset!r}: its images have no boxes (source: {data.source})"
-            )
-    if getattr(protocol, "cls_blocks", 1) > 1 and not is_vit:
-        raise ScfsError(f"{where}: cls_blocks = {protocol.cls_blocks}: backbone {settings.backbone} has no [CLS]")  # type: ignore[union-attr]
-    if protocol.kind == "class_probabilities":
-        if isinstance(settings, Pretrain) and settings.method != "supervised":
-            raise ScfsError(f"{where}: method = {settings.method!r}: only supervised runs have a classifier")
-        if is_vit:
-            raise ScfsError(f"{where}: backbone = {settings.backbone!r}: allowed are ResNets")
+    protocol = study.evaluate[evaluation]
+    if problem := protocol.problem(study.settings(run), study.data[protocol.dataset]):
+        raise ScfsError(f"{study.path}: evaluate.{evaluation} of run {run}: {problem}")
 
 
 SHARED = ("data", "runs", "evaluate")

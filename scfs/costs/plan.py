@@ -2,24 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 from typing import Any
 
 import torch
-import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from scfs import paths
 from scfs.config.data import GarmentScenes, Official
-from scfs.config.detection import Detection
-from scfs.config.evaluation import (
-    Attention,
-    ClassProbabilities,
-    Evaluation,
-    Linear,
-)
-from scfs.config.finetune import FineTune, LabelledShare
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 from scfs.costs.gpu import GPU, PEAK, SHARE
@@ -39,13 +29,6 @@ CLASSES = 1000
 """unsourced: classes of a supervised run; what they add is far below a thousandth."""
 KEPT = 2
 """Newest states that a training keeps."""
-PASSES = 3
-"""Forward and backward through a network that is trained, in forward passes."""
-VALIDATED = 0.1
-"""Share of the labelled images that a cell of a grid is validated on."""
-RECIPES = Path(__file__).parents[1] / "detection" / "recipes"
-COUNTED_SIDE = 224
-"""Pixels of the square image that a detector's encoder is counted on."""
 RESULT_BYTES, ARRAY_BYTES, ROW_BYTES = 100_000, 10_000_000, 100
 """unsourced: orders of magnitude of a result, of a figure's arrays, and of an image's row in a manifest."""
 
@@ -158,44 +141,6 @@ class Images:
         return 0
 
 
-def evaluation_flops(protocol: Evaluation, backbone: str, images: Images) -> float:
-    """Operations of the encoder in an evaluation; classifiers and votes are small beside it."""
-    assert not isinstance(protocol, FineTune | Detection)
-    test = images.number(protocol.dataset, protocol.test)
-    whole = forward_flops(backbone, protocol.crop)
-    if isinstance(protocol, Attention):
-        return test * (whole + 4 * forward_flops(backbone, protocol.local_crop))
-    if isinstance(protocol, ClassProbabilities):
-        return test * (whole + protocol.crops * forward_flops(backbone, protocol.local_size))
-    passes = protocol.epochs if isinstance(protocol, Linear) else 1
-    return (passes * images.number(protocol.dataset, protocol.train) + test) * whole
-
-
-def finetuning_flops(protocol: FineTune, backbone: str, images: Images, final: bool) -> float:
-    """Operations of the encoder in one training on labelled images and its test (the final one) or its validation."""
-    labelled = images.number(protocol.dataset, protocol.train)
-    if isinstance(protocol.labels, LabelledShare):
-        labelled = round(labelled * protocol.labels.share)
-    elif protocol.labels is not None:
-        images.notes[f"{protocol.labels.file}: its number of images is not known: counted as all"] = None
-    trained = protocol.steps * protocol.batch if protocol.steps else (protocol.epochs or 0) * labelled
-    tested = images.number(protocol.dataset, protocol.test) if final else VALIDATED * labelled
-    return (PASSES * trained + tested) * forward_flops(backbone, protocol.crop)
-
-
-def detection_flops(protocol: Detection, backbone: str, images: Images) -> float:
-    """Operations of the encoder, heads not counted, in training and testing a detector on images of 4 : 3."""
-    recipe = yaml.safe_load((RECIPES / f"{protocol.recipe}.yaml").read_text())["config"]
-    small = protocol.small_machine
-    trained = recipe["SOLVER"]["MAX_ITER"] * recipe["SOLVER"]["IMS_PER_BATCH"]  # the same with fewer images per batch
-    if small:
-        trained = small.iterations * (protocol.images_per_batch or recipe["SOLVER"]["IMS_PER_BATCH"])
-    side = small.short_side if small else recipe["INPUT"]["MIN_SIZE_TEST"]
-    per_pixel = forward_flops(backbone, COUNTED_SIDE) / COUNTED_SIDE**2
-    images.notes["detection: the encoder's operations alone, on images of 4 : 3"] = None
-    return (PASSES * trained + images.number(protocol.dataset, protocol.test)) * per_pixel * side**2 * 4 / 3
-
-
 def plan(study: Study) -> Plan:
     """Costs of every job of a study."""
     images = Images(study)
@@ -221,17 +166,12 @@ def plan(study: Study) -> Plan:
 def _evaluation(study: Study, rule: str, job: jobs.Job, images: Images) -> Cost:
     name = job.stage.removeprefix(f"{rule}-")
     protocol, backbone = study.evaluate[name], study.settings(job.variables.get("run", job.key)).backbone
+    passes = protocol.passes(partial(images.number, protocol.dataset), part="part" in job.variables)
+    flops = sum(number * forward_flops(backbone, side) for number, side in passes)
+    images.notes |= dict.fromkeys(protocol.assumptions)
     disk = float(RESULT_BYTES + (ARRAY_BYTES if protocol.leaves_arrays else 0))
-    flops = 0.0
-    if isinstance(protocol, FineTune):
-        flops = finetuning_flops(protocol, backbone, images, final=rule == "finetune")
+    if protocol.stage != "evaluate" and passes:
         disk += KEPT * 2 * _backbone_bytes(backbone)  # weights and their momentum
-    elif isinstance(protocol, Detection):
-        if rule == "detect":
-            flops = detection_flops(protocol, backbone, images)
-            disk += KEPT * 2 * _backbone_bytes(backbone)
-    else:
-        flops = evaluation_flops(protocol, backbone, images)
     return Cost(rule, f"{name} {job.key}", flops, disk)
 
 

@@ -17,7 +17,7 @@ from scfs.data.coco_rle import load_masks
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
-from scfs.evaluation.measurement import Measurement
+from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.search import attention_map
 from scfs.runtime import collectives
 from scfs.views.images import crop_resize
@@ -148,7 +148,8 @@ def _figure(
     return arrays
 
 
-def measure(protocol: Attention, encoder: FrozenEncoder) -> Measurement:
+@evaluates(Attention)
+def evaluate(protocol: Attention, encoder: FrozenEncoder) -> EvaluationResult:
     """Search with every image of the test split that has an object mask; without masks only the figure is made.
 
     Garment scenes always have masks (`open_split` makes missing ones); folders of images never do.
@@ -160,4 +161,4 @@ def measure(protocol: Attention, encoder: FrozenEncoder) -> Measurement:
     annotations = paths.annotations(protocol.dataset, protocol.test)
     masks = load_masks(annotations) if annotations.is_file() else {}
     values = _scores(protocol, encoder, test, masks)
-    return Measurement(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, masks))
+    return EvaluationResult(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, masks))

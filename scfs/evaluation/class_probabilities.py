@@ -18,7 +18,7 @@ from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
-from scfs.evaluation.measurement import Measurement
+from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.backbones.resnet import pooled
 from scfs.model.search import attention_map, searched_features
 from scfs.runtime import collectives
@@ -113,7 +113,8 @@ def classify_rows(
         yield classify(encoder, classifier, of_images, of_crops, labels[batch])
 
 
-def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement:
+@evaluates(ClassProbabilities)
+def evaluate(protocol: ClassProbabilities, encoder: FrozenEncoder) -> EvaluationResult:
     """Classify every image of the test split.
 
     Values, in percent, for each of `SAMPLES`: `probability_...`, the mean probability of the image's class, and
@@ -130,7 +131,7 @@ def measure(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Measurement
         for name, shares in (("probability", true), ("top1", right))
         for sample, share in zip(SAMPLES, shares, strict=True)
     }
-    return Measurement(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, labels))
+    return EvaluationResult(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, labels))
 
 
 def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

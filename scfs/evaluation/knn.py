@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour vote (Wu et al., CVPR 2018), as DINO's and the authors' k-NN code computes it.
+"""Weighted k-NN classification (Wu et al., CVPR 2018), as DINO's and the authors' code computes it; also by layers.
 
 The training features are never held together: they pass by in blocks, and every query keeps its k best so far. Several
 processes take the blocks in turn, and join what each has found.
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scfs.config.evaluation import Knn, Vote
+from scfs.config.evaluation import Knn, KnnProtocol, Layers
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FEATURE, FrozenEncoder, blocks_of, clean_view, extract, own_features
-from scfs.evaluation.measurement import Measurement, open_labelled
+from scfs.evaluation.result import EvaluationResult, evaluates, open_labelled
 from scfs.runtime import collectives
 
 QUERIES = 1024
@@ -153,10 +153,10 @@ def _rank_of_true_class(weights: Tensor, neighbour_labels: Tensor, labels: Tenso
     return ((scores > true) | ((scores == true) & before)).sum(1)
 
 
-def vote_on_layers(
-    protocol: Vote, encoder: FrozenEncoder, layers: Sequence[str]
+def knn_per_layer(
+    protocol: KnnProtocol, encoder: FrozenEncoder, layers: Sequence[str]
 ) -> tuple[dict[str, dict[int, Accuracy]], tuple[ImageSet, ImageSet]]:
-    """Vote with the pooled map of each layer, in one pass over the images.
+    """Classify by the pooled map of each layer, in one pass over the images.
 
     Returns:
         layer -> k -> accuracies, and the train and test splits.
@@ -189,10 +189,28 @@ def vote_on_layers(
     return accuracies, (train, test)
 
 
-def measure(protocol: Knn, encoder: FrozenEncoder) -> Measurement:
+@evaluates(Knn)
+def evaluate(protocol: Knn, encoder: FrozenEncoder) -> EvaluationResult:
     """k-NN accuracy of the image's feature: `top1` and `top5` at `report_k`, `top1_k10`, ... at each k."""
-    accuracies, splits = vote_on_layers(protocol, encoder, [FEATURE])
+    accuracies, splits = knn_per_layer(protocol, encoder, [FEATURE])
     by_k = accuracies[FEATURE]
     top1, top5 = by_k[protocol.report_k]
     each = {f"{name}_k{k}": value for k in protocol.k for name, value in zip(("top1", "top5"), by_k[k], strict=True)}
-    return Measurement(values={"top1": top1, "top5": top5, **each}, splits=splits)
+    return EvaluationResult(values={"top1": top1, "top5": top5, **each}, splits=splits)
+
+
+@evaluates(Layers)
+def evaluate_layers(protocol: Layers, encoder: FrozenEncoder) -> EvaluationResult:
+    """Top-1 in percent at `report_k` for each layer's pooled map, under the layer's name (the paper's Fig. 4).
+
+    Raises:
+        ScfsError: the backbone has no such layer.
+    """
+    for layer in protocol.layers:
+        if layer not in encoder.backbone.channels:
+            allowed = sorted(encoder.backbone.channels)
+            raise ScfsError(f"layers: {layer!r}: not among {allowed}, which backbone {encoder.backbone.name} has")
+    accuracies, splits = knn_per_layer(protocol, encoder, protocol.layers)
+    return EvaluationResult(
+        values={layer: accuracies[layer][protocol.report_k][0] for layer in protocol.layers}, splits=splits
+    )

@@ -1,22 +1,26 @@
-"""Linear probing as the paper does it: random-resized-crop and flip, features anew in every epoch.
+"""Linear probing, as the paper does it (`linear`) and on features that are extracted once (`linear_cached`).
 
-The encoder is frozen, so the classifiers of all seeds share each epoch's features: they see the same images in the same
-order and differ by their initial weights. Several processes take the batches in turn to compute features, which cost
-nearly all of the time, and every classifier trains on all of them, batch by batch.
+The paper's views are random-resized-crops and flips, with features anew in every epoch. The encoder is frozen, so the
+classifiers of all seeds share each epoch's features: they see the same images in the same order and differ by their
+initial weights. Several processes take the batches in turn to compute features, which cost nearly all of the time, and
+every classifier trains on all of them, batch by batch.
+
+Features that are extracted once are quick, and NOT the paper's linear probing. Several processes share the extraction,
+after which each holds all features, and the rates of the grid.
 """
 
-import math
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scfs.config.evaluation import Linear
+from scfs.config.evaluation import Linear, LinearCached, Probe
 from scfs.data.manifest import ImageSet
 from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, clean_view, extract, split_rows, stream
-from scfs.evaluation.measurement import Measurement, open_labelled
-from scfs.evaluation.probe import Sweep
+from scfs.evaluation.probe import LrGrid
+from scfs.evaluation.result import EvaluationResult, evaluates, open_labelled
+from scfs.io.progress import track
 from scfs.runtime.philox import permutation
 from scfs.views.crops import crop_and_flip, crops
 from scfs.views.images import Pixels
@@ -34,22 +38,22 @@ def _crop_and_flip(image: Pixels, row: int, crops: np.ndarray, size: int) -> Pix
     return crop_and_flip(image, crops[row], size)
 
 
-def _clean_features(protocol: Linear, encoder: FrozenEncoder, images: ImageSet, rows: np.ndarray) -> Tensor:
-    return extract(encoder, images.subset(rows), [FEATURE], clean_view(protocol))[FEATURE]
+def _clean_features(protocol: Probe, encoder: FrozenEncoder, images: ImageSet) -> Tensor:
+    return extract(encoder, images, [FEATURE], clean_view(protocol))[FEATURE]
 
 
-def measure(protocol: Linear, encoder: FrozenEncoder) -> Measurement:
+@evaluates(Linear)
+def evaluate(protocol: Linear, encoder: FrozenEncoder) -> EvaluationResult:
     """Fit a classifier for each seed on augmented views; test on the clean view after every epoch.
 
-    Values: `top1` (last epoch, mean over seeds), `top1_sd`, `best_top1`; see `probe.summary`. With a sweep of rates,
-    those of the rate that held-out images choose, of which the clean view is classified.
+    Values: `top1` (last epoch, mean over seeds), `top1_sd`, `best_top1`; see `probe.summary`. With several rates
+    (`lr_sweep`) those of the rate that the validation images choose, of which the clean view is classified.
     """
     encoder = encoder.joining(protocol.cls_blocks)
     train, test = open_labelled(protocol)
     labels, test_labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
-    test_features = _clean_features(protocol, encoder, test, np.arange(len(test)))
-    steps = protocol.epochs * math.ceil(len(train) / protocol.batch)
-    sweep = Sweep(protocol, train, test_features.shape[1], steps, encoder.device)
+    test_features = _clean_features(protocol, encoder, test)
+    grid = LrGrid(protocol, train, test_features.shape[1], encoder.device)
     seed = protocol.seeds[0]
     for epoch in range(protocol.epochs):
         show = partial(_crop_and_flip, crops=_crops(seed, epoch, train, protocol.scale), size=protocol.crop)
@@ -58,7 +62,29 @@ def measure(protocol: Linear, encoder: FrozenEncoder) -> Measurement:
         batches = split_rows(order, protocol.batch)
         features = stream(encoder, train, [FEATURE], show, batches, what)
         for rows, block in zip(batches, features, strict=True):
-            sweep.step(block[FEATURE], labels[rows].to(encoder.device), torch.from_numpy(rows))
-        sweep.test(test_features, test_labels)
-    values, details = sweep.result(partial(_clean_features, protocol, encoder, train), labels)
-    return Measurement(values=values, splits=(train, test), details=details)
+            grid.step(block[FEATURE], labels[rows].to(encoder.device), torch.from_numpy(rows))
+        grid.test(test_features, test_labels)
+    values, details = grid.result(lambda rows: _clean_features(protocol, encoder, train.subset(rows)), labels)
+    return EvaluationResult(values=values, splits=(train, test), details=details)
+
+
+@evaluates(LinearCached)
+def evaluate_cached(protocol: LinearCached, encoder: FrozenEncoder) -> EvaluationResult:
+    """Fit a classifier for each seed, with its own initial weights and order, on the clean view's raw features.
+
+    Values: as `evaluate`'s.
+    """
+    encoder = encoder.joining(protocol.cls_blocks)
+    train, test = open_labelled(protocol)
+    features, test_features = (_clean_features(protocol, encoder, split) for split in (train, test))
+    labels, test_labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
+    grid = LrGrid(protocol, train, features.shape[1], encoder.device)
+    for epoch in track(range(protocol.epochs), f"linear probe on {train.name}/{train.split}", unit="epochs"):
+        orders = torch.stack(
+            [torch.from_numpy(permutation(seed, epoch, len(train))) for seed in protocol.seeds]
+        )  # S, n
+        for rows in orders.split(protocol.batch, dim=1):
+            grid.step(features[rows].to(encoder.device), labels[rows].to(encoder.device), rows)
+        grid.test(test_features, test_labels)
+    values, details = grid.result(lambda rows: features[rows], labels)
+    return EvaluationResult(values=values, splits=(train, test), details=details)

@@ -13,7 +13,7 @@ from torch import Tensor
 from scfs.config.evaluation import Probe
 from scfs.data.image_set import ImageSet
 from scfs.errors import ScfsError
-from scfs.evaluation.subsets import held_out
+from scfs.evaluation.subsets import validation_split
 from scfs.io.progress import log
 from scfs.runtime import collectives
 from scfs.training.optimizer import eager
@@ -48,7 +48,7 @@ class Classifiers:
         return features @ self.weight.mT + self.bias
 
     def step(self, features: Tensor, labels: Tensor, kept: Tensor | None = None) -> None:
-        """One step on features (B, C) or (S, B, C) with labels (B,) or (S, B).
+        """Take one step on features (B, C) or (S, B, C) with labels (B,) or (S, B).
 
         The loss is the mean over B, or over those that `kept`, (B,) or (S, B) bool, does not leave out; if that leaves
         out all, a step without a gradient.
@@ -69,7 +69,7 @@ class Classifiers:
         self.optimizer.step()
 
     def is_finite(self) -> bool:
-        """Whether all weights are."""
+        """True if all weights are finite."""
         return bool(torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all())
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class Classifiers:
 
 
 def summary(top1: Sequence[np.ndarray], seeds: Sequence[int]) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Values for tables and a list by seed, from the accuracies (S,) after each epoch.
+    """Give the values for tables and a list by seed, from the accuracies (S,) after each epoch.
 
     `top1` is the last epoch's, its mean over seeds; `top1_sd` its sample standard deviation (absent for one seed);
     `best_top1` the mean of each seed's best epoch, which the authors report: it is chosen on the test split.
@@ -100,30 +100,30 @@ def summary(top1: Sequence[np.ndarray], seeds: Sequence[int]) -> tuple[dict[str,
     return values, each
 
 
-class Sweep:
-    """Classifiers of every rate: on all images those that are reported, without the held-out ones those that choose.
+class LrGrid:
+    """Classifiers of every rate: on all images those that are reported, without the validation ones those that choose.
 
     No two share a parameter, so each trains as it would alone. Without `lr_sweep` there are those of `lr` alone.
     """
 
-    def __init__(self, protocol: Probe, train: ImageSet, channels: int, steps: int, device: torch.device) -> None:
-        """Draw the classifiers for a training of `steps` steps on features of width `channels`.
+    def __init__(self, protocol: Probe, train: ImageSet, channels: int, device: torch.device) -> None:
+        """Draw the classifiers for features of width `channels` of the images of `train`.
 
         Raises:
             ScfsError: a class has too few images to hold one out.
         """
         self.protocol = protocol
         self.rates = protocol.lr_sweep or (protocol.lr,)
-        classes = len(train.classes)
+        classes, steps = len(train.classes), protocol.epochs * math.ceil(len(train) / protocol.batch)
         self.reported = [Classifiers(channels, classes, protocol, steps, device, lr) for lr in self.rates]
         self.choosing = [Classifiers(channels, classes, protocol, steps, device, lr) for lr in protocol.lr_sweep]
         self._kept = torch.ones(len(train), dtype=torch.bool)
         if self.choosing:
-            self._kept = torch.from_numpy(~held_out(train, protocol.validation, protocol.seeds[0]))
+            self._kept = torch.from_numpy(~validation_split(train, protocol.validation, protocol.seeds[0]))
         self._top1: list[np.ndarray] = []
 
     def step(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
-        """One step of all on features (B, C) or (S, B, C) of the images in `rows`, (B,) or (S, B) as `labels` are."""
+        """Take one step with all, on features (B, C) or (S, B, C) of the images `rows`, (B,) or (S, B) as `labels`."""
         for classifiers in collectives.round_robin(self.reported):
             classifiers.step(features, labels)
         kept = self._kept[rows].to(labels.device) if self.choosing else None
@@ -131,21 +131,21 @@ class Sweep:
             classifiers.step(features, labels, kept)
 
     def test(self, features: Tensor, labels: Tensor) -> None:
-        """Note the accuracies after an epoch on the test split: features (n, C), labels (n,)."""
+        """Record the accuracies after an epoch on the test split: features (n, C), labels (n,)."""
         own = [classifiers.accuracy(features, labels) for classifiers in collectives.round_robin(self.reported)]
         self._top1.append(np.stack(collectives.gather_round_robin(own)))
 
     def result(
         self, features_of: Callable[[npt.NDArray[np.int64]], Tensor], labels: Tensor
     ) -> tuple[dict[str, float], dict[str, Any]]:
-        """Values for tables and details, after the last epoch.
+        """Give the values for tables and the details, after the last epoch.
 
         Args:
             features_of: gives the features (m, C) of the clean views of some rows (m,) of the train split.
             labels: of the train split, (n,).
 
         Raises:
-            ScfsError: the classifiers of all rates of the sweep diverged.
+            ScfsError: the classifiers of all rates diverged.
         """
         if not self.choosing:
             values, seeds = summary([top1[0] for top1 in self._top1], self.protocol.seeds)
@@ -159,15 +159,15 @@ class Sweep:
             raise ScfsError(f"lr_sweep = {list(self.rates)}: the classifiers of all rates diverged: give lower rates")
         best = min(sound, key=lambda index: (-tried[index]["held_out_top1"], self.rates[index]))
         lr = self.rates[best]
-        log(f"chosen: lr {lr:g}: top1 {tried[best]['held_out_top1']:.2f} on {len(labels)} held-out images")
+        log(f"chosen: lr {lr:g}: top1 {tried[best]['held_out_top1']:.2f} on {len(labels)} validation images")
         if lr in (min(self.rates), max(self.rates)):
-            log(f"warning: the chosen lr = {lr:g} is at the edge of the sweep {sorted(self.rates)}")
+            log(f"warning: the chosen lr = {lr:g} is at the edge of the grid {sorted(self.rates)}")
         values, seeds = summary([top1[best] for top1 in self._top1], self.protocol.seeds)
-        sweep = {"lr": lr, "held_out_images": len(labels), "tried": tried}
-        return values, {"seeds": seeds, "sweep": sweep}
+        grid = {"lr": lr, "held_out_images": len(labels), "tried": tried}
+        return values, {"seeds": seeds, "sweep": grid}
 
     def _tried(self, index: int, features: Tensor, labels: Tensor) -> dict[str, Any]:
-        """A rate, and its held-out accuracy, mean over the seeds; or that it diverged, in either training."""
+        """Give a rate and its validation accuracy, mean over the seeds; or that it diverged, in either training."""
         if not (self.choosing[index].is_finite() and self.reported[index].is_finite()):
             return {"lr": self.rates[index], "diverged": True}
         top1 = self.choosing[index].accuracy(features, labels)

@@ -3,7 +3,6 @@
 Several processes share the images; their number is no part of the result, which has the same bytes.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import torch
 from scfs import paths
 from scfs.config.evaluation import Evaluation
 from scfs.config.identity import STAGE_VERSIONS, identity
-from scfs.evaluation import attention, class_probabilities, knn, layers, linear, linear_cached
+from scfs.evaluation import attention, class_probabilities, knn, linear  # noqa: F401  # they add themselves
 from scfs.evaluation.features import FrozenEncoder
-from scfs.evaluation.measurement import Measurement
+from scfs.evaluation.result import EVALUATE, EvaluationResult
 from scfs.io.atomic import write_arrays
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
@@ -23,24 +22,14 @@ from scfs.runtime.cpu import keep_freed_memory
 from scfs.runtime.device import resolve_device
 from scfs.weights.store import Weights, load_backbone, load_classifier
 
-KINDS: dict[str, Callable[[Any, FrozenEncoder], Measurement]] = {
-    "knn": knn.measure,
-    "layers": layers.measure,
-    "linear_cached": linear_cached.measure,
-    "linear": linear.measure,
-    "attention": attention.measure,
-    "class_probabilities": class_probabilities.measure,
-}
-"""What measures each kind of protocol (scfs.config.evaluation)."""
-
 
 def evaluate(
     protocol: Evaluation, weights: Path, run: str, out: Path, *, threads: int, device: str = "auto", workers: int = 0
 ) -> None:
-    """Measure and write `out` (.json), its `.run.json`, and an `.npz` beside them where a figure needs arrays.
+    """Evaluate and write `out` (.json), its `.run.json`, and an `.npz` beside them where a figure needs arrays.
 
     Args:
-        protocol: what to measure, and how.
+        protocol: the evaluation and its settings.
         weights: file written by `scfs.weights.store.save_weights`.
         run: name of the run that the weights come from.
         out: path of the result; repeating the evaluation gives the same bytes.
@@ -65,12 +54,12 @@ def evaluate(
         )
         # On CUDA: fixed algorithms and full float32, so that a repetition gives the same bytes.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            measurement = KINDS[protocol.kind](protocol, encoder)
+            result = EVALUATE[protocol.kind](protocol, encoder)
         if not collectives.is_first():
             return
-        if arrays := measurement.arrays:
+        if arrays := result.arrays:
             write_arrays(out.with_suffix(".npz"), arrays)
-        record = {"run": run, "torch_threads": threads, **_record(protocol, measurement, weights, source)}
+        record = {"run": run, "torch_threads": threads, **_record(protocol, result, weights, source)}
         write_result(out, record, {"device": str(where), "workers": workers, "processes": world.size})
 
 
@@ -83,15 +72,15 @@ def _check_same(protocol: Evaluation, weights: Path, threads: int, device: torch
     collectives.check_same("identity of the evaluation (protocol, weights, manifest, threads, device)", own)
 
 
-def _record(protocol: Evaluation, measurement: Measurement, weights: Path, source: Weights) -> dict[str, Any]:
-    splits = {images.split: {"images": len(images), "digest": images.digest} for images in measurement.splits}
+def _record(protocol: Evaluation, result: EvaluationResult, weights: Path, source: Weights) -> dict[str, Any]:
+    splits = {images.split: {"images": len(images), "digest": images.digest} for images in result.splits}
     return {
         "evaluation": protocol.kind,
-        "values": measurement.values,
+        "values": result.values,
         "protocol": protocol.model_dump(mode="json"),
         "dataset": {"name": protocol.dataset, "splits": splits},
         "weights": {"sha256": sha256_of(weights), "identity": source.identity},
         "settings": source.settings,
         "stage_version": STAGE_VERSIONS["evaluate"],
-        **measurement.details,
+        **result.details,
     }

@@ -1,4 +1,4 @@
-"""Shares of a labelled set that hold every class: labels of semi-supervised learning, parts to choose a rate on."""
+"""Stratified subsets of a labelled set: the labels of semi-supervised learning, and validation splits."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,17 +8,17 @@ from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 
 LABELLED, VALIDATION = 0xFFFFFFFF, 0xFFFFFFFE
-"""Draws, in the place of an epoch's number, which never gets that far: no draw is also an epoch's order."""
+"""Numbers of the draws, in the place of an epoch's number. That never gets so far: no draw is also an epoch's order."""
 
 
-def class_share(images: ImageSet, share: float, seed: int, draw: int) -> npt.NDArray[np.bool_]:
+def stratified_subset(images: ImageSet, share: float, seed: int, draw: int) -> npt.NDArray[np.bool_]:
     """Draw round(share * n_k) images of each class k with n_k images (half to even), one at least: a mask (n,).
 
     Args:
         images: with labels.
         share: between 0 and 1.
         seed: seed of the draw.
-        draw: which of the draws of this seed.
+        draw: number of the draw, of those of this seed.
 
     Raises:
         ScfsError: the set has no labels, or a class without images.
@@ -33,13 +33,13 @@ def class_share(images: ImageSet, share: float, seed: int, draw: int) -> npt.NDA
     return chosen
 
 
-def held_out(images: ImageSet, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Draw such a share to choose on, a mask (n,), and leave every class an image to train on.
+def validation_split(images: ImageSet, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Draw a stratified subset to choose settings on, a mask (n,), and leave every class an image to train on.
 
     Raises:
-        ScfsError: as `class_share`, or a class has a single image.
+        ScfsError: as `stratified_subset`, or a class has a single image.
     """
-    chosen = class_share(images, share, seed, VALIDATION)
+    chosen = stratified_subset(images, share, seed, VALIDATION)
     left = np.bincount(images.require_labels()[~chosen], minlength=len(images.classes))
     if not left.all():
         label = int(left.argmin())
@@ -51,11 +51,11 @@ def held_out(images: ImageSet, share: float, seed: int) -> npt.NDArray[np.bool_]
 
 
 def require_every_class(images: ImageSet, source: str = "") -> None:
-    """Hold a labelled set to have an image of every class, without which there is no mean over classes.
+    """Refuse a labelled set without an image of every class: there would be no mean over classes.
 
     Args:
         images: with labels.
-        source: what chose them, for the message; by default the split.
+        source: the file that names them, for the message; by default the split.
 
     Raises:
         ScfsError: it has none of some classes.

@@ -1,8 +1,11 @@
 """Files of code that cheap stages depend on, and are made stale by: what their modules import, followed to the end."""
 
 import ast
+import inspect
 from functools import cache
 from pathlib import Path
+
+from scfs.config.protocol import EVALUATIONS
 
 EVALUATION, INSPECTION = "scfs.evaluation.run", "scfs.data.inspection"
 NOT_FOLLOWED = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress", "scfs.data.official.restore")
@@ -11,10 +14,26 @@ images, which have the manifest's hashes."""
 
 
 def modules_of(kind: str) -> list[Path]:
-    """Modules that the number of an evaluation of this kind comes from."""
-    kinds = {f"scfs.evaluation.{path.stem}" for path in Path("scfs/evaluation").glob("*.py")}
-    shared = _followed(EVALUATION, frozenset(kinds - {"scfs.evaluation.features", "scfs.evaluation.measurement"}))
-    return _files(shared | _followed(f"scfs.evaluation.{kind}"))
+    """List the modules that the number of an evaluation of this kind comes from; a plugin's own file among them."""
+    protocol, own = EVALUATIONS[kind], _evaluating_modules()
+    shared = _followed(EVALUATION, frozenset(own.values()))
+    if protocol.__module__.startswith("scfs."):
+        return _files(shared | _followed(own[protocol.__name__]))
+    plugin = Path(inspect.getfile(protocol))
+    imported = (_followed(name) for name in _imports(plugin) if not name.startswith(NOT_FOLLOWED))
+    return [*_files(shared.union(*imported)), plugin]
+
+
+@cache
+def _evaluating_modules() -> dict[str, str]:
+    """Find the module of scfs/evaluation that has the function for each protocol, by the protocol's class."""
+    found = {}
+    for path in sorted(Path("scfs/evaluation").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "evaluates":
+                    found[ast.unparse(decorator.args[0])] = f"scfs.evaluation.{path.stem}"
+    return found
 
 
 def inspection_modules() -> list[Path]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from scfs import paths
 from scfs.config.data import Official
+from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.study import Study, read_yaml
 from scfs.pipeline.code_inputs import inspection_modules, modules_of, report_modules
@@ -296,7 +297,7 @@ def parts(study: Study, run: str, evaluation: str) -> Iterator[Job]:
 def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
     """What a training of an evaluation reads. Of the code, only a detector's recipe: see `Protocol.stage`."""
     protocol = study.evaluate[evaluation]
-    if protocol.kind == "detection":
+    if isinstance(protocol, Detection):
         recipe = Path(f"scfs/detection/recipes/{protocol.recipe}.yaml")
         return (paths.converted(run, "detectron2"), paths.manifest(protocol.dataset), recipe)
     return (paths.weights(run), paths.manifest(protocol.dataset))

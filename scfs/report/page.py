@@ -16,7 +16,7 @@ from scfs.report.figures.detections import MOST_OBJECTS, SHOWN_SCORE
 from scfs.report.figures.embed import inline_svg, png_uri, theme, themed
 from scfs.report.figures.precision_recall import BEST, MOST_PANELS, WORST
 from scfs.report.figures.series import ordered_runs, series_of
-from scfs.report.tables import NO_NUMBER, build_table, decimals, format_paper, notes, render_text
+from scfs.report.tables import NO_NUMBER, build_table, format_paper, notes, render_text
 
 TEMPLATE = "page.html.j2"
 TITLES = {
@@ -135,7 +135,7 @@ def _table(study: Study, name: str) -> dict[str, Any]:
     for row in table["rows"]:
         cells = []
         for cell, most in zip(row["cells"], greatest):
-            digits = decimals(cell["value"])
+            digits = cell["digits"]
             if not cell["n"]:
                 cells.append({"mean": NO_NUMBER, "sd": "", "best": False, "share": "0", "runs": ""})
                 continue

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scfs import paths
+from scfs.config.protocol import Protocol
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report.figures.series import ordered_runs
@@ -13,16 +14,6 @@ Facts = dict[str, list[str]]
 """A fact's name and its value for each run, in the order of `ordered_runs`."""
 
 UNKNOWN = "–"
-TRAININGS = {
-    "finetune": {"chosen learning rate": "lr", "chosen weight decay": "weight_decay"},
-    "detection": {"iterations": "iterations", "images per batch": "images_per_batch", "learning rate": "lr"},
-}
-"""What is shown of the training of an evaluation of each kind, and its key in the record (reading.TRAINING)."""
-SPREADS = {
-    "attention": (("score",), "images"),
-    "detection": (("ap", "box_ap", "mask_ap"), "trials"),
-}
-"""Values of which an evaluation measures the standard deviation within a run, and over what; else top1 over seeds."""
 
 
 def differences(facts: Facts, always: tuple[str, ...] = ()) -> tuple[Facts, dict[str, str]]:
@@ -60,8 +51,8 @@ def trainings_of(study: Study) -> Facts:
     facts: Facts = {}
     for name, protocol in study.evaluate.items():
         runs = [run for run, evaluation in study.pairs if evaluation == name]
-        records = {run: read_training(study, run, name) for run in runs if protocol.kind in TRAININGS}
-        for label, key in TRAININGS[protocol.kind].items() if records else ():
+        records = {run: read_training(study, run, name) for run in runs if protocol.training_record}
+        for label, key in protocol.training_facts.items() if records else ():
             facts[f"{name}: {label}"] = [_recorded(records, run, name, key) for run in ordered_runs(study)]
     return facts
 
@@ -142,7 +133,7 @@ def protocols(study: Study) -> list[dict[str, Any]]:
                 "about": " ".join((type(protocol).__doc__ or "").split()),
                 "parameters": {k: _text(v) for k, v in settings.items() if k != "kind"},
                 "splits": [(split, f"{facts['images']:,}", _short(facts["digest"])) for split, facts in splits.items()],
-                "spread": _spread(protocol.kind, results),
+                "spread": _spread(protocol, results),
             }
         )
     return described
@@ -158,14 +149,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _spread(kind: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+def _spread(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> str:
     """Standard deviation within each run, which is not the one over pre-training seeds that tables show."""
-    values, over = SPREADS.get(kind, (("top1",), "seeds of the probe"))
     sentences = []
-    for value in values:
-        key = f"{value}_sd"
+    for key in (name for name in protocol.values() if name.endswith("_sd")):
         found = [f"{run} {result['values'][key]:.2f}" for run, result in results.items() if key in result["values"]]
-        sentences += [f"Standard deviation of {value} over {over}: {', '.join(found)}."] if found else []
+        sentences += (
+            [f"Standard deviation of {key[:-3]} over {protocol.spread_over}: {', '.join(found)}."] if found else []
+        )
     return " ".join(sentences)
 
 

@@ -12,9 +12,6 @@ from scfs.config.study import Study
 from scfs.errors import ScfsError
 
 PRETRAIN = "pretrain"
-TRAINING = {"finetune": "chosen", "detection": "resolved"}
-"""Key of what an evaluation that trains the encoder further records of that: the rates that fine-tuning chose, the
-schedule of a detector."""
 
 
 def read_result(study: Study, run: str, evaluation: str) -> dict[str, Any]:
@@ -52,18 +49,18 @@ def read_value(study: Study, run: str, column: Column) -> float:
 
 
 def read_training(study: Study, run: str, evaluation: str) -> dict[str, Any]:
-    """Read what an evaluation recorded of its training (see TRAINING); {} for a kind that trains no encoder.
+    """Read the record of an evaluation's training (`Protocol.training_record`); {} for a kind that trains no encoder.
 
     Raises:
         ScfsError: as read_result, or there is no such record.
     """
-    kind = study.evaluate[evaluation].kind
-    if kind not in TRAINING:
+    protocol = study.evaluate[evaluation]
+    if not (key := protocol.training_record):
         return {}
-    record = read_result(study, run, evaluation).get(TRAINING[kind])
+    record = read_result(study, run, evaluation).get(key)
     if not isinstance(record, dict):
         path = paths.result(run, evaluation)
-        raise ScfsError(f"{path}: {TRAINING[kind]} = {record!r}: run the stage {kind} of this run again")
+        raise ScfsError(f"{path}: {key} = {record!r}: run the stage {protocol.kind} of this run again")
     return record
 
 

@@ -128,6 +128,7 @@ def _origin(study: Study, row: Row) -> str:
 
 
 def _cell(study: Study, row: Row, column: Column) -> Cell:
+    shown = study.evaluate[column.evaluation].values()[column.value]
     values = {run: read_value(study, run, column) for run in row.runs}
     return {
         "label": column.label,
@@ -137,6 +138,8 @@ def _cell(study: Study, row: Row, column: Column) -> Cell:
         "n": len(values),
         "values": values,
         "paper": _paper_number(row, column.paper) if column.paper else None,
+        "digits": shown.digits,
+        "better": shown.better,
         "best": False,
     }
 
@@ -152,14 +155,18 @@ def _paper_number(row: Row, column: str) -> float | None:
 
 
 def _mark_best(rows: list[dict[str, Any]]) -> None:
-    """Mark the best mean of each column, but only where every row has several seeds: n = 1 is never ranked."""
+    """Mark the best mean of each column: the greatest, or the least where less is better.
+
+    Only where every row has several seeds, as n = 1 is never ranked; and no standard deviation is.
+    """
     measured = [row for row in rows if row["n"]]
     if len(measured) < 2 or any(row["n"] == 1 for row in measured):
         return
     for cells in zip(*(row["cells"] for row in measured)):
-        best = max(cell["mean"] for cell in cells)
-        for cell in cells:
-            cell["best"] = cell["mean"] == best
+        if cells[0]["better"]:
+            best = (max if cells[0]["better"] == "more" else min)(cell["mean"] for cell in cells)
+            for cell in cells:
+                cell["best"] = cell["mean"] == best
 
 
 def _identities(study: Study, table: TableConfig) -> dict[str, Any]:
@@ -200,7 +207,7 @@ def format_cell(cell: Cell) -> str:
     """A measured value: its mean, and ± standard deviation where there are several seeds."""
     if cell["mean"] is None:
         return NO_NUMBER
-    digits = decimals(cell["value"])
+    digits = cell["digits"]
     spread = "" if cell["sd"] is None else f" ± {cell['sd']:.{digits}f}"
     return f"{cell['mean']:.{digits}f}{spread}"
 
@@ -212,11 +219,6 @@ def _starred(cell: Cell) -> str:
 def format_paper(value: float | None) -> str:
     """One of the paper's numbers, with the decimal that the paper prints."""
     return NO_NUMBER if value is None else f"{value:.1f}"
-
-
-def decimals(value: str) -> int:
-    """Decimals to show: the attention score is a ratio near 1, all others are percentages."""
-    return 2 if value == "score" else 1
 
 
 def paper_heading(table: Table) -> str:

@@ -17,8 +17,7 @@ import yaml
 
 from scfs.config.base import merged, parse
 from scfs.config.data import Official
-from scfs.config.evaluation import Knn
-from scfs.config.finetune import FineTune
+from scfs.config.protocol import EVALUATIONS, SMALL_BATCH, SMALL_CROP, SMALL_SIDE, Protocol
 from scfs.config.study import load_study, read_yaml
 from scfs.errors import ScfsError
 from scfs.io.progress import log
@@ -31,42 +30,18 @@ MARK = "SMOKE"
 """File that says a folder may be deleted."""
 SCALE = "SMOKE TEST: two optimiser steps per training on images of noise. The numbers mean nothing."
 
-BATCH = 4
 SCENES = 64
 """Scenes where every class is needed: chance has it that eight lack some."""
-TRIALS, CELLS = 2, 2
-"""Of a detector, and along each side of a grid, at most."""
-GLOBAL_SIZE, LOCAL_SIZE = 64, 32
-"""Pixels; multiples of all patches."""
 PRETRAIN: dict[str, Any] = {
     "epochs": 1,
-    "batch": BATCH,
-    "views": {"global_size": GLOBAL_SIZE, "local_size": LOCAL_SIZE},
+    "batch": SMALL_BATCH,
+    "views": {"global_size": SMALL_SIDE, "local_size": SMALL_CROP},
     "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
     "search_head": {"width": 8, "hidden": 16, "output": 8},
     "loss": {"teacher_temperature_warmup": 1},
     "optimizer": {"warmup_epochs": 0.5},
 }
 """Sizes that replace a run's; a number that is 0 stays 0."""
-KINDS: dict[str, dict[str, Any]] = {
-    "knn": {},
-    "layers": {},
-    "linear": {"epochs": 1, "batch": BATCH},
-    "linear_cached": {"epochs": 1, "batch": BATCH},
-    "attention": {"local_crop": LOCAL_SIZE, "figure_images": 2},
-    "class_probabilities": {"local_size": LOCAL_SIZE, "crops": 2, "figure_images": 2},
-    "finetune": {"batch": BATCH, "accumulate": 1, "steps": 2, "epochs": None},
-    "detection": {
-        "images_per_batch": 2,
-        "figure_images": 2,
-        "small_machine": {
-            **{"iterations": 2, "short_side": GLOBAL_SIZE, "rpn_batch": 16, "roi_batch": 8},
-            **{"proposals": 16, "precise_bn": 2},
-        },
-    },
-}
-"""The same by kind of evaluation."""
-
 Files = dict[Path, dict[str, Any]]
 """Plain values of a study's file and of those that it includes, its own first."""
 
@@ -94,9 +69,16 @@ def smoke_files(files: Files, rows: int | None = None) -> Files:
     main, *_ = files
     if rows is not None:
         files = _shortened(files, main, rows)
-    renamed = {name: _new_values(protocol) for values in files.values() for name, protocol in _part(values, "evaluate")}
-    tuned = _tuned(files)
-    return {path: _small(values, renamed, tuned) for path, values in files.items()}
+    before = {name: _protocol(given) for values in files.values() for name, given in _part(values, "evaluate")}
+    small = {name: protocol.small() for name, protocol in before.items()}
+    renamed = {name: dict(zip(before[name].values(), small[name].values(), strict=True)) for name in small}
+    complete = {(protocol.dataset, split) for protocol in before.values() for split in protocol.complete_splits}
+    return {path: _small(values, small, renamed, complete) for path, values in files.items()}
+
+
+def _protocol(values: dict[str, Any]) -> Protocol:
+    protocol: Protocol = parse(EVALUATIONS[values["kind"]], values, "smoke")
+    return protocol
 
 
 def _part(values: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -113,42 +95,36 @@ def _labelled(files: Files) -> set[str]:
     return found
 
 
-def _small(values: dict[str, Any], renamed: dict[str, dict[str, str]], tuned: set[tuple[str, str]]) -> dict[str, Any]:
-    """One file, with everything that costs time replaced."""
+def _small(
+    values: dict[str, Any],
+    small: Mapping[str, Protocol],
+    renamed: dict[str, dict[str, str]],
+    complete: set[tuple[str, str]],
+) -> dict[str, Any]:
+    """Replace everything in a file that costs time."""
     shared = merged(values.get("pretrain", {}), PRETRAIN)
     return {
         **values,
         "study": f"{values['study']}-smoke",
         "scale": SCALE,
         "torch_threads": 1,
-        "data": {name: _small_data(name, data, tuned) for name, data in _part(values, "data")},
+        "data": {name: _small_data(name, data, complete) for name, data in _part(values, "data")},
         "pretrain": _resized(shared, values.get("pretrain", {})),
         "runs": {name: _small_run(name, run) for name, run in _part(values, "runs")},
-        "evaluate": {name: _small_evaluation(name, protocol) for name, protocol in _part(values, "evaluate")},
+        "evaluate": {name: _small_evaluation(name, small[name]) for name, _ in _part(values, "evaluate")},
         "tables": {name: _renamed_table(table, renamed) for name, table in _part(values, "tables")},
         "figures": {name: _renamed_value(figure, renamed) for name, figure in _part(values, "figures")},
     }
 
 
-def _tuned(files: Files) -> set[tuple[str, str]]:
-    """(data set, split) of all that is fine-tuned on or tested then: every class must be there."""
-    protocols = [protocol for values in files.values() for _, protocol in _part(values, "evaluate")]
-    return {
-        (protocol["dataset"], protocol.get(key, FineTune.model_fields[key].default))
-        for protocol in protocols
-        if protocol["kind"] == "finetune"
-        for key in ("train", "test")
-    }
-
-
-def _small_data(name: str, data: dict[str, Any], tuned: set[tuple[str, str]]) -> dict[str, Any]:
+def _small_data(name: str, data: dict[str, Any], complete: set[tuple[str, str]]) -> dict[str, Any]:
     if data["source"] == "official":
-        return _small_data(name, _own_data(data), tuned)
+        return _small_data(name, _own_data(data), complete)
     splits = data["splits"]
     if data["source"] == "table":
-        return _small_data(name, {**data, "source": "folder"}, tuned)
+        return _small_data(name, {**data, "source": "folder"}, complete)
     if data["source"] == "garment-scenes":
-        numbers = {split: SCENES if (name, split) in tuned else IMAGES for split in splits}
+        numbers = {split: SCENES if (name, split) in complete else IMAGES for split in splits}
         return {**data, "splits": {split: {**splits[split], "scenes": numbers[split]} for split in splits}}
     folders = data["source"] == "folder"
     places = {split: f"datasets/{name}/{split}" for split in splits}
@@ -193,34 +169,11 @@ def _resized(
     return result
 
 
-def _small_evaluation(name: str, protocol: dict[str, Any]) -> dict[str, Any]:
-    small = {**protocol, **KINDS[protocol["kind"]]}
-    if protocol["kind"] == "detection":
-        return {**small, "trials": min(protocol.get("trials", 1), TRIALS)}
-    if protocol["kind"] == "finetune":
-        for key in ("lr", "weight_decay"):
-            small[key] = list(protocol.get(key, FineTune.model_fields[key].default))[:CELLS]
-        if "file" in (protocol.get("labels") or {}):
-            small["labels"] = {**protocol["labels"], **labelled_files(name)}
-    small["crop"] = GLOBAL_SIZE
-    whole = "crop" in protocol and protocol.get("resize") == protocol["crop"]
-    small["resize"] = GLOBAL_SIZE if whole else GLOBAL_SIZE + 8
-    if protocol["kind"] in ("knn", "layers"):
-        before = _neighbours(protocol)
-        small["k"] = list(before.values())
-        small["report_k"] = before[protocol.get("report_k", Knn.model_fields["report_k"].default)]
+def _small_evaluation(name: str, protocol: Protocol) -> dict[str, Any]:
+    small = protocol.model_dump(mode="json")
+    if "file" in (small.get("labels") or {}):
+        small["labels"] = {**small["labels"], **labelled_files(name)}
     return small
-
-
-def _neighbours(protocol: Mapping[str, Any]) -> dict[int, int]:
-    """k of the study: k of the rehearsal."""
-    return {k: place for place, k in enumerate(protocol.get("k", Knn.model_fields["k"].default), start=1)}
-
-
-def _new_values(protocol: Mapping[str, Any]) -> dict[str, str]:
-    """Names of what an evaluation measures that contain its k: their new names."""
-    pairs = _neighbours(protocol).items() if protocol["kind"] == "knn" else ()
-    return {f"{name}_k{old}": f"{name}_k{new}" for old, new in pairs for name in ("top1", "top5")}
 
 
 def _renamed_table(table: dict[str, Any], renamed: dict[str, dict[str, str]]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from scfs.config.data import DataSet
-from scfs.config.evaluation import Evaluation
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Imported, Pretrain
+from scfs.config.protocol import EVALUATIONS
 from scfs.config.study import Study
 
 FILE = Path(__file__).with_name("defaults.json")
@@ -25,7 +25,7 @@ def defaults() -> Defaults:
     """Return today's defaults as {stage: {"version": 1, "Class.field": default, ...}}."""
     roots: list[tuple[str, type[BaseModel]]] = [("pretrain", Pretrain), ("pretrain", Imported)]
     roots += [("prepare", source) for source in get_args(get_args(DataSet)[0])]
-    roots += [(protocol.stage, protocol) for protocol in get_args(get_args(Evaluation)[0])]
+    roots += [(protocol.stage, protocol) for protocol in EVALUATIONS.values()]
     found: Defaults = {stage: {"version": version} for stage, version in STAGE_VERSIONS.items()}
     for stage, root in [*roots, ("report", Study)]:  # a class belongs to the first stage that uses it
         schema = root.model_json_schema()

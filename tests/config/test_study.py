@@ -103,7 +103,7 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
             {"kind": "layers", "dataset": "photos", "layers": []},
             "layers = []: Tuple should have at least 1",
         ),
-        ("evaluate/knn/kind", "svm", "evaluate.knn.kind = 'svm': not among 'knn', 'layers'"),
+        ("evaluate/knn/kind", "svm", "evaluate.knn.kind = 'svm': not among 'detection', 'finetune', 'knn', 'layers'"),
         ("evaluate/knn/dataset", "cats", "evaluate.knn.dataset = 'cats': not among ['photos']"),
         ("evaluate/pretrain", {"kind": "knn", "dataset": "photos"}, "evaluate.pretrain: the name is taken"),
         ("evaluate/k.n", {"kind": "knn", "dataset": "photos"}, "evaluate.k.n"),

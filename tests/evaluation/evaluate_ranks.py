@@ -21,7 +21,7 @@ from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation import attention, class_probabilities, features, knn
 from scfs.evaluation.features import FrozenEncoder, clean_view, extract
-from scfs.evaluation.probe import Sweep
+from scfs.evaluation.probe import LrGrid
 from scfs.evaluation.run import evaluate
 from scfs.runtime import collectives
 from scfs.weights.store import load_backbone
@@ -56,19 +56,19 @@ def measure(name: str, out: Path, **changes: Any) -> None:
 
 def everything(out: Path) -> None:
     """All evaluations in one meeting of the processes; beside the results what each has done."""
-    read, finish = ImageSet.read, Sweep.result
+    read, finish = ImageSet.read, LrGrid.result
     done: dict[str, Any] = {}
 
     def noting_read(images: ImageSet, row: int) -> bytes:
         done["read"].append(f"{images.split}/{images.paths[row]}")
         return read(images, row)
 
-    def noting_result(sweep: Sweep, *arguments: Any) -> Any:
-        own = [*collectives.round_robin(sweep.reported), *collectives.round_robin(sweep.choosing)]
+    def noting_result(grid: LrGrid, *arguments: Any) -> Any:
+        own = [*collectives.round_robin(grid.reported), *collectives.round_robin(grid.choosing)]
         done["trained"] = [(each.peak, each.weight.detach(), each.bias.detach()) for each in own]
-        return finish(sweep, *arguments)
+        return finish(grid, *arguments)
 
-    ImageSet.read, Sweep.result = noting_read, noting_result  # type: ignore[method-assign]
+    ImageSet.read, LrGrid.result = noting_read, noting_result  # type: ignore[method-assign]
     with collectives.process_group(CPU) as world:
         collectives.process_group = lambda _: nullcontext(world)
         for name in PROTOCOLS:

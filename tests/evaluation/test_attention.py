@@ -8,7 +8,7 @@ from scfs import paths
 from scfs.config.evaluation import Attention
 from scfs.data.coco_rle import load_masks
 from scfs.data.opening import open_split
-from scfs.evaluation.attention import jigsaw, measure, score, search, upsampled, view_of_mask
+from scfs.evaluation.attention import evaluate, jigsaw, score, search, upsampled, view_of_mask
 from scfs.evaluation.features import FrozenEncoder
 from scfs.model.backbones.resnet import pooled
 from scfs.views.images import crop_resize, normalize, resize_crop
@@ -104,7 +104,7 @@ def cosines(query: np.ndarray, feature_map: np.ndarray) -> np.ndarray:
 
 
 def test_values_are_means_over_all_images_with_masks(workplace: Path, encoder: FrozenEncoder) -> None:
-    measured = measure(PROTOCOL, encoder)
+    measured = evaluate(PROTOCOL, encoder)
     images = open_split(paths.manifest("scenes"), "val")
     masks = load_masks(paths.annotations("scenes", "val"))
     (found,) = search(PROTOCOL, encoder, images, [np.arange(len(images))])
@@ -134,14 +134,14 @@ def test_values_are_means_over_all_images_with_masks(workplace: Path, encoder: F
 
 
 def test_masks_of_scenes_are_made_again(workplace: Path, encoder: FrozenEncoder) -> None:
-    before = measure(PROTOCOL, encoder)
+    before = evaluate(PROTOCOL, encoder)
     paths.annotations("scenes", "val").unlink()
-    again = measure(PROTOCOL, encoder)
+    again = evaluate(PROTOCOL, encoder)
     assert again.values == before.values and "masks" in again.arrays
 
 
 def test_without_masks_there_is_only_the_figure(workplace: Path, encoder: FrozenEncoder) -> None:
     protocol = PROTOCOL.model_copy(update={"dataset": "colours", "resize": 40, "crop": 36})
-    measured = measure(protocol, encoder)
+    measured = evaluate(protocol, encoder)
     assert measured.values == {"images": 0}
     assert "masks" not in measured.arrays and measured.arrays["views"].shape == (3, 36, 36, 3)

@@ -13,7 +13,7 @@ from scfs.config.evaluation import ClassProbabilities
 from scfs.config.pretrain import Views
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation.class_probabilities import classify, drawn_crops, measure
+from scfs.evaluation.class_probabilities import classify, drawn_crops, evaluate
 from scfs.evaluation.features import FrozenEncoder
 from scfs.views.augmentation_table import augmentation_table
 from scfs.views.images import decode, normalize
@@ -97,7 +97,7 @@ def test_crops_are_those_that_pretraining_draws() -> None:
 
 
 def test_values_are_means_over_the_split(fake: FrozenEncoder, workplace: Path) -> None:
-    measured = measure(PROTOCOL, fake)
+    measured = evaluate(PROTOCOL, fake)
     images = open_split(paths.manifest("colours"), "val")
     labels = images.require_labels()
     classified = []
@@ -131,13 +131,13 @@ def test_values_are_means_over_the_split(fake: FrozenEncoder, workplace: Path) -
 def test_a_run_without_a_classifier_is_one_line(fake: FrozenEncoder, workplace: Path) -> None:
     without = FrozenEncoder(fake.backbone, fake.device)
     with pytest.raises(ScfsError, match="the run has no classifier; allowed: runs of the method supervised"):
-        measure(PROTOCOL, without)
+        evaluate(PROTOCOL, without)
 
 
 def test_a_classifier_of_others_has_no_names_and_is_taken_by_its_number(fake: FrozenEncoder, workplace: Path) -> None:
     assert fake.classifier is not None
     nameless = FrozenEncoder(fake.backbone, fake.device, 0, fake.classifier)
-    assert measure(PROTOCOL, nameless).values == measure(PROTOCOL, fake).values
+    assert evaluate(PROTOCOL, nameless).values == evaluate(PROTOCOL, fake).values
     larger = FrozenEncoder(fake.backbone, fake.device, 0, nn.Linear(3, 5))
     with pytest.raises(ScfsError, match="has 3 classes, but the weights classify 5"):
-        measure(PROTOCOL, larger)
+        evaluate(PROTOCOL, larger)

@@ -14,8 +14,8 @@ from scfs.config.evaluation import Evaluation
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation import measurement
-from scfs.evaluation.run import KINDS, evaluate
+from scfs.evaluation import result as opening
+from scfs.evaluation.run import EVALUATE, evaluate
 from scfs.io.results import sha256_of
 
 SMALL: dict[str, Any] = {"dataset": "colours", "resize": 36, "crop": 32}
@@ -50,7 +50,7 @@ def run(kind: str, out: Path, *, workers: int = 0, **changes: Any) -> dict[str, 
 
 
 def test_every_kind_is_tried_here() -> None:
-    assert set(PROTOCOLS) == set(KINDS)
+    assert set(PROTOCOLS) == set(EVALUATE)
 
 
 @pytest.mark.parametrize("kind", sorted(PROTOCOLS))
@@ -141,7 +141,7 @@ def test_splits_of_different_classes_are_refused(
         images = open_split(manifest, split)
         return replace(images, classes=("blue", "green", "pink")) if split == "val" else images
 
-    monkeypatch.setattr(measurement, "open_split", open_with_other_classes)
+    monkeypatch.setattr(opening, "open_split", open_with_other_classes)
     with pytest.raises(ScfsError, match=r"splits 'train' and 'val' must have the same classes.*pink"):
         run("knn", tmp_path / "out.json")
 

@@ -17,9 +17,9 @@ from scfs.data.image_set import ImageSet
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.errors import ScfsError
-from scfs.evaluation import measurement
+from scfs.evaluation import result
 from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
-from scfs.evaluation.subsets import LABELLED, class_share, held_out
+from scfs.evaluation.subsets import LABELLED, stratified_subset, validation_split
 from scfs.views.workers import read_image
 
 URL = "https://example.org/list.txt"
@@ -56,7 +56,7 @@ def test_all_labels_and_a_share_of_each_class_to_choose_on(manifest: Path) -> No
     assert again.digest == data.validation.digest != other.digest and names(other) != names(again)
 
 
-def test_without_a_grid_nothing_is_held_out(manifest: Path) -> None:
+def test_without_a_grid_nothing_is_validation_split(manifest: Path) -> None:
     data = opened(manifest)
     assert data.validation is None and data.whole is data.fit and counts(data.fit) == [14, 14, 14]
 
@@ -73,13 +73,13 @@ def test_a_share_of_labels_is_balanced(manifest: Path, share: float, number: int
 def test_unequal_classes_keep_their_proportion() -> None:
     labels = np.repeat([0, 1, 2], [40, 10, 2])
     images = ImageSet("set", "train", Path(), [""] * 52, labels, labels, labels, ("a", "b", "c"), "")
-    assert Counter(labels[class_share(images, 0.1, 0, LABELLED)].tolist()) == {0: 4, 1: 1, 2: 1}
-    kept = Counter(labels[~class_share(images, 0.9, 0, LABELLED)].tolist())
+    assert Counter(labels[stratified_subset(images, 0.1, 0, LABELLED)].tolist()) == {0: 4, 1: 1, 2: 1}
+    kept = Counter(labels[~stratified_subset(images, 0.9, 0, LABELLED)].tolist())
     assert kept == {0: 4, 1: 1}  # 1.8 of 2 is both
     with pytest.raises(
         ScfsError, match=r"set, split train: validation = 0.9: takes all 2 labelled images of class 'c'"
     ):
-        held_out(images, 0.9, 0)
+        validation_split(images, 0.9, 0)
 
 
 @pytest.fixture(scope="module")
@@ -153,26 +153,26 @@ def test_sets_without_labels_or_without_a_class(manifest: Path, flowers: Path, m
     for changes in ({"train": "unlabelled"}, {"test": "unlabelled"}, {"validation": "unlabelled"}):
         with pytest.raises(ScfsError, match=r"colours, split unlabelled: has no labels"):
             opened(manifest, **changes)
-    open_split = measurement.open_split
+    open_split = result.open_split
     for gone, changes in (("test", {}), ("choose", {"validation": "choose"}), ("train", {})):
 
         def without_a_class(path: Path, split: str, gone: str = gone) -> ImageSet:
             images = open_split(path, split)
             return images.subset(np.flatnonzero(images.require_labels() != 1)) if split == gone else images
 
-        monkeypatch.setattr(measurement, "open_split", without_a_class)
+        monkeypatch.setattr(result, "open_split", without_a_class)
         with pytest.raises(ScfsError, match=rf"flowers, split {gone}: no image of 1 of the 3 classes: n02"):
             opened(flowers, test="test", **changes)
 
 
 def test_splits_of_other_classes_are_refused(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_split = measurement.open_split
+    open_split = result.open_split
 
     def with_another_class(path: Path, split: str) -> ImageSet:
         images = open_split(path, split)
         return replace(images, classes=("n01", "n02", "n04")) if split == "test" else images
 
-    monkeypatch.setattr(measurement, "open_split", with_another_class)
+    monkeypatch.setattr(result, "open_split", with_another_class)
     with pytest.raises(ScfsError, match=r"splits 'train' and 'test' must have the same classes: .*n03.*n04"):
         opened(flowers, test="test")
 

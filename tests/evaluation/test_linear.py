@@ -25,7 +25,7 @@ def test_every_epoch_crops_every_image_anew(
         return crop_and_flip(image, row, crops, size)
 
     monkeypatch.setattr(linear, "_crop_and_flip", recording)
-    linear.measure(PROTOCOL, encoder)
+    linear.evaluate(PROTOCOL, encoder)
     first, second = seen[:42], seen[42:]
     assert sorted(row for row, *_ in first) == sorted(row for row, *_ in second) == list(range(42))
     assert [row for row, *_ in first] != [row for row, *_ in second]

@@ -7,7 +7,7 @@ from torch import Tensor
 from scfs import paths
 from scfs.config.evaluation import LinearCached
 from scfs.data.opening import open_split
-from scfs.evaluation import linear_cached
+from scfs.evaluation import linear
 from scfs.evaluation.features import FrozenEncoder, clean_view, extract
 from scfs.evaluation.probe import Classifiers
 
@@ -21,7 +21,7 @@ def test_each_seed_sees_every_image_once_per_epoch_in_its_own_order(
 ) -> None:
     steps: list[tuple[Tensor, Tensor]] = []
     monkeypatch.setattr(Classifiers, "step", lambda _, features, labels: steps.append((features, labels)))
-    linear_cached.measure(PROTOCOL, encoder)
+    linear.evaluate_cached(PROTOCOL, encoder)
     assert [features.shape[1] for features, _ in steps] == [16, 16, 10] * 2
 
     images = open_split(paths.manifest("colours"), "train")

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from scfs.config.evaluation import Evaluation
 from scfs.evaluation.features import FrozenEncoder
-from scfs.evaluation.run import KINDS
+from scfs.evaluation.run import EVALUATE
 
 SMALL: dict[str, Any] = {"dataset": "colours", "resize": 36, "crop": 32}
 PROTOCOLS: list[dict[str, Any]] = [
@@ -24,11 +24,11 @@ PROTOCOLS: list[dict[str, Any]] = [
 
 
 def test_every_kind_is_tried_here() -> None:
-    assert {protocol["kind"] for protocol in PROTOCOLS} == set(KINDS)
+    assert {protocol["kind"] for protocol in PROTOCOLS} == set(EVALUATE)
 
 
 @pytest.mark.parametrize("values", PROTOCOLS, ids=lambda values: f"{values['kind']}-{len(values)}")
 def test_declared_is_measured(values: dict[str, Any], workplace: Path, encoder: FrozenEncoder) -> None:
     protocol: Any = TypeAdapter(Evaluation).validate_python(values)
-    measured = KINDS[protocol.kind](protocol, encoder).values
+    measured = EVALUATE[protocol.kind](protocol, encoder).values
     assert sorted(protocol.values()) == sorted(measured)

@@ -1,11 +1,14 @@
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from fake_results import STUDY, FakeResults
 
 from scfs import paths
+from scfs.config.evaluation import Knn
 from scfs.config.identity import pretrain_identity
+from scfs.config.protocol import Value
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report.figures.curves import draw_curves
@@ -93,6 +96,17 @@ def test_several_seeds_have_mean_sd_and_a_best(seeded: Study) -> None:
     assert "27.0 ± 1.4*" in text
     assert "25.7 ± 1.4 " in text
     assert "**27.0 ± 1.4**" in Path("out/table.md").read_text()
+
+
+@pytest.mark.parametrize(("better", "best"), [("more", [False, True]), ("less", [True, False]), (None, [False, False])])
+def test_best_follows_the_direction_of_the_value(
+    better: Literal["more", "less"] | None, best: list[bool], seeded: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = {"top1": Value(digits=3, better=better)}
+    monkeypatch.setattr(Knn, "values", lambda self: {**dict.fromkeys(("top5", "top1_k20"), Value()), **declared})
+    rows = written(seeded)["rows"]
+    assert [row["cells"][0]["best"] for row in rows] == best
+    assert "27.030 ± 1.414" in Path("out/table.md").read_text()
 
 
 def test_one_row_of_one_seed_keeps_the_others_from_being_ranked(fake: FakeResults, seeded: Study) -> None:

@@ -8,10 +8,11 @@ import pytest
 import yaml
 from repository import ROOT
 
+from scfs.config.protocol import SMALL_BATCH
 from scfs.config.study import Study, load_study
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs
-from scfs.smoke.rehearsal import BATCH, SCALE, Files, read_files, set_up, smoke, smoke_files
+from scfs.smoke.rehearsal import SCALE, Files, read_files, set_up, smoke, smoke_files
 from scfs.smoke.stand_ins import IMAGES
 
 STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
@@ -102,7 +103,10 @@ def test_neighbours_are_few_and_their_names_follow() -> None:
 def test_what_is_zero_stays_zero() -> None:
     runs = {"r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}}, "q": {"epochs": 800, "batch": 1024}}
     (small,) = smoke_files(file(runs=runs, pretrain={"accumulate": 8})).values()
-    assert small["runs"] == {"r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}}, "q": {"epochs": 1, "batch": BATCH}}
+    assert small["runs"] == {
+        "r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}},
+        "q": {"epochs": 1, "batch": SMALL_BATCH},
+    }
     assert small["pretrain"]["accumulate"] == 2
 
 

@@ -20,7 +20,7 @@ from repository import ROOT, command_environment, copy_repository, git
 
 from scfs import paths
 from scfs.config.study import Study, load_study, params_schema
-from scfs.evaluation.run import KINDS
+from scfs.evaluation.run import EVALUATE
 from scfs.pipeline.code_inputs import modules_of
 
 HERE = Path(__file__).parent
@@ -99,12 +99,12 @@ def test_pretraining_depends_on_its_data_alone(jobs: list[dict[str, Any]]) -> No
         assert job["input"] == [str(paths.manifest("garments"))]
 
 
-FOLLOWED = ("scfs.evaluation", "scfs.model", "scfs.views", "scfs.data")
-EVALUATE, INSPECT = "scfs.evaluation.run", "scfs.data.inspection"
+NOT_FOLLOWED = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress", "scfs.data.official.restore")
+RUN, INSPECT = "scfs.evaluation.run", "scfs.data.inspection"
 
 
 def imported_modules(*modules: str, leave_out: set[str]) -> set[str]:
-    """Modules of the followed packages that these are made of, themselves included."""
+    """Modules of the package that these are made of, themselves included."""
     found: set[str] = set()
     waiting = set(modules)
     while waiting:
@@ -118,20 +118,21 @@ def imported_modules(*modules: str, leave_out: set[str]) -> set[str]:
                 names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
             else:
                 continue
-            followed = {name for name in names if name.startswith(tuple(f"{package}." for package in FOLLOWED))}
+            followed = {name for name in names if name.startswith("scfs.") and not name.startswith(NOT_FOLLOWED)}
             waiting |= {name for name in followed if module_file(name).is_file()} - found - leave_out
     return found
 
 
 def module_file(module: str) -> Path:
-    return (ROOT / module.replace(".", "/")).with_suffix(".py")
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(EVALUATE))
 def test_an_evaluation_depends_on_what_it_imports(kind: str) -> None:
     # All kinds are imported where one of them is chosen.
-    shared = imported_modules(EVALUATE, leave_out={f"scfs.evaluation.{other}" for other in KINDS})
-    expected = shared | imported_modules(f"scfs.evaluation.{kind}", leave_out=set())
+    shared = imported_modules(RUN, leave_out={function.__module__ for function in EVALUATE.values()})
+    expected = shared | imported_modules(EVALUATE[kind].__module__, leave_out=set())
     assert set(modules_of(kind)) == {module_file(module).relative_to(ROOT) for module in expected}
 
 

@@ -1,4 +1,4 @@
-"""Which images a fine-tuning trains on, chooses on and tests on."""
+"""The images that a fine-tuning trains on, chooses on and tests on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,8 @@ from scfs.config.finetune import FineTune, LabelledFiles, LabelledShare
 from scfs.data.image_set import ImageSet
 from scfs.data.sources.published_lists import read_published
 from scfs.errors import ScfsError
-from scfs.evaluation.measurement import open_with_labels
-from scfs.evaluation.subsets import LABELLED, class_share, held_out, require_every_class
+from scfs.evaluation.result import open_with_labels
+from scfs.evaluation.subsets import LABELLED, require_every_class, stratified_subset, validation_split
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +21,11 @@ class LabelledData:
     splits: tuple[ImageSet, ...]
     """Splits as they are in the manifest: train, that of the validation if it is one, test."""
     whole: ImageSet
-    """What the final training sees: all images with labels, those of the validation among them."""
+    """Images of the final training: all that have labels, those of the validation among them."""
     fit: ImageSet
-    """What the cells of a grid train on."""
+    """Images that the cells of a grid train on."""
     validation: ImageSet | None
-    """What they are compared on; None if there is no grid, and no split is named."""
+    """Images that they are compared on; None if there is no grid, and no split is named."""
     test: ImageSet
 
 
@@ -46,15 +46,15 @@ def labelled_data(protocol: FineTune, manifest: Path) -> LabelledData:
         return LabelledData(splits, labelled.joined(validation), labelled, validation, test)
     if not protocol.parts:
         return LabelledData(splits, labelled, labelled, None, test)
-    chosen = held_out(labelled, protocol.validation, protocol.seed)
+    chosen = validation_split(labelled, protocol.validation, protocol.seed)
     fit, validation = labelled.subset(np.flatnonzero(~chosen)), labelled.subset(np.flatnonzero(chosen))
     return LabelledData(splits, labelled, fit, validation, test)
 
 
 def _labelled(train: ImageSet, labels: LabelledFiles | LabelledShare | None) -> ImageSet:
-    """Images of the train split whose labels may be used."""
+    """Take the images of the train split whose labels may be used."""
     if isinstance(labels, LabelledShare):
-        return train.subset(np.flatnonzero(class_share(train, labels.share, labels.seed, LABELLED)))
+        return train.subset(np.flatnonzero(stratified_subset(train, labels.share, labels.seed, LABELLED)))
     if labels is not None:
         listed = train.subset(listed_rows(train, labels))
         require_every_class(listed, labels.file)
@@ -64,7 +64,7 @@ def _labelled(train: ImageSet, labels: LabelledFiles | LabelledShare | None) -> 
 
 
 def listed_rows(images: ImageSet, labels: LabelledFiles) -> npt.NDArray[np.int64]:
-    """Rows of the images whose names, without their folders, stand in the list; (m,), ascending.
+    """Find the rows of the images whose names, without their folders, stand in the list; (m,), ascending.
 
     Raises:
         ScfsError: the list is not there or another one, names an image that is not there, or a name that two have.
