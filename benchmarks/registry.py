@@ -50,8 +50,10 @@ NAMES: dict[str, Benchmark] = {
     "step-fp32": Benchmark("step, fp32 / fp32", _step("fp32", "fp32"), 1.3),
     "step-bf16": Benchmark("step, bf16 / bf16", _step("bf16", "bf16"), 1.4),
     "step": Benchmark("step, bf16 / fp32", _step("bf16", "fp32"), 2.8),
-    "step-memory": Benchmark("step, bf16 --recompute / fp32", _step("bf16", "fp32", "recompute"), 2.2, 0.42),
-    "step-fused": Benchmark("step, ours: --compile / without it", _gain("fused"), 1, devices=("cuda",)),
-    "step-aside": Benchmark("step, ours: --teacher-stream / without it", _gain("aside"), 1, devices=("cuda",)),
+    "step-memory": Benchmark(
+        "step, bf16 --activation-checkpointing / fp32", _step("bf16", "fp32", "activation_checkpointing"), 2.2, 0.42
+    ),
+    "step-compile": Benchmark("step, ours: --compile / without it", _gain("compile"), 1, devices=("cuda",)),
+    "step-side-stream": Benchmark("step, ours: --side-stream / without it", _gain("side_stream"), 1, devices=("cuda",)),
     "knn": Benchmark("k-NN, 100k x 2048 features, k = 10, 20, 30", knn.pair, 3.0, rounds=3, devices=("cpu",)),
 }

@@ -44,7 +44,7 @@ def crops_of(batch: Batch, device: torch.device, dtype: torch.dtype) -> list[Ten
     return [crop.contiguous() for part in parts for crop in normalize(part.to(device), dtype).split(len(batch.rows))]
 
 
-Option = Literal["recompute", "fused", "aside"]
+Option = Literal["activation_checkpointing", "compile", "side_stream"]
 """One that `Training` has."""
 
 

@@ -56,7 +56,7 @@ def noise(step: int, crops: int, size: int) -> torch.Tensor:
     return torch.from_numpy(pixels)
 
 
-PLACEMENT = [(0, 0, 60, 60, 0), (20, 30, 50, 60, 1), (10, 20, 30, 30, 0), (40, 50, 30, 40, 1)]
+CROP_BOXES = [(0, 0, 60, 60, 0), (20, 30, 50, 60, 1), (10, 20, 30, 30, 0), (40, 50, 30, 40, 1)]
 """Boxes of the crops of every image."""
 
 
@@ -65,10 +65,10 @@ def steps(method: str) -> dict[str, list[float]]:
     labels = Labels(torch.tensor([0, 1, 2, 1]), 3) if method == "supervised" else None
     settings = Pretrain.model_validate(SETTINGS | METHODS[method])
     training = Training(settings, 1, torch.device("cpu"), "fp64", "", labels)
-    placement = torch.tensor(PLACEMENT, dtype=torch.int32)[:, None].expand(-1, 4, -1)
+    crop_boxes = torch.tensor(CROP_BOXES, dtype=torch.int32)[:, None].expand(-1, 4, -1)
     seen: dict[str, list[float]] = {}
     for step in range(3):
-        batch = Batch(step, torch.arange(4), noise(step, 2, 64), noise(step, 2, 32), placement)
+        batch = Batch(step, torch.arange(4), noise(step, 2, 64), noise(step, 2, 32), crop_boxes)
         for name, value in training.train_step(batch).items():
             seen.setdefault(name, []).append(value.item())
     seen["teacher"] = [parameter.abs().sum().item() for parameter in training.model.teacher.parameters()]

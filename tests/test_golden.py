@@ -87,7 +87,7 @@ class Step:
                 feature_map.requires_grad_()
         self.terms = self.model.losses(*self.maps.values(), temperature)
         self.terms["loss"].backward()
-        self.model.move_centers()
+        self.model.update_center()
 
 
 @pytest.fixture(scope="module")

@@ -64,15 +64,15 @@ def pretrain(
     colour: Colour = "auto",
     workers: Workers = None,
     save_every: SaveEvery = 120,
-    recompute: Annotated[
+    activation_checkpointing: Annotated[
         bool,
         typer.Option(
-            "--recompute",
-            envvar="SCFS_RECOMPUTE",
+            "--activation-checkpointing",
+            envvar="SCFS_ACTIVATION_CHECKPOINTING",
             help="Keep less in memory and compute it again: slower, same result to the bit.",
         ),
     ] = False,
-    fused: Annotated[
+    compile: Annotated[
         bool,
         typer.Option(
             "--compile",
@@ -80,11 +80,11 @@ def pretrain(
             help="For GPUs: torch.compile fuses the backbones' operations; another run, as it rounds otherwise.",
         ),
     ] = False,
-    aside: Annotated[
+    side_stream: Annotated[
         bool,
         typer.Option(
-            "--teacher-stream",
-            envvar="SCFS_TEACHER_STREAM",
+            "--side-stream",
+            envvar="SCFS_SIDE_STREAM",
             help="For one GPU, or a ViT: the teacher beside the student, in more memory; same result.",
         ),
     ] = False,
@@ -100,10 +100,10 @@ def pretrain(
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
     if run is not None and (shortcuts or overrides or out or unreadable or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
-    if recompute and fused:
-        raise ScfsError("pretrain: --recompute and --compile do not go together; allowed: one of them")
+    if activation_checkpointing and compile:
+        raise ScfsError("pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them")
     options: dict[str, Any] = {"device": device, "colour": colour, "save_every": save_every}
-    options |= {"recompute": recompute, "fused": fused, "aside": aside}
+    options |= {"activation_checkpointing": activation_checkpointing, "compile": compile, "side_stream": side_stream}
     if run is not None:
         _pretrain_run(load(context), run, workers, options)
     elif folder is not None:

@@ -15,7 +15,7 @@ from scfs.config.study import Study
 from scfs.costs.gpu import GPU, PEAK, SHARE
 from scfs.data.manifest import numbers_of_images
 from scfs.model.backbones.registry import build_backbone
-from scfs.model.ops.batch_norm import synchronized
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.pipeline import jobs
@@ -71,7 +71,7 @@ def training_flops(settings: Pretrain) -> float:
 def meta_step(settings: Pretrain) -> None:
     """One step of `BATCH` images up to the optimiser, with the collectives of several processes, computing nothing."""
     model, views = _meta_model(settings), settings.views
-    model = synchronized(model, torch.device("cpu"))
+    model = synchronize_batch_norm(model, torch.device("cpu"))
     with torch.device("meta"):
         global_crops = torch.empty(GLOBAL_NUMBER * BATCH, 3, views.global_size, views.global_size)
         number = views.local_number
@@ -80,11 +80,11 @@ def meta_step(settings: Pretrain) -> None:
             terms = model(global_crops, local_crops, torch.zeros(BATCH, dtype=torch.int64))
         else:
             crops = GLOBAL_NUMBER + number
-            placement = torch.zeros(crops, BATCH, 5, dtype=torch.int32) if settings.method == "roi_crop" else None
-            terms = model(global_crops, local_crops, settings.loss.teacher_temperature[0], placement)
+            crop_boxes = torch.zeros(crops, BATCH, 5, dtype=torch.int32) if settings.method == "roi_crop" else None
+            terms = model(global_crops, local_crops, settings.loss.teacher_temperature[0], crop_boxes)
         with GradientAllReduce(model.get_submodule("student").parameters()).during_backward():
             terms["loss"].backward()
-        model.move_centers()
+        model.update_center()
         collectives.all_reduce_weighted({name: term.detach() for name, term in terms.items()}, 1.0)
 
 

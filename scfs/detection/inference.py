@@ -22,7 +22,7 @@ from scfs.detection.data import DetectionSplit, Record
 from scfs.detection.metric import Metric
 from scfs.io.progress import track
 from scfs.runtime import collectives
-from scfs.views.workers import read_ahead
+from scfs.views.workers import prefetch
 
 LONG_SIDE = 512
 """Most pixels of a shown image's longer side."""
@@ -42,7 +42,7 @@ def find_all(model: nn.Module, images: EvaluationImages, number: int, metric: Me
     """
     model.eval()
     rows = range(number)[collectives.world().shard(number)]
-    for inputs in track(read_ahead(images, rows, workers), "detect: test", unit="images", total=len(rows)):
+    for inputs in track(prefetch(images, rows, workers), "detect: test", unit="images", total=len(rows)):
         metric.process(inputs, model(inputs))
     _, *others = collectives.all_gather_object(metric.found())
     if collectives.is_first():

@@ -24,13 +24,13 @@ from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
 from scfs.io.progress import PLAIN_LINE_SECONDS, log, track
-from scfs.model.ops.batch_norm import synchronized
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.runtime.stop_signals import stop_signals
 from scfs.training.checkpointing import Keeper, check_identity
 from scfs.training.loop import EXPLODED
-from scfs.views.workers import read_ahead
+from scfs.views.workers import prefetch
 
 
 class Training:
@@ -52,7 +52,7 @@ class Training:
         load_converted(model, converted)
         self.optimizer = build_optimizer(cfg, model)
         self.scheduler = build_lr_scheduler(cfg, self.optimizer)
-        self.model = synchronized(model, torch.device(cfg.MODEL.DEVICE)).train()
+        self.model = synchronize_batch_norm(model, torch.device(cfg.MODEL.DEVICE)).train()
         self.gradient_allreduce = GradientAllReduce(self.model.parameters())
         self.seed, self.identity, self.total = seed, identity, cfg.SOLVER.MAX_ITER
         self.step = 0
@@ -163,7 +163,7 @@ def train(training: Training, data: TrainingBatches, folder: Path, *, workers: i
     started = said = time.monotonic()
     try:
         with stop_signals() as received, EventStorage(first) as storage:
-            for inputs in read_ahead(data, range(first, total), workers):
+            for inputs in prefetch(data, range(first, total), workers):
                 storage.iter = training.step
                 training.train_step(inputs)
                 now = time.monotonic()
@@ -194,7 +194,7 @@ def estimate_bn(training: Training, data: TrainingBatches, batches: int, workers
     steps = range(training.total, training.total + batches)
 
     def drawn() -> Iterator[list[Record]]:
-        read = track(read_ahead(data, steps, workers), "detect: BatchNorm's statistics", unit="batches", total=batches)
+        read = track(prefetch(data, steps, workers), "detect: BatchNorm's statistics", unit="batches", total=batches)
         for step, inputs in zip(steps, read, strict=True):
             training.draw_heads(step)
             yield inputs

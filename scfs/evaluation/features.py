@@ -22,7 +22,7 @@ from scfs.model.backbones.registry import image_feature
 from scfs.model.backbones.resnet import pooled
 from scfs.runtime import collectives
 from scfs.views.images import normalize, resize_crop
-from scfs.views.workers import read_ahead, read_image
+from scfs.views.workers import prefetch, read_image
 
 if TYPE_CHECKING:
     from scfs.model.backbones.resnet import Backbone
@@ -126,7 +126,7 @@ def shown_batches(
     Raises:
         ScfsError: an image cannot be decoded; names it.
     """
-    shown = read_ahead(_ShownImages(images, batches, show), range(len(batches)), workers)
+    shown = prefetch(_ShownImages(images, batches, show), range(len(batches)), workers)
     yield from track(shown, f"{what} {images.name}/{images.split}", unit="batches", total=len(batches))
 
 

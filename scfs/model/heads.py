@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
-from scfs.model.ops.batch_norm import product_scale_and_shift
-from scfs.model.ops.convolution import convolved, forked
-from scfs.model.ops.relu import rectified, rectified_sum
+from scfs.model.ops.batch_norm import folded_batch_norm
+from scfs.model.ops.convolution import conv1x1_with_residual, conv2d
+from scfs.model.ops.relu import add_relu_, relu_
 from scfs.model.prototype_loss import row_norms
 
 
@@ -78,13 +78,13 @@ class SearchHead(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map a layer's maps (n, C, H, W) to unit vectors (n, D)."""
-        feature_map, first = forked(feature_map, self.conv1)
+        feature_map, first = conv1x1_with_residual(feature_map, self.conv1)
         return self.after_first(first, feature_map)
 
     def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
         """`forward` from the first convolution's maps (n, width, H, W) on."""
-        x = self._branch(rectified(self.bn1(first)))
-        return self._unit_vectors(rectified_sum(x, feature_map))
+        x = self._branch(relu_(self.bn1(first)))
+        return self._unit_vectors(add_relu_(x, feature_map))
 
     def searched(self, attention: Tensor, first: Tensor, feature_map: Tensor) -> Tensor:
         """`forward` of the searched features A . F (Eq. 7), which are never made: without gradient.
@@ -101,16 +101,16 @@ class SearchHead(nn.Module):
             (N*B, D), crop-major.
         """
         A = attention.transpose(0, 1).unsqueeze(-1).to(first.dtype)  # N, B, H, W, 1: channels last throughout
-        scale, shift = (part.to(first.dtype) for part in product_scale_and_shift(self.bn1, attention, first))
-        x = rectified(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
+        scale, shift = (part.to(first.dtype) for part in folded_batch_norm(self.bn1, attention, first))
+        x = relu_(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
         x = self._branch(x.flatten(0, 1).permute(0, 3, 1, 2))
         x.unflatten(0, A.shape[:2]).permute(0, 1, 3, 4, 2).addcmul_(A.to(x.dtype), feature_map.permute(0, 2, 3, 1))
-        return self._unit_vectors(rectified(x))
+        return self._unit_vectors(relu_(x))
 
     def _branch(self, x: Tensor) -> Tensor:
         """From the first rectified maps to what the residual is added to."""
-        x = rectified(self.bn2(convolved(x, self.conv2)))
-        branch: Tensor = self.bn3(convolved(x, self.conv3))
+        x = relu_(self.bn2(conv2d(x, self.conv2)))
+        branch: Tensor = self.bn3(conv2d(x, self.conv3))
         return branch
 
     def _unit_vectors(self, x: Tensor) -> Tensor:

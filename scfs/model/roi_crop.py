@@ -19,11 +19,11 @@ def spatial_scale(backbone: str, layer: str) -> float:
     return 1 / PATCH[backbone] if backbone in PATCH else SPATIAL_SCALE[layer]
 
 
-def local_boxes(placement: Tensor, views: int, size: int) -> tuple[Tensor, Tensor]:
+def local_boxes(crop_boxes: Tensor, views: int, size: int) -> tuple[Tensor, Tensor]:
     """Boxes of the local crops in the frame of the global crops.
 
     Args:
-        placement: (2 + N, B, 5): top, left, height, width of each crop in the image, and whether it is mirrored.
+        crop_boxes: (2 + N, B, 5): top, left, height, width of each crop in the image, and whether it is mirrored.
         views: number of global crops, G.
         size: side of a global crop in pixels.
 
@@ -31,7 +31,7 @@ def local_boxes(placement: Tensor, views: int, size: int) -> tuple[Tensor, Tenso
         Boxes x1, y1, x2, y2 in pixels of the global crop, clipped to it, (N, G, B, 4) float; which of them overlap
         with it at all, (N, G, B) bool.
     """
-    frame, box = placement[None, :views].float(), placement[2:, None].float()
+    frame, box = crop_boxes[None, :views].float(), crop_boxes[2:, None].float()
     left, right = (
         ((box[..., LEFT] + shift) - frame[..., LEFT]) * size / frame[..., WIDTH] for shift in (0, box[..., WIDTH])
     )

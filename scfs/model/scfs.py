@@ -20,8 +20,8 @@ from scfs.model.losses import (
     teacher_probabilities,
     updated_center,
 )
-from scfs.model.ops.convolution import convolved
-from scfs.model.ops.side_stream import Aside
+from scfs.model.ops.convolution import conv2d
+from scfs.model.ops.side_stream import SideStream
 from scfs.model.prototype_loss import prototype_loss
 from scfs.model.roi_crop import local_boxes, region_features, spatial_scale
 from scfs.model.search import search, search_query
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class SCFS(nn.Module):
-    """The whole method. Calling it with a batch gives every loss term; `move_centers` ends an optimiser step."""
+    """The whole method. Calling it with a batch gives every loss term; `update_center` ends an optimiser step."""
 
     def __init__(self, student: Encoder, settings: Pretrain) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class SCFS(nn.Module):
         self.teacher = copy.deepcopy(student).requires_grad_(False)
         self.settings, self.method, self.preset = settings.loss, settings.method, PRESETS[settings.preset]
         self.layers = student.layers
-        self.share = 1.0
+        self.world_fraction = 1.0
         """Of a batch's images, those of this process: terms are its own means, and weighted with this they add up."""
         self.scales: dict[str, float] = {layer: spatial_scale(settings.backbone, layer) for layer in self.layers}
-        self.aside: Aside | None = None
+        self.side_stream: SideStream | None = None
         """Where the teacher's maps are made beside the student's; None: before them."""
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
@@ -80,7 +80,7 @@ class SCFS(nn.Module):
         global_crops: Tensor,
         local_crops: Tensor | None,
         teacher_temperature: float,
-        placement: Tensor | None = None,
+        crop_boxes: Tensor | None = None,
         drop_path: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -89,21 +89,21 @@ class SCFS(nn.Module):
             global_crops: (2*B, 3, S, S), crop-major.
             local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
             teacher_temperature: tau' of this epoch.
-            placement: where the crops lie in their images, (2 + N, B, 5); the method roi_crop needs it.
+            crop_boxes: where the crops lie in their images, (2 + N, B, 5); the method roi_crop needs it.
             drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); the student's alone, as in DINO.
 
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
         """
         # The teacher first, as it needs memory that it gives back.
-        with torch.no_grad(), self.aside.work() if self.aside else nullcontext():
+        with torch.no_grad(), self.side_stream.run() if self.side_stream else nullcontext():
             teacher_global = self.teacher.backbone(global_crops)
         student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
-        if self.aside:
-            self.aside.join(teacher_global.values())
+        if self.side_stream:
+            self.side_stream.join(teacher_global.values())
         boxes = None
-        if self.method == "roi_crop" and placement is not None:
-            boxes = local_boxes(placement, self.preset.searched_views, global_crops.shape[-1])
+        if self.method == "roi_crop" and crop_boxes is not None:
+            boxes = local_boxes(crop_boxes, self.preset.searched_views, global_crops.shape[-1])
         return self.losses(student_global, student_local, teacher_global, teacher_temperature, boxes)
 
     def losses(
@@ -153,7 +153,7 @@ class SCFS(nn.Module):
             self.settings.student_temperature,
             self.preset.reduction,
         )
-        self._keep_mean("center", teacher_logits)
+        self._note_batch_mean("center", teacher_logits)
         return {
             "loss_data": loss,
             "teacher_entropy": entropy(targets),
@@ -175,10 +175,10 @@ class SCFS(nn.Module):
         outputs_global = head(student_global)
         outputs_local = None if student_local is None else head(student_local)
         with torch.no_grad():
-            first = convolved(teacher_global, teacher_head.conv1)
+            first = conv2d(teacher_global, teacher_head.conv1)
             teacher_outputs = teacher_head.after_first(first, teacher_global)
             targets = teacher_probabilities(teacher_outputs, self.get_buffer(f"{layer}_center"), teacher_temperature)
-        self._keep_mean(f"{layer}_center", teacher_outputs)
+        self._note_batch_mean(f"{layer}_center", teacher_outputs)
         global_term = global_loss(outputs_global, targets, temperature, reduction)
         if self.method == "dino_ml":
             if outputs_local is None:
@@ -192,7 +192,11 @@ class SCFS(nn.Module):
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
         # The one mean that is not over images: what is counted on other processes belongs to it.
-        number = None if counted is None else collectives.all_reduce(counted.sum()).clamp_min(1).double() * self.share
+        number = (
+            None
+            if counted is None
+            else collectives.all_reduce(counted.sum()).clamp_min(1).double() * self.world_fraction
+        )
         return global_term, search_loss(
             outputs, found_outputs, temperature, teacher_temperature, reduction, counted, number
         )
@@ -229,11 +233,11 @@ class SCFS(nn.Module):
         queries = search_query(student_local).unflatten(0, (-1, B))
         return head.searched(search(queries, searched), first, searched), None
 
-    def _keep_mean(self, name: str, teacher_outputs: Tensor) -> None:
-        self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs) * self.share)
+    def _note_batch_mean(self, name: str, teacher_outputs: Tensor) -> None:
+        self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs) * self.world_fraction)
 
     @torch.no_grad()
-    def move_centers(self) -> None:
+    def update_center(self) -> None:
         """Move the centres by the batches since the last call, which are the equal parts of one optimiser step."""
         for name, means in self._batch_means.items():
             center, mean = self.get_buffer(name), collectives.all_reduce(torch.stack(means).mean(0))

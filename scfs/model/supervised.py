@@ -26,6 +26,7 @@ class Supervised(nn.Module):
         super().__init__()
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False)
+        self.world_fraction = 1.0
 
     @classmethod
     def build(cls, settings: Pretrain, classes: int) -> "Supervised":
@@ -58,7 +59,7 @@ class Supervised(nn.Module):
         accuracy = 100 * (logits.detach().argmax(1) == of_crops).to(logits.dtype).mean()
         return {"loss": loss, "loss_data": loss, "accuracy": accuracy}
 
-    def move_centers(self) -> None:
+    def update_center(self) -> None:
         """There are no centres."""
 
     @torch.no_grad()

@@ -12,9 +12,9 @@ from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.io.progress import log, track
 from scfs.model.backbones.drop_path import drop_path_factors
-from scfs.model.ops.batch_norm import synchronized
-from scfs.model.ops.compile import fuse
-from scfs.model.ops.side_stream import Aside
+from scfs.model.ops.batch_norm import synchronize_batch_norm
+from scfs.model.ops.compile import compile_backbone
+from scfs.model.ops.side_stream import SideStream
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.runtime import collectives
@@ -45,8 +45,7 @@ class Labels(NamedTuple):
 class Training:
     """Model, optimiser and position of one run; the method supervised needs `labels`.
 
-    `recompute` trades time for memory, see `activation_checkpointing`; `fused`: see `compile`;
-    `aside`: the teacher's maps are made beside the student's, see `side_stream` (all in scfs/model/ops).
+    `activation_checkpointing`, `compile` and `side_stream`: see the modules of these names in scfs/model/ops.
     """
 
     def __init__(
@@ -57,23 +56,26 @@ class Training:
         precision: str,
         identity: str,
         labels: Labels | None = None,
-        recompute: bool = False,
-        fused: bool = False,
-        aside: bool = False,
+        activation_checkpointing: bool = False,
+        compile: bool = False,
+        side_stream: bool = False,
     ) -> None:
         self.settings, self.device, self.precision, self.identity = settings, device, precision, identity
         self.schedules = Schedules(settings, steps_per_epoch)
         self.dtype = torch.float64 if precision == "fp64" else torch.float32  # fp64 is for tests
         model = SCFS.build(settings) if labels is None else Supervised.build(settings, labels.classes)
         self.model = (
-            synchronized(model, device, fused).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+            synchronize_batch_norm(model, device, compile)
+            .to(device, self.dtype)
+            .to(memory_format=torch.channels_last)
+            .train()
         )
         backbone: Any = self.model.student.backbone
-        backbone.recompute = recompute
-        for encoder in self.model.children() if fused else ():
-            fuse(encoder.get_submodule("backbone"))
-        if aside and isinstance(self.model, SCFS):
-            self.model.aside = Aside(device)
+        backbone.activation_checkpointing = activation_checkpointing
+        for encoder in self.model.children() if compile else ():
+            compile_backbone(encoder.get_submodule("backbone"))
+        if side_stream and isinstance(self.model, SCFS):
+            self.model.side_stream = SideStream(device)
         self.labels = None if labels is None else labels.of_rows.to(device)
         self.optimizer = build_optimizer(self.model.student, settings.optimizer)
         self.gradient_allreduce = GradientAllReduce(self.model.student.parameters())
@@ -94,11 +96,11 @@ class Training:
         self._set_rates()
         self.optimizer.zero_grad(set_to_none=True)
         parts = batch.parts(self.settings.accumulate)
-        self.model.share = share = len(batch.rows) / self.settings.batch
+        self.model.world_fraction = share = len(batch.rows) / self.settings.batch
         terms = [self._accumulate(part, share / len(parts)) for part in parts[:-1]]
         with self.gradient_allreduce.during_backward():
             terms.append(self._accumulate(parts[-1], share / len(parts)))
-        self.model.move_centers()
+        self.model.update_center()
         self.scaler.unscale_(self.optimizer)
         if self.settings.optimizer.clip:
             clip_each(self.model.student.parameters(), self.settings.optimizer.clip)
@@ -133,8 +135,8 @@ class Training:
                 terms = self.model(*crops, self.labels[batch.rows.to(self.device)], self._drop_path(batch))
             else:
                 temperature = self.schedules.teacher_temperature(self.step)
-                placement = None if batch.placement is None else batch.placement.to(self.device, non_blocking=True)
-                terms = self.model(*crops, temperature, placement, self._drop_path(batch))
+                crop_boxes = None if batch.crop_boxes is None else batch.crop_boxes.to(self.device, non_blocking=True)
+                terms = self.model(*crops, temperature, crop_boxes, self._drop_path(batch))
         self.scaler.scale(terms["loss"] * weight).backward()
         return {name: term.detach() for name, term in terms.items()}
 

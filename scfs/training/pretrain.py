@@ -16,7 +16,7 @@ from scfs.io.atomic import write_text
 from scfs.io.locks import run_lock
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
-from scfs.model.ops.compile import explained
+from scfs.model.ops.compile import compile_errors
 from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.cpu import keep_freed_memory
@@ -79,9 +79,9 @@ def pretrain(
     colour: str = "auto",
     workers: int = 0,
     save_every: float = 120,
-    recompute: bool = False,
-    fused: bool = False,
-    aside: bool = False,
+    activation_checkpointing: bool = False,
+    compile: bool = False,
+    side_stream: bool = False,
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
@@ -101,10 +101,10 @@ def pretrain(
             since single pixels come out otherwise.
         workers: processes that make batches.
         save_every: seconds between checkpoints.
-        recompute: keep less in memory and compute it again, see `activation_checkpointing`; no part of the identity.
-        fused: let torch.compile fuse operations, see `compile`; part of the identity, as sums are rounded
-            otherwise. Not together with `recompute`, which the command line refuses.
-        aside: let a GPU make the teacher's maps beside the student's, in more memory; no part of the identity.
+        activation_checkpointing: keep fewer maps in memory and compute them again; no part of the identity.
+        compile: let torch.compile fuse operations; part of the identity, as sums are rounded
+            otherwise. Not together with `activation_checkpointing`, which the command line refuses.
+        side_stream: let a GPU make the teacher's maps beside the student's, in more memory; no part of the identity.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
@@ -114,7 +114,7 @@ def pretrain(
     torch.set_num_threads(threads)
     keep_freed_memory()
     chosen = collectives.local_device(resolve_device(device))
-    if fused and chosen.type == "cpu" and find_world().size > 1:
+    if compile and chosen.type == "cpu" and find_world().size > 1:
         raise ScfsError(
             "pretrain: --compile by several processes needs GPUs, and these compute on cpu; allowed: without it"
         )
@@ -127,7 +127,7 @@ def pretrain(
         settings.epochs and where == "device"
     ):  # what the CPUs do is the identity that runs had before there was a choice
         parameters["colour"] = where
-    if settings.epochs and fused:
+    if settings.epochs and compile:
         parameters["fused"] = True
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
@@ -137,10 +137,20 @@ def pretrain(
         data = view_batches(images, settings, world, where) if settings.epochs else None
         with run_lock(folder) if collectives.is_first() else nullcontext():
             steps = len(images) // settings.batch
-            training = Training(settings, steps, chosen, precision, whole_identity, labels, recompute, fused, aside)
+            training = Training(
+                settings,
+                steps,
+                chosen,
+                precision,
+                whole_identity,
+                labels,
+                activation_checkpointing,
+                compile,
+                side_stream,
+            )
             announce(run, training, images, folder)
             resume(training, folder)
-            with explained() if fused else nullcontext():
+            with compile_errors() if compile else nullcontext():
                 rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
             if not collectives.is_first():
                 return
@@ -167,7 +177,7 @@ def pretrain(
         "precision": precision,
     }
     occasion = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
-    occasion |= {"fused": fused, "aside": aside, "processes": world.size, **rates}
+    occasion |= {"fused": compile, "aside": side_stream, "processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(curve))
     write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
 

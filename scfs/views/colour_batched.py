@@ -21,7 +21,7 @@ from scfs.views.images import imagenet_statistics
 
 Colour = Literal["cpu", "device"]
 NUMBERS = ("flip", "jitter", "brightness", "contrast", "saturation", "hue", "grey", "solarize")
-"""Columns of `device_table`; the jitter's order and half of the blur's kernel follow."""
+"""Columns of `device_parameters`; the jitter's order and half of the blur's kernel follow."""
 JITTERS = 4
 LUMA = (19595, 38470, 7471)
 """PIL's weights of red, green and blue in 1/65536; the sum is exact in float32."""
@@ -42,7 +42,7 @@ def resolve_colour(name: str, device: torch.device) -> Colour:
     return "cpu" if name == "cpu" else "device"
 
 
-def device_table(table: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArray[np.float32]:
+def device_parameters(table: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArray[np.float32]:
     """What `augment_batch` needs of an augmentation table.
 
     Args:
@@ -81,7 +81,7 @@ def augment_batch(crops: Tensor, numbers: Tensor, dtype: torch.dtype = torch.flo
 
     Args:
         crops: (n, S, S, 3) uint8.
-        numbers: (n, P) float32, rows of `device_table`.
+        numbers: (n, P) float32, rows of `device_parameters`.
         dtype: type of the result.
 
     Returns:

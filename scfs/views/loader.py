@@ -16,10 +16,10 @@ from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
 from scfs.views.augmentation_table import GLOBAL_NUMBER, augmentation_table
 from scfs.views.colour import augment
-from scfs.views.colour_batched import Colour, device_table
+from scfs.views.colour_batched import Colour, device_parameters
 from scfs.views.images import Pixels, crop_resize
-from scfs.views.shared_memory import Ring, arrived, shared
-from scfs.views.workers import AHEAD, read_ahead, read_image
+from scfs.views.shared_memory import BufferPool, arrived, shared
+from scfs.views.workers import AHEAD, prefetch, read_image
 
 PLACEMENT = ("top", "left", "height", "width", "flip")
 
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     """(2B, S, S, 3) uint8."""
     local_crops: Tensor | None
     """(N * B, s, s, 3) uint8; None without local crops."""
-    placement: Tensor | None = None
+    crop_boxes: Tensor | None = None
     """(2 + N, B, 5) int32: top, left, height, width of each crop in its image, in pixels; whether it is mirrored."""
     colour: Tensor | None = None
     """(2 + N, B, P) float32: how the crops are still to be augmented (scfs.views.colour_batched); None: they are."""
@@ -54,7 +54,7 @@ class Batch(NamedTuple):
         def of_images(numbers: Tensor | None) -> list[Any]:
             return [None] * number if numbers is None else list(numbers.chunk(number, dim=1))
 
-        crops, numbers = (self.global_crops, self.local_crops), (self.placement, self.colour)
+        crops, numbers = (self.global_crops, self.local_crops), (self.crop_boxes, self.colour)
         pieces = zip(self.rows.chunk(number), *map(cut, crops), *map(of_images, numbers), strict=True)
         return [Batch(self.step, *piece) for piece in pieces]
 
@@ -127,7 +127,7 @@ class ViewBatches(Dataset[Batch]):
             global_crops.flatten(0, 1),
             local_crops.flatten(0, 1) if views.local_number else None,
             torch.from_numpy(np.stack([table[name].T for name in PLACEMENT], axis=-1).astype(np.int32)),
-            torch.from_numpy(device_table(table.T, views.sigma[1])) if self.colour == "device" else None,
+            torch.from_numpy(device_parameters(table.T, views.sigma[1])) if self.colour == "device" else None,
         )
 
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -172,7 +172,7 @@ def _allocate(views: int, batch: int, size: int) -> Tensor:
 class _InRing:
     """Batches that a worker writes to places of a ring, and sends as the places' numbers."""
 
-    def __init__(self, data: ViewBatches, ring: Ring) -> None:
+    def __init__(self, data: ViewBatches, ring: BufferPool) -> None:
         self.data, self.ring = data, ring
 
     def __getitem__(self, index: tuple[int, int | None]) -> "Batch | _Placed":
@@ -191,15 +191,15 @@ class _Placed:
     def __reduce__(self) -> tuple[Any, ...]:
         # As arrays: a tensor would be sent as a file of shared memory.
         batch = self.batch
-        numbers = [None if part is None else part.numpy() for part in (batch.rows, batch.placement, batch.colour)]
+        numbers = [None if part is None else part.numpy() for part in (batch.rows, batch.crop_boxes, batch.colour)]
         return _arrive, (self.ring, self.place, batch.step, *numbers)
 
 
 def _arrive(ring: int, place: int, step: int, *numbers: npt.NDArray[Any] | None) -> Batch:
     global_crops, local_crops = (crops.flatten(0, 1) for crops in arrived(ring, place))
-    rows, placement, colour = (None if part is None else torch.from_numpy(part) for part in numbers)
+    rows, crop_boxes, colour = (None if part is None else torch.from_numpy(part) for part in numbers)
     assert rows is not None
-    return Batch(step, rows, global_crops, local_crops if len(local_crops) else None, placement, colour)
+    return Batch(step, rows, global_crops, local_crops if len(local_crops) else None, crop_boxes, colour)
 
 
 def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: bool | None = None) -> Iterator[Batch]:
@@ -217,8 +217,8 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
     steps = range(start_step, len(dataset))
     if not workers:
-        yield from read_ahead(dataset, steps, 0, pin)
+        yield from prefetch(dataset, steps, 0, pin)
         return
     # What workers may have begun, what the trainer works on, what it has just let go of, and what is being pinned.
-    ring = Ring(dataset.shapes(), min(len(steps), AHEAD * workers + 3))
-    yield from read_ahead(_InRing(dataset, ring), ring.numbered(steps), workers, pin)
+    ring = BufferPool(dataset.shapes(), min(len(steps), AHEAD * workers + 3))
+    yield from prefetch(_InRing(dataset, ring), ring.numbered(steps), workers, pin)

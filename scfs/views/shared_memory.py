@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 _numbers = itertools.count()
-_rings: "weakref.WeakValueDictionary[int, Ring]" = weakref.WeakValueDictionary()
+_rings: "weakref.WeakValueDictionary[int, BufferPool]" = weakref.WeakValueDictionary()
 
 
-class Ring:
+class BufferPool:
     """Places for batches between the processes that make them and the one that uses them.
 
     To be made before those processes are forked: they inherit its memory. A place is free again when no tensor or array
@@ -50,7 +50,7 @@ class Ring:
 
 
 def arrived(ring: int, place: int) -> list[Tensor]:
-    """`Ring.arrived` of the ring with this number, in the process that made it."""
+    """`BufferPool.arrived` of the ring with this number, in the process that made it."""
     return _rings[ring].arrived(place)
 
 

@@ -57,7 +57,7 @@ class _ErrorsAsItems(Dataset[Any]):
             return error
 
 
-def read_ahead(items: Items, order: Iterable[Any], workers: int, pin_memory: bool = False) -> Iterator[Any]:
+def prefetch(items: Items, order: Iterable[Any], workers: int, pin_memory: bool = False) -> Iterator[Any]:
     """Yield items[i] for i in `order`, made by `workers` processes (0: this one).
 
     Raises:

@@ -17,7 +17,7 @@ from scfs.detection.trial import Trial, open_trial
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
-from scfs.views.workers import read_ahead
+from scfs.views.workers import prefetch
 
 pytestmark = pytest.mark.detectron2
 
@@ -65,7 +65,7 @@ def test_batches_do_not_depend_on_workers_start_processes_or_numpys_generator(tr
     assert np.random.rand() == after
     for workers in (0, 1):
         fresh = TrainingBatches(trial.train.records, trial.cfg, seed=3)
-        assert all(same(*pair) for pair in zip(read_ahead(fresh, range(5, 8), workers), expected[5:], strict=True))
+        assert all(same(*pair) for pair in zip(prefetch(fresh, range(5, 8), workers), expected[5:], strict=True))
     shares = [TrainingBatches(trial.train.records, trial.cfg, 3, World(rank, 2))[4] for rank in range(2)]
     assert [len(share) for share in shares] == [1, 1] and same(shares[0] + shares[1], expected[4])
 

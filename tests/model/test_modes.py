@@ -46,7 +46,7 @@ def settings(method: str, preset: str, crops: int) -> Pretrain:
     )
 
 
-def random_placement(crops: int) -> Tensor:
+def random_crop_boxes(crops: int) -> Tensor:
     """Global crops on the left, local ones anywhere: some do not overlap, some only with one of the two."""
     rng = np.random.default_rng(crops)
     rows = [[(*rng.integers(0, 30, 2), *rng.integers(30, 60, 2), rng.integers(2)) for _ in range(B)] for _ in range(2)]
@@ -70,7 +70,7 @@ class Case:
             self.model.get_buffer(f"{layer}_center").normal_(std=0.1)
         self.student_global, self.teacher_global = self.maps(2, 0), self.maps(2, 0)
         self.student_local = self.maps(crops, 1) if crops else None
-        self.boxes = local_boxes(random_placement(crops), self.model.preset.searched_views, SIZE) if crops else None
+        self.boxes = local_boxes(random_crop_boxes(crops), self.model.preset.searched_views, SIZE) if crops else None
         if self.boxes is not None:
             self.boxes = self.boxes[0].double(), self.boxes[1]
         # Heads see BatchNorm statistics of the call, and change buffers that no loss here depends on.
@@ -88,7 +88,7 @@ class Case:
 
     def ours(self) -> dict[str, float]:
         terms = self.model.losses(self.student_global, self.student_local, self.teacher_global, TAU_PRIME, self.boxes)
-        self.model.move_centers()
+        self.model.update_center()
         return {name: term.item() for name, term in terms.items()}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as Settings
 from scfs.model.heads import SearchHead
-from scfs.model.ops.convolution import convolved
+from scfs.model.ops.convolution import conv2d
 from scfs.model.search import searched_features
 
 B, N, C, SIDE = 3, 4, 12, 5
@@ -29,7 +29,7 @@ def both(head: SearchHead, attention: Tensor, maps: Tensor) -> list[tuple[Tensor
     """Outputs and state: of the features that are made, and of those that are not."""
     other = copy.deepcopy(head)
     made = head(searched_features(attention, maps))
-    found = other.searched(attention, convolved(maps, other.conv1), maps)
+    found = other.searched(attention, conv2d(maps, other.conv1), maps)
     return [(made, head.state_dict()), (found, other.state_dict())]
 
 
@@ -46,7 +46,7 @@ def test_outputs_and_running_statistics() -> None:
 @torch.no_grad()
 def test_the_maps_are_left_as_they_are() -> None:
     head, attention, maps = inputs(torch.float64)
-    first = convolved(maps, head.conv1)
+    first = conv2d(maps, head.conv1)
     before = [value.clone() for value in (attention, first, maps)]
     head.searched(attention, first, maps)
     assert all(torch.equal(*pair) for pair in zip(before, (attention, first, maps), strict=True))

@@ -6,7 +6,7 @@ import loss_oracle as oracle
 import numpy as np
 import pytest
 import torch
-from test_modes import random_placement
+from test_modes import random_crop_boxes
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -65,8 +65,8 @@ def test_losses_equal_the_nested_loops(method: str, preset: str) -> None:
     torch.manual_seed(0)
     model = built(method, preset)
     global_crops, local_crops = (torch.randn(n * B, 3, SIZE, SIZE, dtype=torch.float64) for n in (2, CROPS))
-    placement = random_placement(CROPS)
-    terms = model(global_crops, local_crops, TAU_PRIME, placement)
+    crop_boxes = random_crop_boxes(CROPS)
+    terms = model(global_crops, local_crops, TAU_PRIME, crop_boxes)
     ours = {name: term.item() for name, term in terms.items()}
 
     cls, of_global = timm_maps(model.student.backbone, global_crops)
@@ -80,7 +80,7 @@ def test_losses_equal_the_nested_loops(method: str, preset: str) -> None:
     for layer in model.layers:
         boxes = overlap = None
         if method == "roi_crop":
-            found, overlaps = local_boxes(placement, model.preset.searched_views, SIZE)
+            found, overlaps = local_boxes(crop_boxes, model.preset.searched_views, SIZE)
             boxes, overlap = plain(found.double().transpose(0, 1)), plain(overlaps.transpose(0, 1))
         arguments = (
             method, preset, on_arrays(model.student.layer_head(layer)), on_arrays(model.teacher.layer_head(layer)),

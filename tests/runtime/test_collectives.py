@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from scfs.errors import ScfsError
-from scfs.model.ops.batch_norm import synchronized
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.runtime.world import Rendezvous, World, find_world
@@ -80,4 +80,4 @@ def test_collectives_of_a_process_that_is_alone_change_nothing() -> None:
         collectives.check_same("anything", object())
         collectives.barrier()
         model = nn.Sequential(nn.BatchNorm2d(3))
-        assert type(synchronized(model, torch.device("cpu"))[0]) is nn.BatchNorm2d
+        assert type(synchronize_batch_norm(model, torch.device("cpu"))[0]) is nn.BatchNorm2d

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.model.ops.batch_norm import synchronized
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training import pretrain as stage
@@ -74,7 +74,7 @@ def norm_of_whole(name: str, part: Callable[[int], slice]) -> dict[str, Tensor]:
     """Output, gradients and buffers of two steps of a BatchNorm, of which this process sees a part."""
     kind, shape = NORMS[name]
     generator = torch.Generator().manual_seed(1)
-    model = synchronized(nn.Sequential(kind(3, momentum=0.2)), CPU).double()
+    model = synchronize_batch_norm(nn.Sequential(kind(3, momentum=0.2)), CPU).double()
     norm = model[0]
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, -2.0, 0.3])), norm.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
@@ -108,15 +108,17 @@ def check_oracle() -> None:
                 cut = lambda m: m.unflatten(0, (-1, test_modes.B))[:, part].flatten(0, 1)  # noqa: E731
                 return None if maps is None else {layer: cut(m) for layer, m in maps.items()}
 
-            model = synchronized(copy.deepcopy(self.model), CPU)
-            model.share = (part.stop - part.start) / test_modes.B
+            model = synchronize_batch_norm(copy.deepcopy(self.model), CPU)
+            model.world_fraction = (part.stop - part.start) / test_modes.B
             boxes = None if self.boxes is None else tuple(of_box[:, :, part] for of_box in self.boxes)
             maps = own(self.student_global), own(self.student_local), own(self.teacher_global)
             terms = model.losses(*maps, test_modes.TAU_PRIME, boxes)
-            model.move_centers()
+            model.update_center()
             for name, center in model.named_buffers(recurse=False):
                 self.model.get_buffer(name).copy_(center)
-            return {name: term.item() for name, term in collectives.all_reduce_weighted(terms, model.share).items()}
+            return {
+                name: term.item() for name, term in collectives.all_reduce_weighted(terms, model.world_fraction).items()
+            }
 
     test_modes.Case = Shared
     for case in test_modes.CASES:
@@ -199,11 +201,11 @@ def traced_alone(change: Callable[..., None]) -> list[str]:
     return compiled
 
 
-def fused(out: Path, images: Path) -> None:
+def compiled(out: Path, images: Path) -> None:
     """The case scfs with what is traced of its backbones."""
     compiled = traced_alone(setattr)
     with collectives.process_group(CPU) as world:
-        torch.save(trained("scfs", images, fused=True), out / f"fused-{world.rank}.pt")
+        torch.save(trained("scfs", images, compile=True), out / f"compile-{world.rank}.pt")
         assert len(compiled) == 3, compiled
 
 
@@ -286,7 +288,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
         tasks: dict[str, Callable[..., None]] = {"together": together, "stage": whole_stage, "bad": with_a_bad_image}
-        tasks |= {"messages": messages, "fused": fused}
+        tasks |= {"messages": messages, "compile": compiled}
         tasks[sys.argv[1]](*map(Path, sys.argv[2:]))
     except ScfsError as failure:
         sys.exit(f"scfs: {failure}")

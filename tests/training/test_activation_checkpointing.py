@@ -21,9 +21,11 @@ CASES = {
 }
 
 
-def trained(settings: Pretrain, precision: str, recompute: bool) -> tuple[dict, dict, int]:
+def trained(settings: Pretrain, precision: str, activation_checkpointing: bool) -> tuple[dict, dict, int]:
     """Terms, state and saved bytes after three steps."""
-    training = Training(settings, 2, torch.device("cpu"), precision, "", recompute=recompute)
+    training = Training(
+        settings, 2, torch.device("cpu"), precision, "", activation_checkpointing=activation_checkpointing
+    )
     saved: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -47,7 +49,7 @@ def test_no_bit_depends_on_it(tiny: Pretrain, case: str) -> None:
     values, precision = CASES[case]
     settings = Pretrain.model_validate(tiny.model_dump() | values)
     (terms, state, kept), (other_terms, other_state, other_kept) = (
-        trained(settings, precision, recompute) for recompute in (False, True)
+        trained(settings, precision, activation_checkpointing) for activation_checkpointing in (False, True)
     )
     for found, others in ((terms, other_terms), (state, other_state)):
         assert list(found) == list(others)

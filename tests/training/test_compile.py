@@ -29,8 +29,8 @@ def test_what_is_traced_trains_as_what_is_not(backbone: str, tiny: Pretrain, mon
     tiny = Pretrain.model_validate(tiny.model_dump() | {"backbone": backbone})
     compiled = ranks.traced_alone(monkeypatch.setattr)
     found = []
-    for fused in (False, True):
-        training = Training(tiny, 4, CPU, "fp64", "", fused=fused)
+    for compile in (False, True):
+        training = Training(tiny, 4, CPU, "fp64", "", compile=compile)
         terms = [training.train_step(batch([1, 2, 3, 4, 5, 6], step)) for step in range(2)]
         found.append([*terms, training.model.state_dict()])
     assert len(compiled) == 3  # the student's two sizes and the teacher's one, whole; no step makes more
@@ -41,11 +41,11 @@ def test_what_is_traced_trains_as_what_is_not(backbone: str, tiny: Pretrain, mon
 
 
 def test_by_two_processes_as_by_one(noise_folder: Path, tmp_path: Path) -> None:
-    codes, errors = ranks.end(ranks.start("fused", tmp_path, noise_folder, 2))
+    codes, errors = ranks.end(ranks.start("compile", tmp_path, noise_folder, 2))
     assert codes == [0, 0], errors
     expected = ranks.trained("scfs", noise_folder)
     for rank in range(2):
-        torch.testing.assert_close(torch.load(tmp_path / f"fused-{rank}.pt"), expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(torch.load(tmp_path / f"compile-{rank}.pt"), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_it_is_another_run(tiny: Pretrain, noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,14 +59,17 @@ def test_it_is_another_run(tiny: Pretrain, noise_folder: Path, tmp_path: Path, m
     files = {"weights": tmp_path / "w", "result": tmp_path / "r", "folder": tmp_path / "run"}
     untrained = tiny.model_copy(update={"epochs": 0})
     for settings, options in (
-        *((tiny, options) for options in ({}, {"fused": True}, {"recompute": True}, {"aside": True})),
-        *((untrained, options) for options in ({}, {"fused": True})),
+        *(
+            (tiny, options)
+            for options in ({}, {"compile": True}, {"activation_checkpointing": True}, {"side_stream": True})
+        ),
+        *((untrained, options) for options in ({}, {"compile": True})),
     ):
         with pytest.raises(ScfsError, match="enough"):
             stage.pretrain("tiny", settings, image_folder(noise_folder), **files, device="cpu", **options)
-    plain, fused, recompute, aside, random, random_fused = identities
-    assert plain == recompute == aside != fused
-    assert random == random_fused
+    plain, compile, activation_checkpointing, side_stream, random, random_compile = identities
+    assert plain == activation_checkpointing == side_stream != compile
+    assert random == random_compile
 
 
 def test_several_processes_compile_on_gpus_alone(
@@ -75,14 +78,17 @@ def test_several_processes_compile_on_gpus_alone(
     monkeypatch.setattr(stage, "find_world", lambda: World(0, 2))
     with pytest.raises(ScfsError, match="--compile by several processes needs GPUs"):
         stage.pretrain(
-            "tiny", tiny, image_folder(noise_folder), weights=tmp_path, result=tmp_path, device="cpu", fused=True
+            "tiny", tiny, image_folder(noise_folder), weights=tmp_path, result=tmp_path, device="cpu", compile=True
         )
 
 
 def test_not_together_with_recompute(noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["pretrain", str(noise_folder), "--recompute", "--compile"])
-    assert str(done.exception) == "pretrain: --recompute and --compile do not go together; allowed: one of them"
+    done = CliRunner().invoke(app, ["pretrain", str(noise_folder), "--activation-checkpointing", "--compile"])
+    assert (
+        str(done.exception)
+        == "pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them"
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -97,5 +103,5 @@ def test_a_failing_compiler_is_one_line(
     with pytest.raises(
         ScfsError, match=r"--compile: torch.compile fails: RuntimeError: no compiler here; allowed: without"
     ):
-        stage.pretrain("tiny", tiny, image_folder(noise_folder), **files, device="cpu", fused=True)
+        stage.pretrain("tiny", tiny, image_folder(noise_folder), **files, device="cpu", compile=True)
     assert not files["weights"].exists() and not files["result"].exists()

@@ -72,8 +72,8 @@ def test_what_is_compared_has_learned_and_left_crops_out(alone: dict, noise_fold
     from scfs.model.roi_crop import local_boxes
 
     data = view_batches(image_folder(noise_folder), ranks.settings("roi_crop"), World())
-    placements = [data[step].placement for step in range(2)]
-    counted = [local_boxes(placement, 1, 32)[1] for placement in placements if placement is not None]
+    crop_boxes = [data[step].crop_boxes for step in range(2)]
+    counted = [local_boxes(boxes, 1, 32)[1] for boxes in crop_boxes if boxes is not None]
     assert all(0 < of_step.sum() < of_step.numel() for of_step in counted)
 
 

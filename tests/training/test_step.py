@@ -36,8 +36,8 @@ def crops(images: Tensor, number: int, size: int) -> Tensor:
 
 def batch(rows: list[int], step: int = 0) -> Batch:
     images = torch.tensor(rows)
-    placement = torch.tensor([[(0, 0, 40, 40, 0)] * len(rows)] * 4, dtype=torch.int32)
-    return Batch(step, images, crops(images, 2, 32), crops(images, 2, 16), placement)
+    crop_boxes = torch.tensor([[(0, 0, 40, 40, 0)] * len(rows)] * 4, dtype=torch.int32)
+    return Batch(step, images, crops(images, 2, 32), crops(images, 2, 16), crop_boxes)
 
 
 def trained(settings: Pretrain, steps: list[Batch], precision: str = "fp64") -> Training:

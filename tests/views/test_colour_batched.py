@@ -12,7 +12,7 @@ from scfs.config.pretrain import Views
 from scfs.errors import ScfsError
 from scfs.views import colour, colour_batched
 from scfs.views.augmentation_table import augmentation_table
-from scfs.views.colour_batched import augment_batch, device_table, half_kernels, resolve_colour
+from scfs.views.colour_batched import augment_batch, device_parameters, half_kernels, resolve_colour
 from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD, crop_resize, imagenet_statistics, normalize
 from scfs.views.loader import ViewBatches, batches
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def batched(crops: np.ndarray, rows: np.ndarray, views: Views) -> np.ndarray:
     """(n, S, S, 3) augmented crops in pixels, from what goes to the network."""
-    made = augment_batch(torch.from_numpy(crops), torch.from_numpy(device_table(rows, views.sigma[1])))
+    made = augment_batch(torch.from_numpy(crops), torch.from_numpy(device_parameters(rows, views.sigma[1])))
     pixels = made.permute(0, 2, 3, 1) * (torch.tensor(IMAGENET_STD) * 255) + torch.tensor(IMAGENET_MEAN) * 255
     assert (pixels - pixels.round()).abs().max() < 1e-3
     return pixels.round().to(torch.uint8).numpy()
@@ -94,7 +94,7 @@ def test_every_colour_survives_the_hue():
     views = Views(**(OFF | {"jitter": 1, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0.3}))
     for seed in range(4):
         rows = augmentation_table(seed, 0, [0], [(64, 64)], views)[0, :1]
-        made = augment_batch(torch.from_numpy(square), torch.from_numpy(device_table(rows, 2.0)))
+        made = augment_batch(torch.from_numpy(square), torch.from_numpy(device_parameters(rows, 2.0)))
         ours = made.permute(0, 2, 3, 1) * (torch.tensor(IMAGENET_STD) * 255) + torch.tensor(IMAGENET_MEAN) * 255
         theirs = np.asarray(pil_reference.augment(Image.fromarray(square[0]), rows[0])).astype(int)
         difference = np.abs(ours[0].round().numpy() - theirs)
@@ -114,7 +114,7 @@ def test_kernels_are_the_extended_boxes():
 def test_a_batch_without_augmentation_is_normalized():
     views = Views(**OFF)
     crops, rows = cropped(views, (0, 1), 48, 1)
-    made = augment_batch(torch.from_numpy(crops), torch.from_numpy(device_table(rows, 2.0)), torch.float64)
+    made = augment_batch(torch.from_numpy(crops), torch.from_numpy(device_parameters(rows, 2.0)), torch.float64)
     expected = normalize(torch.from_numpy(crops), torch.float64)
     assert made.dtype == torch.float64 and made.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(made, expected, atol=1e-6)
@@ -128,7 +128,7 @@ def test_the_loader_leaves_colour_to_the_device(workers, local_number):
     on_device = ViewBatches(small_images(11), views, 4, 2, 5, colour="device")
     for a, b in zip(batches(on_cpu, 0, workers), batches(on_device, 0, workers), strict=True):
         assert a.colour is None and b.colour is not None
-        assert torch.equal(a.rows, b.rows) and torch.equal(a.placement, b.placement)
+        assert torch.equal(a.rows, b.rows) and torch.equal(a.crop_boxes, b.crop_boxes)
         assert b.colour.shape[:2] == (2 + local_number, 4)
         for part in b.parts(2):
             assert part.colour is not None and part.colour.shape[:2] == (2 + local_number, 2)
@@ -145,7 +145,12 @@ def test_it_is_one_graph_for_the_compiler():
     """What a GPU's compiler gets; here torch runs the traced graph itself."""
     views = Views()
     crops, rows = cropped(views, (0, 1, 2), 48, 1)
-    given = torch.from_numpy(crops), torch.from_numpy(device_table(rows, 2.0)), *imagenet_statistics(CPU), torch.float32
+    given = (
+        torch.from_numpy(crops),
+        torch.from_numpy(device_parameters(rows, 2.0)),
+        *imagenet_statistics(CPU),
+        torch.float32,
+    )
     traced = torch.compile(colour_batched._augment, dynamic=False, fullgraph=True, backend="aot_eager")
     assert torch.allclose(traced(*given), colour_batched._augment(*given), atol=1e-6)
 
@@ -158,7 +163,12 @@ def test_without_a_compiler_it_goes_on_and_says_so(monkeypatch, capfd):
     augmentation = colour_batched._augmentation.__wrapped__("cuda")
     views = Views()
     crops, rows = cropped(views, (0, 1), 48, 1)
-    given = torch.from_numpy(crops), torch.from_numpy(device_table(rows, 2.0)), *imagenet_statistics(CPU), torch.float32
+    given = (
+        torch.from_numpy(crops),
+        torch.from_numpy(device_parameters(rows, 2.0)),
+        *imagenet_statistics(CPU),
+        torch.float32,
+    )
     for _ in range(2):
         assert torch.equal(augmentation(*given), colour_batched._augment(*given))
     said = capfd.readouterr().err

@@ -7,13 +7,13 @@ from image_samples import small_images
 from scfs.config.pretrain import Views
 from scfs.views import shared_memory as ring_module
 from scfs.views.loader import Batch, ViewBatches, batches
-from scfs.views.shared_memory import Ring
+from scfs.views.shared_memory import BufferPool
 from scfs.views.workers import AHEAD
 
 VIEWS = Views(global_size=16, local_size=8, local_number=3)
 
 
-def filled(ring: Ring, number: int, step: int = 0) -> list[torch.Tensor]:
+def filled(ring: BufferPool, number: int, step: int = 0) -> list[torch.Tensor]:
     """What arrives for a step whose place was given out; its first tensor is all `number`."""
     ((_, place),) = ring.numbered([step])
     assert place is not None
@@ -22,7 +22,7 @@ def filled(ring: Ring, number: int, step: int = 0) -> list[torch.Tensor]:
 
 
 def test_a_place_is_taken_from_its_choice_until_its_batch_is_let_go():
-    ring = Ring([(2, 3), (4,)], 2)
+    ring = BufferPool([(2, 3), (4,)], 2)
     first = filled(ring, 1)
     assert [tensor.shape for tensor in first] == [(2, 3), (4,)]
     assert all(tensor.is_shared() for tensor in first)
@@ -39,7 +39,7 @@ def test_a_place_is_taken_from_its_choice_until_its_batch_is_let_go():
 
 @pytest.mark.parametrize("keep", [lambda x: x[:1], lambda x: x.flatten(), lambda x: x.numpy(), lambda x: x[0, 0]])
 def test_any_view_keeps_the_place(keep):
-    ring = Ring([(2, 3)], 1)
+    ring = BufferPool([(2, 3)], 1)
     tensors = filled(ring, 5)
     kept = keep(tensors[0])
     del tensors

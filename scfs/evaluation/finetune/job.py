@@ -29,7 +29,7 @@ from scfs.runtime.stop_signals import stop_signals
 from scfs.runtime.world import World
 from scfs.training.checkpointing import Keeper, resume
 from scfs.training.metrics import DivergedError
-from scfs.views.workers import read_ahead
+from scfs.views.workers import prefetch
 from scfs.weights.store import load_backbone
 
 ELSEWHERE = {"lr", "weight_decay", "metric", "dataset", "train", "test", "labels", "validation"}
@@ -184,7 +184,7 @@ def _train(training: FineTuning, data: CropBatches, folder: Path, workers: int, 
         log(f"resuming at step {first} of {total}")
     keeper = Keeper(folder, save_every)
     parts = training.protocol.accumulate
-    made = read_ahead(data, range(first * parts, total * parts), workers, training.device.type == "cuda")
+    made = prefetch(data, range(first * parts, total * parts), workers, training.device.type == "cuda")
     batches = zip(*[made] * parts, strict=True)
     try:
         with stop_signals() as received:

@@ -22,7 +22,7 @@ from scfs.errors import ScfsError
 from scfs.evaluation.finetune.crops import CropBatch, CropBatches
 from scfs.io.progress import log
 from scfs.model.backbones.registry import image_feature
-from scfs.model.ops.batch_norm import synchronized
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.model.supervised import ClassifyingEncoder
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
@@ -81,7 +81,9 @@ class FineTuning:
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.momentum = batch_norm_momentum(data.steps_per_epoch)
-        self.model = synchronized(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        self.model = (
+            synchronize_batch_norm(model, device).to(device, self.dtype).to(memory_format=torch.channels_last).train()
+        )
         groups = parameter_groups(self.model, weight_decay / lr)
         self.gradient_allreduce = GradientAllReduce(self.model.parameters())
         self.optimizer = eager(torch.optim.SGD)(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)

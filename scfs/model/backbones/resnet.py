@@ -5,9 +5,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from scfs.model.ops.activation_checkpointing import recomputed
-from scfs.model.ops.convolution import convolved, forked
-from scfs.model.ops.relu import rectified, rectified_sum
+from scfs.model.ops.activation_checkpointing import checkpointed
+from scfs.model.ops.convolution import conv1x1_with_residual, conv2d
+from scfs.model.ops.relu import add_relu_, relu_
 
 # The blocks are written out here, as `import torchvision` imports torch's compiler, seconds for each process.
 
@@ -29,8 +29,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
-        out = rectified(self.bn1(convolved(x, self.conv1)))
-        return _joined(self, x, self.bn2(convolved(out, self.conv2)))
+        out = relu_(self.bn1(conv2d(x, self.conv1)))
+        return _joined(self, x, self.bn2(conv2d(out, self.conv2)))
 
 
 class Bottleneck(nn.Module):
@@ -48,10 +48,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, C', H / stride, W / stride)."""
-        x, out = forked(x, self.conv1)
-        out = rectified(self.bn1(out))
-        out = rectified(self.bn2(convolved(out, self.conv2)))
-        return _joined(self, x, self.bn3(convolved(out, self.conv3)))
+        x, out = conv1x1_with_residual(x, self.conv1)
+        out = relu_(self.bn1(out))
+        out = relu_(self.bn2(conv2d(out, self.conv2)))
+        return _joined(self, x, self.bn3(conv2d(out, self.conv3)))
 
 
 def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
@@ -67,8 +67,8 @@ def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
     """Residual and branch, summed and rectified."""
     if block.downsample is not None:
         convolution, norm = block.downsample.children()
-        x = norm(convolved(x, cast(nn.Conv2d, convolution)))
-    return rectified_sum(out, x)
+        x = norm(conv2d(x, cast(nn.Conv2d, convolution)))
+    return add_relu_(out, x)
 
 
 # name: block, blocks per layer, channels of the stem
@@ -101,7 +101,7 @@ class Backbone(nn.Module):
             setattr(self, layer, _layer(block, inputs, width * 2**index, depth, stride=1 if index == 0 else 2))
             inputs = width * 2**index * block.expansion
         self.name = name
-        self.recompute = False
+        self.activation_checkpointing = False
         """Whether a training computes the maps inside the stem's and LARGE's blocks again instead of keeping them."""
         self.channels = {layer: width * 2**index * block.expansion for index, layer in enumerate(LAYERS)}
         for module in self.modules():
@@ -111,16 +111,16 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map images (B, 3, H, W) to the maps of all four layers, each (B, C_i, H_i, W_i)."""
         maps: dict[str, Tensor] = {}
-        again = self.recompute and torch.is_grad_enabled()
-        x = recomputed(self._stem, images, self.bn1) if again else self._stem(images)
+        again = self.activation_checkpointing and torch.is_grad_enabled()
+        x = checkpointed(self._stem, images, self.bn1) if again else self._stem(images)
         for layer in LAYERS:
             for block in getattr(self, layer):
-                x = recomputed(block, x, block) if again and layer in LARGE else block(x)
+                x = checkpointed(block, x, block) if again and layer in LARGE else block(x)
             maps[layer] = x
         return maps
 
     def _stem(self, images: Tensor) -> Tensor:
-        x: Tensor = self.maxpool(rectified(self.bn1(self.conv1(images))))
+        x: Tensor = self.maxpool(relu_(self.bn1(self.conv1(images))))
         return x
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import PATCH
 from scfs.errors import ScfsError
-from scfs.model.ops.activation_checkpointing import recomputed
+from scfs.model.ops.activation_checkpointing import checkpointed
 
 
 class Shape(NamedTuple):
@@ -55,7 +55,7 @@ class ViT(VisionTransformer):
             weight_init="skip",
         )
         self.name, self.patch = name, PATCH[name]
-        self.recompute = False
+        self.activation_checkpointing = False
         """Whether a training computes what is inside blocks again instead of keeping it."""
         self.channels = dict.fromkeys(("layer2", "layer3", "layer4"), channels)
         self.inner_layers = {blocks // 2: "layer2", 3 * blocks // 4: "layer3"}
@@ -103,7 +103,11 @@ class ViT(VisionTransformer):
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self._positions(grid)
         for index, block in enumerate(self.blocks):
             through = partial(_through, block, factors=None if drop_path is None else drop_path[:, index])
-            x = recomputed(through, x, block) if self.recompute and torch.is_grad_enabled() else through(x)
+            x = (
+                checkpointed(through, x, block)
+                if self.activation_checkpointing and torch.is_grad_enabled()
+                else through(x)
+            )
             yield x
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:

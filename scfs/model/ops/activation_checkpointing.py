@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(block: Callable[..., Tensor], x: Tensor, norms: nn.Module) -> Tensor:
+def checkpointed(block: Callable[..., Tensor], x: Tensor, norms: nn.Module) -> Tensor:
     """block(x), keeping x alone.
 
     Args:

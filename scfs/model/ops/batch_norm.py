@@ -31,10 +31,10 @@ def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = x.numel() // x.shape[1]
     mean = x.mean(dims)
     squares = (x - _per_channel(mean, x)).square().sum(dims)
-    return joined_statistics(mean, squares, count)
+    return merge_statistics(mean, squares, count)
 
 
-def joined_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def merge_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance, (C,) each, of all processes' values together, and their number per channel.
 
     Args:
@@ -51,14 +51,14 @@ def joined_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor
     return whole_mean, variance, number
 
 
-def move_running_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor, number: Tensor) -> None:
+def update_running_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor, number: Tensor) -> None:
     """Count a batch, and move a norm's running mean and (unbiased) variance towards its statistics."""
     norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     norm.running_mean.lerp_(mean, norm.momentum)  # type: ignore[arg-type,union-attr]
     norm.running_var.lerp_(variance * (number / (number - 1)), norm.momentum)  # type: ignore[arg-type,union-attr]
 
 
-def product_scale_and_shift(norm: _BatchNorm, attention: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+def folded_batch_norm(norm: _BatchNorm, attention: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     """What `norm` does to the products A . Z of all crops, as y = x * scale + shift, without making them.
 
     Its running statistics move as in a call of it. No gradient.
@@ -80,8 +80,8 @@ def product_scale_and_shift(norm: _BatchNorm, attention: Tensor, maps: Tensor) -
         mean = (sums @ z) / count
         # Sum over positions and crops of (A Z - mean)^2.
         about = (squares @ z.square() - count * mean.square()).clamp_min(0)
-    whole_mean, variance, number = joined_statistics(mean, about, count)
-    move_running_statistics(norm, whole_mean, variance, number)
+    whole_mean, variance, number = merge_statistics(mean, about, count)
+    update_running_statistics(norm, whole_mean, variance, number)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return scale, norm.bias - whole_mean * scale
 
@@ -126,27 +126,27 @@ class SynchronizedBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         with torch.no_grad():
             mean, variance, number = _batch_statistics(input.to(self.weight.dtype))
-            move_running_statistics(self, mean, variance, number)
+            update_running_statistics(self, mean, variance, number)
         return _Normalize.apply(input, self.weight, self.bias, mean, variance, number, self.eps)
 
 
-def synchronized(model: M, device: torch.device, fused: bool = False) -> M:
+def synchronize_batch_norm(model: M, device: torch.device, compile: bool = False) -> M:
     """Exchange every BatchNorm of a model for one over all processes, in place; a process that is alone keeps them.
 
-    `fused`: they are to be compiled, see `scfs.model.ops.compile`.
+    `compile`: they are to be compiled, see `scfs.model.ops.compile`.
     """
     if collectives.world().size == 1:
         return model
-    if device.type == "cuda" and not fused:  # torch's own has a fast kernel
+    if device.type == "cuda" and not compile:  # torch's own has a fast kernel
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(module, name, _synchronized(child))
+                setattr(module, name, _synchronize(child))
     return model
 
 
-def _synchronized(norm: _BatchNorm) -> SynchronizedBatchNorm:
+def _synchronize(norm: _BatchNorm) -> SynchronizedBatchNorm:
     """The same layer, with the same parameters and buffers."""
     made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum)
     made._parameters, made._buffers = norm._parameters, norm._buffers

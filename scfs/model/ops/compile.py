@@ -16,7 +16,7 @@ from scfs.errors import ScfsError
 from scfs.runtime.collectives import ProcessLostError
 
 
-def fuse(backbone: nn.Module) -> None:
+def compile_backbone(backbone: nn.Module) -> None:
     """Have a backbone compiled, in place, when it is first called with maps of a size: the student's is for two sizes.
 
     Parameters keep their names. What it computes is rounded otherwise.
@@ -25,8 +25,8 @@ def fuse(backbone: nn.Module) -> None:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """While a fused backbone is called.
+def compile_errors() -> Iterator[None]:
+    """While a compile backbone is called.
 
     Raises:
         ProcessLostError: another process has ended.

@@ -14,30 +14,30 @@ from torch.autograd.function import once_differentiable
 from scfs.runtime.device import autocast_device_type
 
 
-def convolved(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+def conv2d(x: Tensor, convolution: nn.Conv2d) -> Tensor:
     """What `convolution`, which has no bias, makes of maps (n, C, H, W)."""
     if not _is_product(x, convolution):
-        small = is_onto_small_maps(x, convolution) and not _is_cast(x)
-        made: Tensor = unfolded(x, convolution) if small else convolution(x)
+        small = im2col_is_faster(x, convolution) and not _is_cast(x)
+        made: Tensor = im2col_conv2d(x, convolution) if small else convolution(x)
         return made
     across, down = convolution.stride[1], convolution.stride[0]
     rows = x.permute(0, 2, 3, 1)[:, ::down, ::across]
     return _product(rows.contiguous(), convolution.weight.flatten(1))
 
 
-def forked(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
+def conv1x1_with_residual(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
     """Maps (n, C, H, W) for a residual connection, and what `convolution` makes of them for the branch beside it.
 
     Where the convolution is a product, so is the sum of both gradients: a pass over the maps less.
     """
     whole = convolution.stride == (1, 1) and not _is_cast(x)
     if not (whole and torch.is_grad_enabled() and x.requires_grad and _is_product(x, convolution)):
-        return x, convolved(x, convolution)
-    residual, made = _Forked.apply(x, convolution.weight.flatten(1).to(x.dtype))
+        return x, conv2d(x, convolution)
+    residual, made = _Conv1x1WithResidual.apply(x, convolution.weight.flatten(1).to(x.dtype))
     return residual, made
 
 
-class _Forked(torch.autograd.Function):
+class _Conv1x1WithResidual(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, weight)
@@ -72,8 +72,8 @@ def _is_cast(x: Tensor) -> bool:
     return torch.is_autocast_enabled(kind) and x.dtype != torch.get_autocast_dtype(kind)
 
 
-def is_onto_small_maps(x: Tensor, convolution: nn.Conv2d) -> bool:
-    """Whether `unfolded` computes what this convolution makes of maps (n, C, H, W), and faster."""
+def im2col_is_faster(x: Tensor, convolution: nn.Conv2d) -> bool:
+    """Whether `im2col_conv2d` computes what this convolution makes of maps (n, C, H, W), and faster."""
     kernel, stride, padding = convolution.kernel_size, convolution.stride, convolution.padding
     plain = convolution.groups == 1 and convolution.dilation == (1, 1) and convolution.padding_mode == "zeros"
     if isinstance(padding, str) or not plain or any(pair[0] != pair[1] for pair in (kernel, stride, padding)):
@@ -83,14 +83,14 @@ def is_onto_small_maps(x: Tensor, convolution: nn.Conv2d) -> bool:
     return on_cpu and 0 <= onto < kernel[0] * stride[0]
 
 
-def unfolded(x: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """What `convolution` makes of maps (n, C, H, W) in channels_last; see `is_onto_small_maps`."""
+def im2col_conv2d(x: Tensor, convolution: nn.Conv2d) -> Tensor:
+    """What `convolution` makes of maps (n, C, H, W) in channels_last; see `im2col_is_faster`."""
     kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], int(convolution.padding[0])
-    made: Tensor = _Unfolded.apply(x, convolution.weight.to(x.dtype), kernel, stride, padding)
+    made: Tensor = _Im2colConv2d.apply(x, convolution.weight.to(x.dtype), kernel, stride, padding)
     return made
 
 
-class _Unfolded(torch.autograd.Function):
+class _Im2colConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)

@@ -16,22 +16,22 @@ MINUS_INFINITY = -128
 """As int16."""
 
 
-def rectified(x: Tensor) -> Tensor:
+def relu_(x: Tensor) -> Tensor:
     """max(x, 0), in the memory of `x`, of any shape; NaN stays NaN."""
     if x.device.type != "cpu" or x.dtype != torch.bfloat16:
         return F.relu(x, inplace=True)
-    made: Tensor = _Rectified.apply(x)
+    made: Tensor = _ReLU.apply(x)
     return made
 
 
-def rectified_sum(branch: Tensor, residual: Tensor) -> Tensor:
+def add_relu_(branch: Tensor, residual: Tensor) -> Tensor:
     """max(branch + residual, 0), of equal shapes; the memory of `branch` may be overwritten, NaN stays NaN."""
     if branch.device.type == "cpu" and branch.dtype == residual.dtype == torch.bfloat16:
-        return rectified(branch + residual)  # in place takes 1.6 times as long
-    return rectified(branch.add_(residual))
+        return relu_(branch + residual)  # in place takes 1.6 times as long
+    return relu_(branch.add_(residual))
 
 
-class _Rectified(torch.autograd.Function):
+class _ReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         torch.threshold_(x.view(torch.int16), MINUS_INFINITY, 0)

@@ -22,7 +22,7 @@ from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.errors import ScfsError
 from scfs.views.images import decode
-from scfs.views.workers import read_ahead, read_image
+from scfs.views.workers import prefetch, read_image
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,7 @@ def test_loaders_read_shards(tmp_path, archives, workers, monkeypatch):
         def __getitem__(self, row):
             return sets[1].read(row)
 
-    assert list(read_ahead(Contents(), order, workers)) == contents * 3
+    assert list(prefetch(Contents(), order, workers)) == contents * 3
 
 
 @pytest.mark.parametrize("layout", ["folder", "shards", "archive"])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scfs.model.ops.relu import rectified, rectified_sum
+from scfs.model.ops.relu import add_relu_, relu_
 
 EVERY = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
 
@@ -19,20 +19,20 @@ def _by_torch(x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
 
 def _ours(x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
     x = x.clone().requires_grad_()
-    y = rectified(x * 1)
+    y = relu_(x * 1)
     y.backward(grad)
     return y.detach(), x.grad
 
 
 def test_every_number_and_nan() -> None:
-    made, wanted = rectified(EVERY.clone()), F.relu(EVERY)
+    made, wanted = relu_(EVERY.clone()), F.relu(EVERY)
     assert EVERY.isnan().sum() == 254 and torch.equal(made.isnan(), EVERY.isnan())
     assert torch.equal(made.nan_to_num(1.0), wanted.nan_to_num(1.0))
 
 
 def test_nan_of_a_processor_is_not_hidden() -> None:
     infinity = torch.full((3,), torch.inf, dtype=torch.bfloat16)
-    assert rectified(infinity - infinity).isnan().all() and rectified(infinity * 0).isnan().all()
+    assert relu_(infinity - infinity).isnan().all() and relu_(infinity * 0).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -50,7 +50,7 @@ def test_gradients_of_maps(dtype: torch.dtype, expanded: bool) -> None:
 def test_it_is_in_place() -> None:
     for dtype in (torch.bfloat16, torch.float32):
         x = torch.tensor([-1.0, 2.0], dtype=dtype)
-        assert rectified(x) is x or rectified(x).data_ptr() == x.data_ptr()
+        assert relu_(x) is x or relu_(x).data_ptr() == x.data_ptr()
         assert x.tolist() == [0.0, 2.0]
 
 
@@ -65,7 +65,7 @@ def test_sums_and_their_gradients(dtype: torch.dtype, size: int) -> None:
     residual.view(-1)[size] = torch.nan
     residual = residual.contiguous(memory_format=torch.channels_last).requires_grad_()
     branch.requires_grad_()
-    made, wanted = rectified_sum(branch * 1, residual), F.relu(branch + residual)
+    made, wanted = add_relu_(branch * 1, residual), F.relu(branch + residual)
     torch.testing.assert_close(made, wanted, rtol=0, atol=0, equal_nan=True)
     assert made.isnan().sum() == 2 and made.isinf().sum() == 1
     finite = ~wanted.isnan()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.ops.side_stream import Aside
+from scfs.model.ops.side_stream import SideStream
 from scfs.model.scfs import SCFS
 from scfs.training.loop import Training
 
@@ -52,11 +52,11 @@ def test_each_stream_waits_for_the_other_once(monkeypatch: pytest.MonkeyPatch) -
 
     streams = SimpleNamespace(Stream=lambda: Stream("own", noted), stream=stream, current_stream=lambda: on[-1])
     monkeypatch.setattr(torch, "get_device_module", lambda device: streams)
-    aside = Aside(torch.device("cuda"))
-    with aside.work():
+    side_stream = SideStream(torch.device("cuda"))
+    with side_stream.run():
         noted.append(f"teacher on {on[-1].name}")
     noted.append(f"student on {on[-1].name}")
-    aside.join([MapOfAGpu(noted)])
+    side_stream.join([MapOfAGpu(noted)])
     assert noted == [
         *("own waits for main", "teacher on own", "student on main", "main waits for own", "map is used on main"),
     ]
@@ -73,17 +73,17 @@ def test_nothing_differs(name: str) -> None:
     crops = [torch.randn(4, 3, s, s, dtype=torch.float64, generator=draw).to(device) for s in (32, 16)]
     found, noted = [], []
 
-    class Noted(Aside):
-        def work(self):
+    class Noted(SideStream):
+        def run(self):
             noted.append("work")
-            return super().work()
+            return super().run()
 
         def join(self, made):
             noted.append(f"join {len(made)} maps")
             super().join(made)
 
-    for aside in (None, Noted(device)):
-        model.aside = aside
+    for side_stream in (None, Noted(device)):
+        model.side_stream = side_stream
         model.zero_grad()
         terms = model(*crops, 0.04)
         terms["loss"].backward()
@@ -95,6 +95,6 @@ def test_nothing_differs(name: str) -> None:
 
 def test_the_training_asks_for_it() -> None:
     settings = Pretrain.model_validate(SETTINGS)
-    for aside in (False, True):
-        training = Training(settings, 1, torch.device("cpu"), "fp32", "", aside=aside)
-        assert isinstance(training.model.aside, Aside) == aside
+    for side_stream in (False, True):
+        training = Training(settings, 1, torch.device("cpu"), "fp32", "", side_stream=side_stream)
+        assert isinstance(training.model.side_stream, SideStream) == side_stream
