@@ -25,6 +25,15 @@ STAGE_VERSIONS = {
 }
 """Version of each stage's code: raise it when the same parameters and inputs give another result."""
 
+VERSION_OF = {
+    "import_weights": "pretrain",
+    "tune": "finetune",
+    "average": "detect",
+    "table": "report",
+    "figure": "report",
+}
+"""Entry of STAGE_VERSIONS of the stages that share one."""
+
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and without spaces; configurations as `Config.model_dump` gives them."""

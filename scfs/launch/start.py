@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scfs.config.identity import identity
+from scfs.config.identity import VERSION_OF, identity
 from scfs.io.progress import log
 from scfs.io.results import sha256_of
 from scfs.launch.container import enter
@@ -14,9 +14,6 @@ from scfs.launch.payload import StageCall
 from scfs.launch.settings import load_launch
 from scfs.paths import job_folder
 from scfs.runtime.world import find_world
-
-VERSION_OF = {"tune": "finetune"}
-"""Entry of STAGE_VERSIONS, where it is not the stage's name."""
 
 
 def submits(stage: str) -> bool:

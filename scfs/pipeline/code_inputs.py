@@ -1,4 +1,4 @@
-"""Files of code that cheap stages depend on, and are made stale by: what their modules import, followed to the end."""
+"""Files of code that make a cheap stage stale when they change: all that its modules import, directly or not."""
 
 import ast
 import inspect
@@ -9,7 +9,7 @@ from scfs.config.protocol import EVALUATIONS
 
 EVALUATION, INSPECTION = "scfs.evaluation.run", "scfs.data.inspection"
 NOT_FOLLOWED = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress", "scfs.data.official.restore")
-"""What makes no stage stale by its code: settings, which enter by their values; messages; and what restores missing
+"""Modules whose code makes no stage stale: settings, which enter by their values; messages; and what restores missing
 images, which have the manifest's hashes."""
 
 
@@ -37,12 +37,12 @@ def _evaluating_modules() -> dict[str, str]:
 
 
 def inspection_modules() -> list[Path]:
-    """Modules that the inspection of a data set comes from."""
+    """Return the modules that the inspection of a data set comes from."""
     return _files(_followed(INSPECTION))
 
 
 def report_modules() -> list[Path]:
-    """Files that tables, figures and the report come from."""
+    """Return the files that tables, figures and the report come from."""
     return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
 
 
@@ -51,14 +51,14 @@ def _files(modules: frozenset[str]) -> list[Path]:
 
 
 def module_file(module: str) -> Path:
-    """File of a module, relative to the repository."""
+    """Return the file of a module, relative to the repository."""
     path = Path(module.replace(".", "/"))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @cache
 def _followed(module: str, left_out: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The module, and all of the package that it imports, wherever in it: but for `left_out` and what that imports."""
+    """Return a module and all modules of the package that it imports, directly or not; never those of `left_out`."""
     found: set[str] = set()
     waiting = {module}
     while waiting:
@@ -70,7 +70,7 @@ def _followed(module: str, left_out: frozenset[str] = frozenset()) -> frozenset[
 
 @cache
 def _imports(file: Path) -> frozenset[str]:
-    """Modules of this package that a file imports, by absolute names."""
+    """Return the modules of this package that a file imports, by absolute names, anywhere in it."""
     named: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

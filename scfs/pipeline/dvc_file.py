@@ -1,4 +1,4 @@
-"""dvc.yaml of a study, written from the list of its stages: `make dvc` does it for every study.
+"""The file dvc.yaml of a study, written from the list of its jobs: `make dvc` does it for every study.
 
 DVC joins all dvc.yaml of a repository to one graph, in which an output has one stage. So a study's file leaves out
 what the studies that it includes define.
@@ -18,7 +18,7 @@ from scfs.pipeline import jobs
 from scfs.pipeline.jobs import Job
 
 PLOTS = {"data loss": "loss_data", "teacher entropy": "teacher_entropy"}
-"""Of all trained runs, over epochs: title and column of curve.csv."""
+"""Plots of all trained runs over epochs: title and column of curve.csv."""
 HEADER = """\
 # Written by `make dvc` from {study}: do not edit. The same stages as Snakemake's rules.
 # dvc repro STAGE@KEY runs one of them; dvc params diff, dvc metrics diff and dvc plots diff compare revisions.
@@ -26,18 +26,18 @@ HEADER = """\
 
 
 def dvc_path(study: Study) -> Path:
-    """Where DVC's file of a study stands: beside the study's own."""
+    """Return the path of DVC's file of a study, which stands beside the study's own."""
     return study.path.with_name("dvc.yaml")
 
 
 def own_jobs(study: Study) -> list[Job]:
-    """Jobs that no included study defines; tables, figures and the report are always the study's own."""
+    """Return the jobs that no included study defines; tables, figures and the report are always the study's own."""
     taken = {output for other in study.included for job in jobs.jobs(other) for output in job.outputs + job.plots}
     return [job for job in jobs.jobs(study) if not taken.intersection(job.outputs + job.plots)]
 
 
 def render(study: Study) -> str:
-    """Text of the file."""
+    """Return the text of the file."""
     wdir = os.path.relpath(".", study.path.parent)
     groups: dict[str, list[Job]] = {}
     for job in own_jobs(study):
@@ -66,7 +66,7 @@ def _supervised(study: Study) -> list[str]:
 
 
 class _Indented(yaml.SafeDumper):
-    """Lists stand further in than their key, and nothing is written as a reference to what stands above."""
+    """Indents lists below their key, and writes out what stands above instead of a reference to it."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -76,7 +76,7 @@ class _Indented(yaml.SafeDumper):
 
 
 def _stage(jobs: list[Job], wdir: str) -> dict[str, Any]:
-    """One entry of `stages`: a plain one, or one for many keys."""
+    """Return one entry of `stages`: a plain one, or one for many keys."""
     entries = [_entry(job, wdir) for job in jobs]
     if not jobs[0].key:
         return entries[0]
@@ -106,7 +106,7 @@ def _entry(job: Job, wdir: str) -> dict[str, Any]:
 
 
 def _template(values: list[Any], places: dict[str, list[str]]) -> Any:
-    """What the entries of a stage's jobs have in common, with DVC's notation where each has its own key or variable.
+    """Merge the entries of a stage's jobs into one, with DVC's notation where each has its own key or variable.
 
     Word by word, as a key may also be a word that all of them have: a run can be called scfs.
 

@@ -1,8 +1,8 @@
-"""The stages of a study, one by one: command, inputs, outputs, and the keys of its parameters.
+"""The jobs of a study, one by one: command, inputs, outputs, and the keys of its parameters.
 
 dvc.yaml is written from this list (dvc_file.py). Snakemake's rules are written by hand, and take from here what both
-tools must agree on: the hash of exactly the parameters that dvc.yaml lists for a job, and
-the modules that a cheap stage depends on. tests/workflow compares the two graphs job by job.
+tools must agree on: the hash of exactly the parameters that dvc.yaml lists for a job, and the modules that a cheap
+stage depends on. tests/workflow compares the two graphs job by job.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any
 from scfs import paths
 from scfs.config.data import Official
 from scfs.config.detection import Detection
-from scfs.config.identity import STAGE_VERSIONS
+from scfs.config.identity import STAGE_VERSIONS, VERSION_OF
 from scfs.config.study import Study, read_yaml
 from scfs.pipeline.code_inputs import inspection_modules, modules_of, report_modules
 from scfs.weights.keys import export_formats
@@ -26,14 +26,15 @@ CATALOGUE = Path("scfs/weights/catalogue.yaml")
 DATA_CATALOGUE = Path("scfs/config/official_sets.yaml")
 
 EVALUATING = ("evaluate", "tune", "finetune", "detect", "average")
-VERSION_OF = {
-    "import_weights": "pretrain",
-    "tune": "finetune",
-    "average": "detect",
-    "table": "report",
-    "figure": "report",
+KEYS = {
+    "prepare": ("data",),
+    "inspect": ("data",),
+    "pretrain": ("runs", "torch_threads", "pretrain"),
+    "import_weights": ("runs",),
+    **dict.fromkeys(EVALUATING, ("evaluate", "torch_threads")),
 }
-"""Entry of STAGE_VERSIONS of the stages that share one."""
+"""Section of the study that names a stage's jobs, and keys that all of them depend on. The other stages (tables,
+figures, the report) depend on the whole study, and `convert` on none of it, as its weights are an input."""
 
 
 @dataclass(frozen=True)
@@ -59,44 +60,30 @@ class Job:
     file: Path = Path("params.yaml")
     """The study's file that the command reads."""
     variables: dict[str, str] = field(default_factory=dict)
-    """What differs, beside the key, between the jobs of a stage."""
+    """Values that differ, beside the key, between the jobs of a stage."""
 
 
 def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str, ...]]:
-    """Keys that a job depends on, by file; only those that the file has.
+    """Return the keys that a job depends on, by file; only those that the file has.
 
     Args:
         study: the study.
         stage: rule.
-        name: data set, run or evaluation; none for tables, figures and the report.
+        name: data set, run or evaluation; none for weights in other names, tables, figures and the report.
     """
-    section = {
-        "prepare": "data",
-        "inspect": "data",
-        "pretrain": "runs",
-        "import_weights": "runs",
-        **dict.fromkeys(EVALUATING, "evaluate"),
-    }
-    version = VERSION_OF.get(stage, stage)
-    versions: dict[Path, tuple[str, ...]] = {VERSIONS: (f"STAGE_VERSIONS.{version}",)}
-    if stage == "convert":  # its weights are an input, so that only the code can make it stale
+    versions: dict[Path, tuple[str, ...]] = {VERSIONS: (f"STAGE_VERSIONS.{VERSION_OF.get(stage, stage)}",)}
+    if stage == "convert":
         return versions
-    if stage not in section:
+    if stage not in KEYS:
         return {study.path: tuple(_content(study.path)), **versions}
-    file = study.file_of(section[stage], name)
-    keys = [f"{section[stage]}.{study.key_of(name) if section[stage] == 'runs' else name}"]
-    if stage == "pretrain":
-        keys = ["pretrain", *keys]
-    if stage in ("pretrain", *EVALUATING):
-        keys = ["torch_threads", *keys]
-    found = {file: tuple(key for key in keys if key.split(".")[0] in _content(file)), **versions}
+    section, *shared = KEYS[stage]
+    file, key = study.file_of(section, name), study.key_of(name) if section == "runs" else name
+    found = {file: (*(one for one in shared if one in _content(file)), f"{section}.{key}"), **versions}
     if stage == "prepare" and isinstance(study.data[name], Official):
         found[DATA_CATALOGUE] = tuple(f"sets.{entry}" for entry in _entries(study, name).values())
-    if stage == "import_weights":
-        imported = study.imported(name)
-        assert imported is not None
-        if not imported.is_file:
-            found[CATALOGUE] = (f"entries.{imported.weights}",)
+    imported = study.imported(name) if stage == "import_weights" else None
+    if imported is not None and not imported.is_file:
+        found[CATALOGUE] = (f"entries.{imported.weights}",)
     return found
 
 
@@ -116,7 +103,7 @@ def parameters_hash(study: Study, stage: str, name: str = "") -> str:
 
 
 def _content(path: Path) -> Any:
-    """Plain values of a study's file, which every job asks for; parsed again when it has changed."""
+    """Return the plain values of a study's file, which every job asks for; parsed again when it has changed."""
     return _parsed(path, path.stat().st_mtime_ns)
 
 
@@ -140,7 +127,7 @@ def _plain_numbers(value: Any) -> Any:
 
 
 def jobs(study: Study) -> Iterator[Job]:
-    """Every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
+    """Yield every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
     for dataset in study.data:
         yield prepare(study, dataset)
         yield inspect(study, dataset)
@@ -149,10 +136,7 @@ def jobs(study: Study) -> Iterator[Job]:
     for run, library in converted(study):
         yield convert(study, run, library)
     for run, evaluation in study.pairs:
-        yield from parts(study, run, evaluation)
-        yield {"evaluate": evaluate, "finetune": finetune, "detect": average}[study.evaluate[evaluation].stage](
-            study, run, evaluation
-        )
+        yield from evaluate(study, run, evaluation)
     for table in study.tables:
         yield table_job(study, table)
     for figure in study.figures:
@@ -161,9 +145,10 @@ def jobs(study: Study) -> Iterator[Job]:
 
 
 def prepare(study: Study, dataset: str) -> Job:
-    """A data set's manifest. Folders of one's own are no input here: DVC would hash every image.
+    """Return the job of a data set's manifest.
 
-    Nor are official archives, as 138 GB of ImageNet would be hashed and stored again: their hashes are parameters.
+    Folders of one's own are no input here: DVC would hash every image. Nor are official archives, as 138 GB of ImageNet
+    would be hashed and stored again: their hashes are parameters.
     """
     entries = _entries(study, dataset)
     return Job(
@@ -179,13 +164,13 @@ def prepare(study: Study, dataset: str) -> Job:
 
 
 def _entries(study: Study, dataset: str) -> dict[str, str]:
-    """Entry of an official data set in the catalogue, and the one of whose archives it takes a part, if it does."""
+    """Return an official data set's entry in the catalogue, and the entry of whose archives it takes a part, if any."""
     data = study.data[dataset]
     return dict(zip(("entry", "whole"), (data.entry, *data.uses))) if isinstance(data, Official) else {}
 
 
 def inspect(study: Study, dataset: str) -> Job:
-    """What a data set holds, for the report."""
+    """Return the job that finds out what a data set holds, for the report."""
     return Job(
         "inspect",
         dataset,
@@ -199,12 +184,12 @@ def inspect(study: Study, dataset: str) -> Job:
 
 
 def inspected(dataset: str) -> tuple[Path, ...]:
-    """What the inspection of a data set leaves."""
+    """Return the files that the inspection of a data set leaves."""
     return (paths.inspection(dataset), paths.inspection(dataset).with_suffix(".npz"))
 
 
 def pretrain(study: Study, run: str) -> Job:
-    """A pre-training, or the import of others' weights."""
+    """Return the job of a pre-training, or of the import of weights that others trained."""
     result = paths.result(run, "pretrain")
     outputs = (paths.weights(run), result, result.with_suffix(".run.json"))
     file = study.file_of("runs", run)
@@ -236,7 +221,7 @@ def pretrain(study: Study, run: str) -> Job:
 
 
 def converted(study: Study) -> list[tuple[str, str]]:
-    """(run, library): the trained runs of this study itself, as `convert` asks, and all that detection needs."""
+    """Return (run, library) of the study's own trained runs, as `convert` asks, and of all that detection needs."""
     own = [run for run in study.runs if study.file_of("runs", run) == study.path and study.imported(run) is None]
     formats = {run: export_formats(study.run(run).backbone) for run in own if study.run(run).epochs}
     asked = [(run, library) for run, known in formats.items() for library in study.convert if library in known]
@@ -245,7 +230,7 @@ def converted(study: Study) -> list[tuple[str, str]]:
 
 
 def convert(study: Study, run: str, library: str) -> Job:
-    """A run's backbone in another library's names."""
+    """Return the job that writes a run's backbone in another library's names."""
     return Job(
         f"convert-{library}",
         run,
@@ -258,44 +243,44 @@ def convert(study: Study, run: str, library: str) -> Job:
     )
 
 
-def evaluate(study: Study, run: str, evaluation: str) -> Job:
-    """One evaluation of one run."""
-    result, protocol = paths.result(run, evaluation), study.evaluate[evaluation]
-    arrays = (result.with_suffix(".npz"),) if protocol.leaves_arrays else ()
+def evaluate(study: Study, run: str, evaluation: str) -> Iterator[Job]:
+    """Yield the jobs of one evaluation of one run: the trainings that it is made of, then its own."""
+    protocol = study.evaluate[evaluation]
+    trained, parts = training_inputs(study, run, evaluation), part_results(study, run, evaluation)
+    if protocol.stage == "evaluate":
+        inputs = (paths.weights(run), paths.manifest(protocol.dataset), *modules_of(protocol.kind))
+        yield _evaluation(study, "evaluate", run, evaluation, inputs)
+    elif protocol.stage == "finetune":  # cells of a grid, then a training with what is best among them
+        for part in protocol.parts:
+            yield _evaluation(study, "tune", run, evaluation, trained, part)
+        yield _evaluation(study, "finetune", run, evaluation, (*trained, *parts))
+    else:  # trials of a detector, then their mean
+        for part in protocol.parts:
+            yield _evaluation(study, "detect", run, evaluation, trained, part)
+        yield _evaluation(study, "average", run, evaluation, parts)
+
+
+def _evaluation(
+    study: Study, stage: str, run: str, evaluation: str, inputs: tuple[Path, ...], part: str | None = None
+) -> Job:
+    result = paths.part(run, evaluation, part) if part else paths.result(run, evaluation)
+    key, arguments = (f"{run}-{part}", f"{evaluation} {part}") if part else (run, evaluation)
+    arrays = (result.with_suffix(".npz"),) if study.evaluate[evaluation].leaves_arrays else ()
     return Job(
-        f"evaluate-{evaluation}",
-        run,
-        f"evaluate {evaluation} --run {run}",
-        f"logs/evaluate/{evaluation}/{run}.log",
-        inputs=(paths.weights(run), paths.manifest(protocol.dataset), *modules_of(protocol.kind)),
+        f"{stage}-{evaluation}",
+        key,
+        f"{stage} {arguments} --run {run}",
+        f"logs/{stage}/{evaluation}/{key}.log",
+        variables={"run": run, "part": part} if part else {},
+        inputs=inputs,
         outputs=(result, result.with_suffix(".run.json"), *arrays),
-        parameters=parameters(study, "evaluate", evaluation),
+        parameters=parameters(study, stage, evaluation),
         file=study.path,
     )
 
 
-def parts(study: Study, run: str, evaluation: str) -> Iterator[Job]:
-    """Trainings whose results make up one evaluation's: cells of a grid, trials of a detector."""
-    protocol = study.evaluate[evaluation]
-    stage = {"finetune": "tune", "detect": "detect"}.get(protocol.stage, "")
-    for part in protocol.parts:
-        result = paths.part(run, evaluation, part)
-        arrays = (result.with_suffix(".npz"),) if protocol.leaves_arrays else ()
-        yield Job(
-            f"{stage}-{evaluation}",
-            f"{run}-{part}",
-            f"{stage} {evaluation} {part} --run {run}",
-            f"logs/{stage}/{evaluation}/{run}-{part}.log",
-            variables={"run": run, "part": part},
-            inputs=training_inputs(study, run, evaluation),
-            outputs=(result, result.with_suffix(".run.json"), *arrays),
-            parameters=parameters(study, stage, evaluation),
-            file=study.path,
-        )
-
-
 def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
-    """What a training of an evaluation reads. Of the code, only a detector's recipe: see `Protocol.stage`."""
+    """Return what a training of an evaluation reads; of the code only a detector's recipe, see `Protocol.stage`."""
     protocol = study.evaluate[evaluation]
     if isinstance(protocol, Detection):
         recipe = Path(f"scfs/detection/recipes/{protocol.recipe}.yaml")
@@ -304,90 +289,57 @@ def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]
 
 
 def part_results(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
-    """Results of the parts of an evaluation."""
+    """Return the results of the parts of an evaluation."""
     return tuple(paths.part(run, evaluation, part) for part in study.evaluate[evaluation].parts)
 
 
-def finetune(study: Study, run: str, evaluation: str) -> Job:
-    """Fine-tuning with what the cells of the grid are best with."""
-    result = paths.result(run, evaluation)
-    return Job(
-        f"finetune-{evaluation}",
-        run,
-        f"finetune {evaluation} --run {run}",
-        f"logs/finetune/{evaluation}/{run}.log",
-        inputs=(*training_inputs(study, run, evaluation), *part_results(study, run, evaluation)),
-        outputs=(result, result.with_suffix(".run.json")),
-        parameters=parameters(study, "finetune", evaluation),
-        file=study.path,
-    )
-
-
-def average(study: Study, run: str, evaluation: str) -> Job:
-    """Mean over the trials of a detector."""
-    result = paths.result(run, evaluation)
-    return Job(
-        f"average-{evaluation}",
-        run,
-        f"average {evaluation} --run {run}",
-        f"logs/average/{evaluation}/{run}.log",
-        inputs=part_results(study, run, evaluation),
-        outputs=(result, result.with_suffix(".run.json"), result.with_suffix(".npz")),
-        parameters=parameters(study, "average", evaluation),
-        file=study.path,
-    )
-
-
 def table_job(study: Study, table: str) -> Job:
-    """A table, its Markdown, and its numbers alone for `dvc metrics`."""
-    out = paths.table(study.study, table)
-    return Job(
-        f"table-{table}",
-        "",
-        f"table {table}",
-        f"logs/report/{study.study}-table-{table}.log",
-        inputs=(*table_results(study, table), *report_modules()),
-        outputs=(out, out.with_suffix(".md")),
-        metrics=(paths.metrics(study.study, table),),
-        parameters=parameters(study, "table"),
-        file=study.path,
-    )
+    """Return the job of a table, its Markdown, and its numbers alone for `dvc metrics`."""
+    out, numbers = paths.table(study.study, table), paths.metrics(study.study, table)
+    outputs = (out, out.with_suffix(".md"))
+    return _shown(study, "table", table, table_results(study, table), outputs, metrics=(numbers,))
 
 
 def figure_job(study: Study, figure: str) -> Job:
-    """A figure."""
-    return Job(
-        f"figure-{figure}",
-        "",
-        f"figure {figure}",
-        f"logs/report/{study.study}-figure-{figure}.log",
-        inputs=(*figure_results(study, figure), *report_modules()),
-        plots=(paths.figure(study.study, figure, study.figures[figure].kind),),
-        parameters=parameters(study, "figure"),
-        file=study.path,
-    )
+    """Return the job of a figure."""
+    drawn = paths.figure(study.study, figure, study.figures[figure].kind)
+    return _shown(study, "figure", figure, figure_results(study, figure), plots=(drawn,))
 
 
 def report(study: Study) -> Job:
-    """The report of a study."""
-    results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
+    """Return the job of the study's report."""
     data = [path for dataset in study.data for path in inspected(dataset)]
+    results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
     tables = [paths.table(study.study, table) for table in study.tables]
     figures = [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
+    return _shown(study, "report", "", [*data, *results, *tables, *figures], (paths.report(study.study),))
+
+
+def _shown(
+    study: Study,
+    stage: str,
+    name: str,
+    results: list[Path],
+    outputs: tuple[Path, ...] = (),
+    metrics: tuple[Path, ...] = (),
+    plots: tuple[Path, ...] = (),
+) -> Job:
     return Job(
-        "report",
+        f"{stage}-{name}" if name else stage,
         "",
-        "report",
-        f"logs/report/{study.study}.log",
-        inputs=(*data, *results, *tables, *figures, *report_modules()),
-        outputs=(paths.report(study.study),),
-        parameters=parameters(study, "report"),
+        f"{stage} {name}".strip(),
+        f"logs/report/{study.study}-{stage}-{name}.log" if name else f"logs/report/{study.study}.log",
+        inputs=(*results, *report_modules()),
+        outputs=outputs,
+        metrics=metrics,
+        plots=plots,
+        parameters=parameters(study, stage),
         file=study.path,
     )
 
 
 def table_results(study: Study, table: str) -> list[Path]:
-    """Results that a table shows; the record of a run's training tells whether they are of its present weights."""
+    """Return the results that a table shows; a run's training record tells whether they are of its present weights."""
     shown = study.tables[table]
     runs = dict.fromkeys(run for row in shown.rows for run in row.runs)
     evaluations = dict.fromkeys(["pretrain", *(column.evaluation for column in shown.columns)])
@@ -395,7 +347,7 @@ def table_results(study: Study, table: str) -> list[Path]:
 
 
 def figure_results(study: Study, name: str) -> list[Path]:
-    """Results that a figure shows; see `table_results`."""
+    """Return the results that a figure shows; see `table_results`."""
     figure = study.figures[name]
     evaluations = ["pretrain", *([figure.evaluation] if figure.evaluation else [])]
     found = [paths.result(run, evaluation) for run in study.shown(figure) for evaluation in evaluations]

@@ -1,4 +1,4 @@
-"""`scfs sync`: when Snakemake or DVC has made or fetched a study's results, the other one takes note of them.
+"""The command `scfs sync`: when Snakemake or DVC has made or fetched a study's results, it tells the other one.
 
 Snakemake goes by times and by its records under .snakemake, DVC by hashes and dvc.lock. Neither sees what the other
 did, so each would do it again. What is stale for both stays stale. And where one of them cannot know that a result
@@ -58,7 +58,7 @@ def sync(study: Study) -> str:
 
 
 def jobs_of(study: Study) -> Jobs:
-    """A study's jobs, those of the studies that it includes among them."""
+    """Return a study's jobs by DVC's names, those of the studies that it includes among them."""
     owners = {job.outputs + job.plots: name for other in study.included for name, job in jobs_of(other).items()}
     file = dvc_path(study)
     prefix = "" if file == Path("dvc.yaml") else f"{file}:"
@@ -70,14 +70,14 @@ def jobs_of(study: Study) -> Jobs:
 
 
 def stale_for_dvc(study: Study, jobs: Jobs) -> Jobs:
-    """Those of the study's jobs whose hashes are not those of dvc.lock."""
+    """Return the study's jobs whose hashes are not those of dvc.lock."""
     files = [str(dvc_path(one)) for one in _with_included(study)]
     status = json.loads(_run("dvc", "status", "--json", *files))
     return {name: job for name, job in jobs.items() if name in status}
 
 
 def stale_for_snakemake(study: Study, jobs: Jobs) -> Jobs:
-    """Those of the study's jobs that Snakemake would run."""
+    """Return the study's jobs that Snakemake would run."""
     said = _snakemake(study, "--dry-run", "--printshellcmds")
     logs = {shlex.split(command)[3] for command in re.findall(r"Shell command: (?:SCFS_LAUNCH=\S* )?scfs (.*)", said)}
     if not logs and "Nothing to be done" not in said:
@@ -118,7 +118,7 @@ def _check_files(study: Study) -> None:
 
 
 def _with_included(study: Study) -> list[Study]:
-    """The study and those that it includes, each once."""
+    """Return the study and those that it includes, each once."""
     found = [study, *(inner for other in study.included for inner in _with_included(other))]
     return list({one.path: one for one in found}.values())
 
@@ -139,7 +139,7 @@ def _refuse_changed_sources(study: Study, stale: Iterable[Job]) -> None:
 
 
 def _made_by_snakemake(job: Job) -> bool:
-    """Whether every output is the file that Snakemake recorded: it notes the time of each as it leaves it."""
+    """Return True if every output is the file that Snakemake recorded: it notes the time of each as it leaves it."""
     for output in _outputs(job):
         record = _record(output)
         try:
@@ -152,7 +152,7 @@ def _made_by_snakemake(job: Job) -> bool:
 
 
 def _has_records(job: Job) -> bool:
-    """Whether Snakemake will see a change of the job's settings; it has nothing to compare them with otherwise."""
+    """Return True if Snakemake will see a change of the job's settings: it has a record to compare them with."""
     return all(_record(output).is_file() for output in _outputs(job))
 
 
@@ -161,21 +161,21 @@ def _outputs(job: Job) -> tuple[Path, ...]:
 
 
 def _record(output: Path, longest: int = 254) -> Path:
-    """Snakemake's record of a file: its name in Base64, in folders where that is longer than a name may be."""
+    """Return the path of Snakemake's record of a file: its name in Base64, in folders where that is too long."""
     text = urlsafe_b64encode(str(output).encode()).decode()
     *folders, name = [text[start : start + longest] for start in range(0, len(text), longest)]
     return Path(".snakemake", "metadata", *(f"@{folder}" for folder in folders), name)
 
 
 def _snakemake(study: Study, *arguments: str) -> str:
-    """Output of Snakemake with this study. What makes a job stale is what it is for everyone, whatever the profile."""
+    """Run Snakemake with this study and return what it prints; the same makes a job stale whatever the profile says."""
     triggers = ["--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete"]
     configuration = [] if study.path == Path("params.yaml") else ["--configfile", str(study.path)]
     return _run("snakemake", "--cores", "1", *arguments, *triggers, *configuration)
 
 
 def _run(program: str, *arguments: str) -> str:
-    """What a program prints.
+    """Run a program and return what it prints.
 
     Raises:
         ScfsError: it is not there, or it failed: in its own words.
@@ -192,7 +192,7 @@ def _run(program: str, *arguments: str) -> str:
 
 
 def _reason(said: str) -> str:
-    """From the first line that names an error, or the last lines."""
+    """Return a program's words from the first line that names an error, or its last lines."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     start = next((place for place, line in enumerate(lines) if re.search(r"error|exception", line, re.I)), -3)
     return " ".join(lines[start:])[:400] or "failed without a word"

@@ -1,4 +1,4 @@
-"""Clear the lock that a killed Snakemake has left in this folder, if nothing that it started lives on."""
+"""The command `scfs unlock`: clear a killed Snakemake's lock in this folder, if nothing that it started lives on."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ SNAKEMAKE_LOCKS = Path(".snakemake", "locks")
 
 
 def unlock() -> str:
-    """Clear the lock, and say so in one line.
+    """Clear the lock, and return one line that says so.
 
     Raises:
         ScfsError: a Snakemake works in this folder, or a training, a launcher or a job of the cluster that it started.
@@ -26,7 +26,7 @@ def unlock() -> str:
 
 
 def _snakemakes() -> list[str]:
-    """Processes of this machine, and the stages that they run, with this working folder."""
+    """Name Snakemake's and scfs's processes on this machine whose working folder is this one."""
     here, found = Path.cwd(), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -40,7 +40,7 @@ def _snakemakes() -> list[str]:
 
 
 def _trainings() -> list[str]:
-    """Locks that are held, perhaps by a process of another machine; not that of a run whose job will be adopted."""
+    """Name the locks that are held, also by other machines' processes; none of a run whose job will be adopted."""
     adoptable = {job.comment.split(":")[1].rpartition("-")[0] for job in _own_jobs()}
     of_launchers = sorted(Path("runs", "jobs").glob("*/lock"))
     of_runs = [lock for lock in Path("runs").glob("*/lock") if lock.parent.name.rpartition("-")[0] not in adoptable]
@@ -48,12 +48,12 @@ def _trainings() -> list[str]:
 
 
 def _own_jobs() -> list[slurm.ClusterJob]:
-    """Jobs of pre-trainings, which the next launcher adopts."""
+    """Return the jobs of pre-trainings, which the next launcher adopts."""
     return [job for job in slurm.live_jobs_here() if job.comment.startswith("scfs:")]
 
 
 def _jobs() -> list[str]:
-    """Jobs that Snakemake submitted itself."""
+    """Name the jobs that Snakemake submitted itself."""
     if not slurm.live_jobs_here():
         return []
     own = {job.id for job in _own_jobs()}
