@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from warm import warm_programs
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,7 +29,13 @@ def copy_repository(folder: Path) -> Path:
     return folder
 
 
-def command_environment(folder: Path) -> dict[str, str]:
-    """Environment in which `scfs` and `snakemake` are this environment's and import the package from `folder`."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def command_environment(folder: Path, warm: bool = False) -> dict[str, str]:
+    """Environment in which `scfs`, `snakemake` and `dvc` are this environment's and import the package from `folder`.
+
+    Args:
+        folder: the repository, or a copy of it.
+        warm: take them from `warm_programs`, where they start at once.
+    """
+    places = [str(warm_programs())] if warm else []
+    path = os.pathsep.join([*places, str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}

@@ -95,6 +95,8 @@ def with_another_protocol(out: Path) -> None:
 
 def start(task: str, folder: Path, out: Path, size: int) -> list[subprocess.Popen[str]]:
     """Start `size` processes in a folder."""
+    from warm import warm_programs  # not where this file is the program
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -103,7 +105,7 @@ def start(task: str, folder: Path, out: Path, size: int) -> list[subprocess.Pope
         common |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         subprocess.Popen(
-            [sys.executable, __file__, task, str(out)],
+            [str(warm_programs() / "warm-python"), __file__, task, str(out)],
             cwd=folder,
             env=common | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if size > 1 else {}),
             stderr=subprocess.PIPE,

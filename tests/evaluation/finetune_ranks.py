@@ -57,6 +57,8 @@ def start(
     task: str, folder: Path, weights: Path, manifest: Path, protocol: FineTune, workers: int = 0, size: int = 1
 ) -> list[subprocess.Popen[str]]:
     """Start `size` processes in a folder; the result is to be `out.json` there."""
+    from warm import warm_programs  # not where this file is the program
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -64,7 +66,15 @@ def start(
     common = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     if size > 1:
         common |= {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, __file__, task, str(weights), str(manifest), "out.json", protocol.model_dump_json()]
+    command = [
+        str(warm_programs() / "warm-python"),
+        __file__,
+        task,
+        str(weights),
+        str(manifest),
+        "out.json",
+        protocol.model_dump_json(),
+    ]
     return [
         subprocess.Popen(
             [*command, str(workers)],

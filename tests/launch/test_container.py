@@ -30,7 +30,7 @@ def test_apptainer_that_is_missing_is_one_line(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("epochs", ["1", "0"])
 def test_an_image_that_is_missing_is_one_line_and_nothing_is_written(tmp_path: Path, epochs: str) -> None:
     (tmp_path / "photos").mkdir()
-    environment = command_environment(ROOT) | {"SCFS_LAUNCH_IMAGE": "no-such.sif"}
+    environment = command_environment(ROOT, warm=True) | {"SCFS_LAUNCH_IMAGE": "no-such.sif"}
     command = ["scfs", "pretrain", "photos", "--backbone", "narrow_resnet18", "--epochs", epochs, "--batch", "4"]
     command += ["--set", "optimizer.warmup_epochs=0"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

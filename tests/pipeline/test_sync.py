@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,9 +34,9 @@ def write(path: Path, values: object) -> None:
 
 
 def test_every_stage_has_the_name_that_dvc_has_for_it() -> None:
-    command = [sys.executable, "-c", STAGES]
+    command = ["warm-python", "-c", STAGES]
     listed = subprocess.run(
-        command, cwd=ROOT, env=command_environment(ROOT), check=True, capture_output=True, text=True
+        command, cwd=ROOT, env=command_environment(ROOT, warm=True), check=True, capture_output=True, text=True
     )
     studies = [Path("params.yaml"), *(path.relative_to(ROOT) for path in ROOT.glob("config/*/params.yaml"))]
     ours = {name for path in studies for name in sync.jobs_of(load_study(path))}

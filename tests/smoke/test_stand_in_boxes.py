@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +121,8 @@ def test_what_a_data_set_is_made_from(small: Study, tmp_path: Path) -> None:
 
 
 def test_snakemake_watches_it_and_dvc_does_not(small: Study) -> None:
-    command = [sys.executable, str(ROOT / "tests" / "workflow" / "job_graph.py")]
-    run = subprocess.run(command, env=command_environment(ROOT), capture_output=True, text=True)
+    command = ["warm-python", str(ROOT / "tests" / "workflow" / "job_graph.py")]
+    run = subprocess.run(command, env=command_environment(ROOT, warm=True), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     inputs = {job["wildcards"]["dataset"]: job["input"] for job in json.loads(run.stdout) if job["rule"] == "prepare"}
     assert inputs == {name: list(map(str, source_paths(config))) for name, config in small.data.items()}

@@ -257,6 +257,8 @@ def messages(out: Path, images: Path) -> None:
 
 def start(task: str, out: Path, images: Path, size: int) -> list[subprocess.Popen[str]]:
     """Start `size` processes that meet on this machine."""
+    from warm import warm_programs  # not where this file is the program
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -264,7 +266,7 @@ def start(task: str, out: Path, images: Path, size: int) -> list[subprocess.Pope
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])  # pytest's own place may be there
     common = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(size), "PYTHONPATH": path}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, __file__, task, str(out), str(images)]
+    command = [str(warm_programs() / "warm-python"), __file__, task, str(out), str(images)]
     return [
         subprocess.Popen(
             command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True

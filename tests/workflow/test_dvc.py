@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from repository import command_environment, copy_repository, git
+from warm import ORDINARY
 
 from scfs import paths
 
@@ -53,12 +54,8 @@ SHOWN = {"table-main", "figure-curves", "report"}
 AGREE = "Snakemake and DVC agree"
 
 
-ORDINARY = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
-"""A root that may write into no file whose mode forbids it, as others may not: DVC's links to its cache are such files."""
-
-
 def run(folder: Path, *command: str, fails: bool = False, **environment: str) -> str:
-    variables = command_environment(folder) | environment
+    variables = command_environment(folder, warm=True) | environment
     done = subprocess.run([*ORDINARY, *command], cwd=folder, env=variables, capture_output=True, text=True)
     said = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, said
@@ -75,7 +72,10 @@ def change(folder: Path, **of_scfs: Any) -> None:
 
 def stale_for_dvc(folder: Path) -> set[str]:
     done = subprocess.run(
-        ["dvc", "status", "--json", "dvc.yaml"], cwd=folder, env=command_environment(folder), capture_output=True
+        ["dvc", "status", "--json", "dvc.yaml"],
+        cwd=folder,
+        env=command_environment(folder, warm=True),
+        capture_output=True,
     )
     return set(json.loads(done.stdout))
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -30,8 +29,10 @@ Graph = dict[str, Stage]
 
 
 def snakemake_graph(folder: Path, study: str) -> Graph:
-    command = [sys.executable, str(HERE / "job_graph.py"), *([] if study == "params.yaml" else [study])]
-    run = subprocess.run(command, cwd=folder, env=command_environment(folder), capture_output=True, text=True)
+    command = ["warm-python", str(HERE / "job_graph.py"), *([] if study == "params.yaml" else [study])]
+    run = subprocess.run(
+        command, cwd=folder, env=command_environment(folder, warm=True), capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     graph = {}
     for job in json.loads(run.stdout):
@@ -77,8 +78,10 @@ with Repo(".") as repo:
 
 @cache
 def dvc_stages(folder: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-c", DVC_STAGES]
-    run = subprocess.run(command, cwd=folder, env=command_environment(folder), capture_output=True, text=True)
+    command = ["warm-python", "-c", DVC_STAGES]
+    run = subprocess.run(
+        command, cwd=folder, env=command_environment(folder, warm=True), capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     found: list[dict[str, Any]] = json.loads(run.stdout)
     return found

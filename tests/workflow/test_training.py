@@ -39,16 +39,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, cores: int, *targets: Path, save_every: int = 600) -> subprocess.Popen[str]:
+def start(folder: Path, cores: int, *targets: Path, save_every: int = 600, warm: bool = False) -> subprocess.Popen[str]:
     command = ["snakemake", "--cores", str(cores), *map(str, targets)]
-    environment = command_environment(folder) | {"SCFS_SAVE_EVERY": str(save_every)}
+    environment = command_environment(folder, warm) | {"SCFS_SAVE_EVERY": str(save_every)}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
 
 
 def finish(folder: Path, cores: int) -> dict[str, bytes]:
-    process = start(folder, cores, *map(paths.weights, RUNS))
+    process = start(folder, cores, *map(paths.weights, RUNS), warm=True)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return {run: (folder / paths.weights(run)).read_bytes() for run in RUNS}
@@ -84,7 +84,11 @@ def test_killed_with_snakemake_and_started_again(template: Path, one_by_one: dic
     process.communicate()
     assert not (folder / paths.weights("small-scfs")).exists()
     subprocess.run(
-        ["snakemake", "--unlock"], cwd=folder, env=command_environment(folder), check=True, capture_output=True
+        ["snakemake", "--unlock"],
+        cwd=folder,
+        env=command_environment(folder, warm=True),
+        check=True,
+        capture_output=True,
     )
     assert finish(folder, cores=2) == one_by_one
     assert re.search(r"resuming at step \d+ of 72", log.read_text())

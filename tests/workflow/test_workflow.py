@@ -43,8 +43,8 @@ def study() -> Study:
 
 
 def job_graph(*config_files: str) -> list[dict[str, Any]]:
-    command = [sys.executable, str(HERE / "job_graph.py"), *config_files]
-    run = subprocess.run(command, cwd=ROOT, env=command_environment(ROOT), capture_output=True, text=True)
+    command = ["warm-python", str(HERE / "job_graph.py"), *config_files]
+    run = subprocess.run(command, cwd=ROOT, env=command_environment(ROOT, warm=True), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     jobs: list[dict[str, Any]] = json.loads(run.stdout)
     return jobs
@@ -198,13 +198,13 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def stand_in_environment(folder: Path) -> dict[str, str]:
+def stand_in_environment(folder: Path, warm: bool = True) -> dict[str, str]:
     programs = folder / ".git" / "stand-in"  # where git status does not look
     programs.mkdir(exist_ok=True)
     program = programs / "scfs"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(HERE / "stand_in.py"))} "$@"\n')
     program.chmod(0o755)
-    environment = command_environment(folder)
+    environment = command_environment(folder, warm)
     return {**environment, "PATH": f"{programs}{os.pathsep}{environment['PATH']}"}
 
 
@@ -351,7 +351,7 @@ def test_snakemakes_own_report(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_is_left_time_to_save_and_repeated(folder: Path, number: signal.Signals) -> None:
     (folder / paths.weights("demo-scfs")).unlink()
-    environment = {**stand_in_environment(folder), "STAND_IN_SLOW": "1"}
+    environment = {**stand_in_environment(folder, warm=False), "STAND_IN_SLOW": "1"}
     # A session of its own, as a terminal's: Ctrl-C goes to Snakemake and to its jobs.
     with subprocess.Popen(
         ["snakemake"], cwd=folder, env=environment, stderr=subprocess.PIPE, start_new_session=True

@@ -20,7 +20,9 @@ NAMES = {f"tiny-{entry}": entry for entry in sorted([*LABELLED, *BOXES])}
 
 
 def run(folder, *command):
-    done = subprocess.run(command, cwd=folder, env=command_environment(folder), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=command_environment(folder, warm=True), capture_output=True, text=True
+    )
     assert done.returncode == 0 and "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done.stdout + done.stderr
 
