@@ -69,5 +69,5 @@ for figure, settings in study.figures.items():
         name:
             f"figure_{figure}"
         input:
-            paths.figure(study.study, figure, settings.kind),
+            paths.figure(study.study, figure, settings.format),
         localrule: True

@@ -93,9 +93,8 @@ def metrics(study: str, name: str) -> Path:
     return study_folder(study) / "tables" / f"{name}.metrics.json"
 
 
-def figure(study: str, name: str, kind: str) -> Path:
-    """A figure: PNG for the kinds that are made of images, SVG for the others."""
-    ending = "png" if kind in ("attention", "class_probabilities", "detections") else "svg"
+def figure(study: str, name: str, ending: str) -> Path:
+    """A figure; the ending is the format of its kind, svg or png."""
     return study_folder(study) / "figures" / f"{name}.{ending}"
 
 

@@ -347,10 +347,10 @@ def table(context: typer.Context, name: str) -> None:
 def figure(context: typer.Context, name: str) -> None:
     """Draw a figure of the study from the results."""
     study = load(context)
-    kind = member(context, "figure", name, study.figures).kind
+    ending = member(context, "figure", name, study.figures).format
     from scfs.report.figures import write_figure
 
-    write_figure(study, name, paths.figure(study.study, name, kind))
+    write_figure(study, name, paths.figure(study.study, name, ending))
 
 
 @app.command()

@@ -88,7 +88,7 @@ def first_problem(source: str, error: ValidationError) -> ScfsError:
     """Turn pydantic's report into the project's one line: file, key, value, what is allowed."""
     problem = error.errors(include_url=False)[0]
     place = list(problem["loc"])
-    if place[:1] in (["data"], ["evaluate"]):
+    if place[:1] in (["data"], ["evaluate"], ["figures"]):
         del place[2:3]  # pydantic puts the value of `source` or `kind` there, which is no key of the file
     key = ".".join(str(part) for part in place) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

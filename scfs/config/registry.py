@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from typing import Annotated, Any, Generic, TypeVar, Union
 
 from pydantic import Field, GetCoreSchemaHandler
@@ -33,17 +34,22 @@ T = TypeVar("T")
 Added = TypeVar("Added")
 
 VARIABLE, GROUP = "SCFS_PLUGINS", "scfs.plugins"
+OWN = ("scfs.report.figures",)
+"""Packages of ours, above this one, each of whose modules may add something: they are found by name, as plugins are."""
 
 
 @cache
 def load_plugins() -> None:
-    """Import the modules that SCFS_PLUGINS and the entry points name; once for a process.
+    """Import the modules of OWN, and those that SCFS_PLUGINS and the entry points name; once for a process.
 
     Raises:
         ScfsError: a module cannot be imported.
     """
     named = [(VARIABLE, name.strip()) for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     installed = [(f"entry point {point.name} of {GROUP}", point.module) for point in entry_points(group=GROUP)]
+    for package in OWN:
+        for found in iter_modules(import_module(package).__path__, f"{package}."):
+            import_module(found.name)
     for source, module in [*named, *installed]:
         try:
             import_module(module)

@@ -1,10 +1,11 @@
-"""What a study shows: tables with rows and columns, and figures."""
+"""Tables and figures of a study."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scfs.config.base import Config
+from scfs.config.registry import ChosenBy, Registry
 
 
 class PaperRow(Config):
@@ -59,50 +60,51 @@ class Table(Config):
     """Lines."""
 
 
-class Point(Config):
-    """One place of a curve over a setting."""
-
-    x: float
-    """Value of the setting."""
-    runs: tuple[str, ...] = Field(min_length=1)
-    """Runs that are averaged: one per seed."""
-
-
 class Figure(Config):
-    """A figure of the report."""
+    """A figure of the report. Each kind is a class in FIGURES, in the module that draws it (scfs/report/figures)."""
 
-    kind: Literal["curves", "layers", "attention", "sweep", "class_probabilities", "detections", "precision_recall"]
-    """curves: of the training. layers: the paper's Fig. 4. attention: Fig. 3. class_probabilities: Fig. 1. sweep: a
-    value over a setting, as Fig. 5. detections: found boxes and masks beside the true ones. precision_recall: precision
-    over recall by class."""
+    heading: ClassVar[str]
+    """Title of a figure to which the study gives none."""
+    caption: ClassVar[str]
+    """Text below the figure, for a reader who has not seen one of its kind."""
+    format: ClassVar[Literal["svg", "png"]] = "svg"
+    """Format of the file: PNG for figures that are made of images."""
+    narrow: ClassVar[bool] = False
+    """True if the report shows it less wide than the page."""
+    shows: ClassVar[str | None] = None
+    """Kind of evaluation that it shows; None: any, or none."""
+
+    kind: str
+    """Kind of figure."""
     title: str = ""
     """Heading; by default that of the kind."""
     evaluation: str | None = None
-    """Key of the study's `evaluate`; curves have none."""
+    """Key of the study's `evaluate`."""
     runs: tuple[str, ...] = ()
-    """Runs that are shown; none: all of the study."""
-    value: str | None = None
-    """sweep: key within the evaluation's values."""
-    axis: str | None = None
-    """sweep: name of the setting."""
-    points: dict[str, tuple[Point, ...]] = {}
-    """sweep: places of each line, by its label."""
+    """Runs to show; none: all of the study."""
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.kind == "curves") != (self.evaluation is None):
-            raise ValueError("evaluation must be given, but not for the kind curves")
-        wanted = self.kind == "sweep"
-        if any(bool(part) != wanted for part in (self.value, self.axis, self.points)) or (wanted and self.runs):
-            raise ValueError("value, axis and points must be given for the kind sweep, without runs, and for no other")
-        return self
+    @property
+    def named_runs(self) -> tuple[str, ...]:
+        """Runs that its settings name; none: it shows all of the study."""
+        return self.runs
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        """Values of the evaluation that its settings name."""
+        return ()
+
+    def draw(self, study: Any) -> bytes:
+        """Draw the figure as a file of its `format`.
+
+        Args:
+            study: the study (`scfs.config.study.Study`, which stands above this module).
+
+        Raises:
+            ScfsError: a result is missing, or is not of the run's present weights and settings.
+        """
+        raise NotImplementedError
 
 
-SHOWN_EVALUATION = {
-    "layers": "layers",
-    "attention": "attention",
-    "class_probabilities": "class_probabilities",
-    "detections": "detection",
-    "precision_recall": "detection",
-}
-"""Kind of evaluation that each kind of figure shows; a sweep shows any."""
+FIGURES: Registry[type[Figure]] = Registry("figures.*.kind")
+"""Kinds of figures."""
+AnyFigure = Annotated[Figure, ChosenBy(FIGURES, "kind")]

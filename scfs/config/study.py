@@ -13,7 +13,7 @@ from scfs.config.base import NAME, Config, Seed, merged, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
 from scfs.config.pretrain import Imported, Pretrain
-from scfs.config.report import SHOWN_EVALUATION, Figure, Table
+from scfs.config.report import AnyFigure, Figure, Table
 from scfs.config.seeds import with_seeds
 from scfs.errors import ScfsError
 
@@ -47,7 +47,7 @@ class Study(Config):
     """Evaluations by name; a run gets those that a table or figure shows of it."""
     tables: dict[Name, Table] = {}
     """Tables by name."""
-    figures: dict[Name, Figure] = {}
+    figures: dict[Name, AnyFigure] = {}
     """Figures by name."""
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
     _bases: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -69,27 +69,25 @@ class Study(Config):
                 _known(f"tables.{name}: run", run, self.runs)
         for name, figure in self.figures.items():
             if figure.evaluation is not None:
-                self._measures(f"figures.{name}", figure.evaluation, figure.value)
+                self._measures(f"figures.{name}", figure.evaluation, *figure.named_values)
                 kind = self.evaluate[figure.evaluation].kind
-                wanted = SHOWN_EVALUATION.get(figure.kind, kind)
-                if kind != wanted:
+                if figure.shows not in (None, kind):
                     raise ValueError(
                         f"figures.{name}: evaluation {figure.evaluation!r} is of the kind {kind}: "
-                        f"a figure of the kind {figure.kind} shows {wanted}"
+                        f"a figure of the kind {figure.kind} shows {figure.shows}"
                     )
             for run in self.shown(figure):
                 _known(f"figures.{name}: run", run, self.runs)
         return self
 
-    def _measures(self, where: str, evaluation: str, value: str | None) -> None:
+    def _measures(self, where: str, evaluation: str, *values: str) -> None:
         _known(f"{where}: evaluation", evaluation, self.evaluate)
-        if value is not None:
+        for value in values:
             _known(f"{where}: value", value, self.evaluate[evaluation].values())
 
     def shown(self, figure: Figure) -> list[str]:
         """Runs of a figure."""
-        of_points = (run for points in figure.points.values() for point in points for run in point.runs)
-        return list(dict.fromkeys([*figure.runs, *of_points])) or list(self.runs)
+        return list(dict.fromkeys(figure.named_runs)) or list(self.runs)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:

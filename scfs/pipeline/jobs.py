@@ -302,7 +302,7 @@ def table_job(study: Study, table: str) -> Job:
 
 def figure_job(study: Study, figure: str) -> Job:
     """Return the job of a figure."""
-    drawn = paths.figure(study.study, figure, study.figures[figure].kind)
+    drawn = paths.figure(study.study, figure, study.figures[figure].format)
     return _shown(study, "figure", figure, figure_results(study, figure), plots=(drawn,))
 
 
@@ -311,7 +311,7 @@ def report(study: Study) -> Job:
     data = [path for dataset in study.data for path in inspected(dataset)]
     results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
     tables = [paths.table(study.study, table) for table in study.tables]
-    figures = [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
+    figures = [paths.figure(study.study, name, figure.format) for name, figure in study.figures.items()]
     return _shown(study, "report", "", [*data, *results, *tables, *figures], (paths.report(study.study),))
 
 

@@ -10,42 +10,12 @@ from scfs import paths
 from scfs.config.study import Study
 from scfs.io.atomic import write_text
 from scfs.report import provenance
-from scfs.report.data_sheets import data_sheets
-from scfs.report.figures import DRAWINGS
-from scfs.report.figures.detections import MOST_OBJECTS, SHOWN_SCORE
-from scfs.report.figures.embed import inline_svg, png_uri, theme, themed
-from scfs.report.figures.precision_recall import BEST, MOST_PANELS, WORST
-from scfs.report.figures.series import ordered_runs, series_of
+from scfs.report.dataset_cards import dataset_cards
+from scfs.report.embed import inline_svg, png_uri, theme, themed
+from scfs.report.plot_styles import plot_styles, runs_in_order
 from scfs.report.tables import NO_NUMBER, build_table, format_paper, notes, render_text
 
 TEMPLATE = "page.html.j2"
-TITLES = {
-    "curves": "Training",
-    "attention": "Search attention",
-    "layers": "Accuracy by layer",
-    "sweep": "Over a setting",
-    "class_probabilities": "Class probabilities",
-    "detections": "Detections",
-    "precision_recall": "Precision over recall",
-}
-CAPTIONS = {
-    "curves": "Means over each epoch. A data loss at ln K (dotted) is that of a network that tells nothing apart; a "
-    "teacher entropy near 0 is a collapse. Random weights have no curve.",
-    "attention": "Mean search attention map of the four local views (2 × 2 jigsaw) over the clean view, as in the "
-    "paper’s Fig. 3. Each map is stretched from its own least (dark) to its greatest cosine (bright); both are written "
-    "below it. With several seeds, the first one’s maps are shown.",
-    "sweep": "Points are means over seeds, bars one standard deviation, as in the paper’s Fig. 5.",
-    "class_probabilities": "Class probabilities of a supervised model for an image, an over-augmented crop of it, and "
-    "what the crop’s feature finds in the image, as in the paper’s Fig. 1.",
-    "layers": "k-NN on the pooled maps of single layers, as in the paper’s Fig. 4 (its Res2, Res3, Res4).",
-    "detections": "Objects of some test images, and what a detector that starts from each run’s weights finds there "
-    f"with a score of {SHOWN_SCORE} or more; in a crowded picture the {MOST_OBJECTS} largest and surest. Colours tell "
-    "classes apart within the figure. With several seeds, the first one’s detections are shown.",
-    "precision_recall": "Boxes, and dashed masks where there are any, at IoU 0.5. The numbers are AP50 in percent, of "
-    "boxes / of masks. With several seeds, the mean of their precisions at each recall. Of more than "
-    f"{MOST_PANELS} classes, their mean and the {BEST} best and {WORST} worst by the AP50 of boxes, mean over the "
-    "configurations.",
-}
 
 
 @dataclass(frozen=True)
@@ -130,7 +100,7 @@ def _table(study: Study, name: str) -> dict[str, Any]:
     table = build_table(study, name)
     columns = zip(*(row["cells"] for row in table["rows"]))
     greatest = [max((cell["mean"] for cell in cells if cell["n"]), default=0) for cells in columns]
-    colours = {run: themed(series.colour) for series in series_of(study) for run in series.runs}
+    colours = {run: themed(series.colour) for series in plot_styles(study) for run in series.runs}
     rows = []
     for row in table["rows"]:
         cells = []
@@ -157,21 +127,19 @@ def _table(study: Study, name: str) -> dict[str, Any]:
 
 def _runs(study: Study) -> list[dict[str, str]]:
     """Runs in the order of the tables with their colour in the figures."""
-    by_run = {run: series for series in series_of(study) for run in series.runs}
+    by_run = {run: series for series in plot_styles(study) for run in series.runs}
     return [
-        {"name": run, "label": by_run[run].label, "colour": themed(by_run[run].colour)} for run in ordered_runs(study)
+        {"name": run, "label": by_run[run].label, "colour": themed(by_run[run].colour)} for run in runs_in_order(study)
     ]
 
 
 def _figures(study: Study) -> list[Embedded]:
-    """The study's figures, in its order."""
+    """Draw the study's figures, in its order."""
     embedded = []
     for name, figure in study.figures.items():
-        drawing, title = DRAWINGS[figure.kind](study, figure), figure.title or TITLES[figure.kind]
-        is_svg = paths.figure(study.study, name, figure.kind).suffix == ".svg"
-        picture = {"svg": inline_svg(drawing, name, title)} if is_svg else {"png": png_uri(drawing)}
-        narrow = figure.kind in ("layers", "sweep")
-        embedded.append(Embedded(name, title, CAPTIONS[figure.kind], **picture, narrow=narrow))
+        drawing, title = figure.draw(study), figure.title or figure.heading
+        picture = {"svg": inline_svg(drawing, name, title)} if figure.format == "svg" else {"png": png_uri(drawing)}
+        embedded.append(Embedded(name, title, figure.caption, **picture, narrow=figure.narrow))
     return embedded
 
 
@@ -179,14 +147,13 @@ def _data(study: Study) -> list[dict[str, Any]]:
     """The study's data sets: numbers, warnings, pictures."""
     return [
         {
-            "name": sheet.name,
-            "rows": sheet.rows,
-            "warnings": sheet.warnings,
-            "contact": png_uri(sheet.contact),
-            "histogram": sheet.histogram
-            and inline_svg(sheet.histogram, f"data-{sheet.name}", f"{sheet.name}: classes"),
+            "name": card.name,
+            "rows": card.rows,
+            "warnings": card.warnings,
+            "contact": png_uri(card.contact),
+            "histogram": card.histogram and inline_svg(card.histogram, f"data-{card.name}", f"{card.name}: classes"),
         }
-        for sheet in data_sheets(study)
+        for card in dataset_cards(study)
     ]
 
 

@@ -7,11 +7,11 @@ from scfs import paths
 from scfs.config.protocol import Protocol
 from scfs.config.study import Study
 from scfs.errors import ScfsError
-from scfs.report.figures.series import ordered_runs
+from scfs.report.plot_styles import runs_in_order
 from scfs.report.results import PRETRAIN, read_occasion, read_occasions, read_result, read_training
 
 Facts = dict[str, list[str]]
-"""A fact's name and its value for each run, in the order of `ordered_runs`."""
+"""A fact's name and its value for each run, in the order of `runs_in_order`."""
 
 UNKNOWN = "–"
 
@@ -24,14 +24,14 @@ def differences(facts: Facts, always: tuple[str, ...] = ()) -> tuple[Facts, dict
 
 def settings_of(study: Study) -> Facts:
     """Return the settings of every run by dotted key, sorted; `read_result` holds the results to them."""
-    flat = [dict(sorted(study.settings(run).flattened().items())) for run in ordered_runs(study)]
+    flat = [dict(sorted(study.settings(run).flattened().items())) for run in runs_in_order(study)]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     return {key: [_text(settings.get(key, "")) for settings in flat] for key in keys}
 
 
 def identities_of(study: Study) -> Facts:
     """What identifies every run's pre-training: identity, images, weights, code version."""
-    results = [read_result(study, run, PRETRAIN) for run in ordered_runs(study)]
+    results = [read_result(study, run, PRETRAIN) for run in runs_in_order(study)]
     return {
         "identity": [_text(result.get("identity", UNKNOWN)) for result in results],
         "data set": [_trained_on(result.get("dataset") or {}) for result in results],
@@ -53,7 +53,7 @@ def trainings_of(study: Study) -> Facts:
         runs = [run for run, evaluation in study.pairs if evaluation == name]
         records = {run: read_training(study, run, name) for run in runs if protocol.training_record}
         for label, key in protocol.training_facts.items() if records else ():
-            facts[f"{name}: {label}"] = [_recorded(records, run, name, key) for run in ordered_runs(study)]
+            facts[f"{name}: {label}"] = [_recorded(records, run, name, key) for run in runs_in_order(study)]
     return facts
 
 
@@ -67,7 +67,7 @@ def _recorded(records: Mapping[str, Mapping[str, Any]], run: str, evaluation: st
 
 def machines_of(study: Study) -> Facts:
     """Where and when every run's pre-training was executed."""
-    occasions = [read_occasion(run, PRETRAIN) for run in ordered_runs(study)]
+    occasions = [read_occasion(run, PRETRAIN) for run in runs_in_order(study)]
     fields = {
         "device": "device",
         "precision": "precision",
@@ -95,7 +95,7 @@ def times(study: Study) -> list[dict[str, Any]]:
     An evaluation's are those of its parts too, as far as they were kept.
     """
     rows = []
-    for run in ordered_runs(study):
+    for run in runs_in_order(study):
         stages = []
         for stage in (PRETRAIN, *study.evaluations_of(run)):
             occasions = read_occasions(study, run, stage).values()
@@ -108,13 +108,13 @@ def times(study: Study) -> list[dict[str, Any]]:
 def warnings(study: Study) -> list[tuple[str, str]]:
     """(run, warning) of all pre-trainings."""
     return [
-        (run, text) for run in ordered_runs(study) for text in read_result(study, run, PRETRAIN).get("warnings", [])
+        (run, text) for run in runs_in_order(study) for text in read_result(study, run, PRETRAIN).get("warnings", [])
     ]
 
 
 def with_drawn_prototypes(study: Study) -> list[str]:
     """Trained runs whose projection head's last layer was frozen to the end."""
-    trained = [run for run in ordered_runs(study) if study.imported(run) is None]
+    trained = [run for run in runs_in_order(study) if study.imported(run) is None]
     settings = {run: study.run(run) for run in trained}
     return [run for run, s in settings.items() if 0 < s.epochs <= s.optimizer.freeze_last_layer]
 
@@ -123,7 +123,7 @@ def protocols(study: Study) -> list[dict[str, Any]]:
     """Every evaluation: name, kind, what it is, its parameters, its images, and the spread within single runs."""
     described = []
     for name, protocol in study.evaluate.items():
-        results = {run: read_result(study, run, name) for run in ordered_runs(study) if (run, name) in study.pairs}
+        results = {run: read_result(study, run, name) for run in runs_in_order(study) if (run, name) in study.pairs}
         splits = next(iter(results.values()), {}).get("dataset", {}).get("splits", {})
         settings = protocol.flattened()
         described.append(

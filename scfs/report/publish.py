@@ -8,7 +8,6 @@ from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_json, write_text, write_with
-from scfs.report.figures import DRAWINGS
 from scfs.report.results import PRETRAIN, read_occasions, read_result
 from scfs.report.tables import Table, build_table, render_markdown
 
@@ -45,7 +44,7 @@ def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
         write_json(out / f"{name}.json", table)
         written += [out / f"{name}.md", out / f"{name}.json"]
     for name, drawing in figures.items():
-        path = out / paths.figure(study.study, name, study.figures[name].kind).name
+        path = out / paths.figure(study.study, name, study.figures[name].format).name
         write_with(path, lambda file, drawing=drawing: file.write(drawing))  # type: ignore[misc]
         written.append(path)
     return written
@@ -57,7 +56,7 @@ def _drawn(study: Study, name: str) -> bytes:
     for run in study.shown(figure):
         for stage in (PRETRAIN, *([figure.evaluation] if figure.evaluation else [])):
             _occasions(study, run, stage)
-    return DRAWINGS[figure.kind](study, figure)
+    return figure.draw(study)
 
 
 def _published(study: Study, name: str) -> Table:

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_boxes import write_coco, write_voc
 
 from scfs.config.data import Coco, GarmentScenes, ImageFolders, Voc
-from scfs.data.inspection import evenly, inspect, shown_rows
+from scfs.data.inspection import evenly, inspect, sample_rows
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.coco_json import load_coco
@@ -116,13 +116,13 @@ def test_repeated_it_gives_the_same_bytes(folders):
 def test_rows_are_spread_over_the_classes():
     assert evenly(3, 24).tolist() == [0, 1, 2]
     assert evenly(48, 24).tolist() == list(range(0, 48, 2))
-    assert shown_rows(None, 10).tolist() == list(range(10))
+    assert sample_rows(None, 10).tolist() == list(range(10))
     # 30 classes of four images, in turn: 24 of them, one image each.
     many = np.arange(120) % 30
-    assert len(set(many[shown_rows(many, 120)].tolist())) == 24
+    assert len(set(many[sample_rows(many, 120)].tolist())) == 24
     # A class of 2 and one of 100 images: both of the one, 22 of the other.
     uneven = np.repeat([0, 1], [2, 100])
-    rows = shown_rows(uneven, 102)
+    rows = sample_rows(uneven, 102)
     assert np.bincount(uneven[rows]).tolist() == [2, 22] and len(set(rows.tolist())) == 24
 
 

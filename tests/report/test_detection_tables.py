@@ -156,4 +156,4 @@ def test_both_figures_stand_in_the_page(detection: Study) -> None:
     assert 'id="figure-found"' in html and 'id="figure-curves"' in html
     assert html.count("data:image/png;base64,") == 1 + 1  # and the contact sheet
     assert not re.search(r"(?:fill|stroke): #(?!ffffff)", html.split("</style>")[1])
-    assert page.TITLES["detections"] in text and page.CAPTIONS["precision_recall"] in text
+    assert detection.figures["found"].heading in text and detection.figures["curves"].caption in text

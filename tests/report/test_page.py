@@ -11,10 +11,10 @@ from fake_results import STUDY, VALUES, WARNING, FakeResults
 from PIL import Image
 
 from scfs import paths
+from scfs.config.report import FIGURES
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report import page
-from scfs.report.figures import DRAWINGS
 from scfs.report.provenance import duration
 
 
@@ -80,9 +80,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out, which take most of the time, where a test is not about them."""
-    monkeypatch.setattr(page, "data_sheets", lambda study: [])
-    for kind in DRAWINGS:
-        monkeypatch.setitem(DRAWINGS, kind, lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
+    monkeypatch.setattr(page, "dataset_cards", lambda study: [])
+    for kind in FIGURES.values():
+        monkeypatch.setattr(kind, "draw", lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
 
 
 def test_the_table_stands_in_the_page(finished: tuple[str, Page]) -> None:

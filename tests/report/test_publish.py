@@ -31,7 +31,7 @@ def test_every_number_has_its_settings_seed_code_data_and_protocol(study: Study)
 
 
 def test_figures_show_the_present_results(study: Study) -> None:
-    drawn, result = paths.figure("fake", "layers", "layers"), paths.result("scfs", "layers")
+    drawn, result = paths.figure("fake", "layers", "svg"), paths.result("scfs", "layers")
     write_figure(study, "layers", drawn)
     result.write_text(result.read_text().replace("27.3", "37.3"))
     assert publish(study, ["layers"], OUT) == [OUT / "layers.svg"]

@@ -11,7 +11,6 @@ from scfs.config.identity import pretrain_identity
 from scfs.config.protocol import Value
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
-from scfs.report.figures.curves import draw_curves
 from scfs.report.tables import render_text, write_table
 
 
@@ -174,7 +173,7 @@ def test_a_training_with_other_settings_is_refused(study: Study) -> None:
         r"scfs/pretrain\.json: trained with optimizer\.lr = 0\.1, but the study's run scfs has 0\.7: "
         "run the stage pretrain of this run again"
     )
-    for read in (lambda: render_text(changed, "main"), lambda: draw_curves(changed, changed.figures["curves"])):
+    for read in (lambda: render_text(changed, "main"), lambda: changed.figures["curves"].draw(changed)):
         with pytest.raises(ScfsError, match=message):
             read()
 

@@ -50,7 +50,11 @@ def outputs(stage: str, rest: list[str]) -> list[Path]:
     if stage == "table":
         table = paths.table(STUDY, rest[0])
         return [table, table.with_suffix(".md"), paths.metrics(STUDY, rest[0])]
-    return [paths.figure(STUDY, rest[0], rest[0]) if stage == "figure" else paths.report(STUDY)]
+    return [
+        paths.figure(STUDY, rest[0], "png" if rest[0] in ("attention", "detections") else "svg")
+        if stage == "figure"
+        else paths.report(STUDY)
+    ]
 
 
 def train_until_interrupted(run: str) -> None:

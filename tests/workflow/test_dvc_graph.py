@@ -38,7 +38,7 @@ def snakemake_graph(folder: Path, study: str) -> Graph:
     for job in json.loads(run.stdout):
         if job["rule"] != "all":
             name, found = stage_name(job["rule"], job["wildcards"]), job["params"]
-            assert set(found) == {"parameters"} and name not in graph, name
+            assert set(found) - {"caption"} == {"parameters"} and name not in graph, name
             graph[name] = Stage(
                 " ".join(job["command"].split()), frozenset(job["input"]), frozenset(job["output"]), found["parameters"]
             )

@@ -107,7 +107,7 @@ def evaluations_with(stage: str) -> list[str]:
 
 def figures() -> list[Path]:
     """Figures of the study."""
-    return [paths.figure(study.study, name, figure.kind) for name, figure in study.figures.items()]
+    return [paths.figure(study.study, name, figure.format) for name, figure in study.figures.items()]
 
 
 PREPARED_BY = {dataset: jobs.prepare(study, dataset).stage for dataset in study.data}

@@ -22,29 +22,30 @@ rule table:
         command("table {wildcards.table:q}")
 
 
-# A rule for each kind of figure, as each has a caption of its own. Its shell command must not name the loop's
-# variable: Snakemake reads it when the job runs, and finds the last one.
-for kind in dict.fromkeys(figure.kind for figure in study.figures.values()):
+# A rule for each format. Its shell command must not name the loop's variable: Snakemake reads it when the job runs, and
+# finds the last one.
+for ending in dict.fromkeys(figure.format for figure in study.figures.values()):
 
     rule:
         name:
-            f"draw_{kind}"
+            f"draw_{ending}"
         input:
             results=lambda wildcards: jobs.figure_results(study, wildcards.figure),
             code=report_modules(),
         output:
             report(
-                paths.figure(study.study, "{figure}", kind),
-                caption=f"../report/{kind}.rst",
+                paths.figure(study.study, "{figure}", ending),
+                caption="../report/figure.rst",
                 category="Figures",
                 labels={"figure": "{figure}"},
             ),
         log:
             f"logs/report/{study.study}-figure-{{figure}}.log",
         wildcard_constraints:
-            figure=any_of(name for name, figure in study.figures.items() if figure.kind == kind),
+            figure=any_of(name for name, figure in study.figures.items() if figure.format == ending),
         params:
             parameters=jobs.parameters_hash(study, "figure"),
+            caption=lambda wildcards: study.figures[wildcards.figure].caption,
         shell:
             command("figure {wildcards.figure:q}")
 

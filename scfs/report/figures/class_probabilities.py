@@ -1,19 +1,19 @@
-"""What a supervised run takes images, over-augmented crops and searched features for (the paper's Fig. 1)."""
+"""Classes that a supervised run sees in images, over-augmented crops and searched features (the paper's Fig. 1)."""
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from scfs import paths
-from scfs.config.report import Figure as FigureSettings
+from scfs.config.report import FIGURES
 from scfs.config.study import Study
-from scfs.errors import ScfsError
-from scfs.report.figures import canvas
+from scfs.report import canvas
+from scfs.report.arrays import Arrays, with_arrays
 from scfs.report.figures.attention import draw_overlay
-from scfs.report.figures.series import LIGHT, UNTRAINED_LIGHT
-from scfs.report.results import read_result
+from scfs.report.plot_styles import LIGHT, UNTRAINED_LIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 HEADING, CELL, GAP = 0.3, 1.45, 0.25
 """Heights in inches: column headings, a picture, the space below it."""
@@ -22,77 +22,52 @@ ORDER = (1, 0, 2)
 """Places of the columns' samples in the arrays (scfs.evaluation.class_probabilities.SAMPLES)."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What the stage `class_probabilities` keeps for the figure, M images."""
+@FIGURES.add("class_probabilities")
+class ClassProbabilitiesFigure(canvas.EvaluationFigure):
+    """Class probabilities of the first of its runs that has arrays, as the paper's Fig. 1."""
 
-    views: np.ndarray
-    """The clean views (M, S, S, 3) uint8."""
-    crops: np.ndarray
-    """Their over-augmented crops (M, s, s, 3) uint8."""
-    attention: np.ndarray
-    """A of the crop's feature on the view (M, h, w): cosine similarities, may be negative."""
-    top_classes: np.ndarray
-    """Names of the likeliest classes of the original, the crop and the searched feature, (M, 3, 5)."""
-    top_probabilities: np.ndarray
-    """Their probabilities (M, 3, 5), falling."""
-    true_classes: np.ndarray
-    """Names of the images' classes (M,)."""
+    heading: ClassVar = "Class probabilities"
+    caption: ClassVar = (
+        "Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop’s "
+        "feature finds in the image, as in the paper’s Fig. 1."
+    )
+    format: ClassVar = "png"
+    shows: ClassVar = "class_probabilities"
 
+    kind: Literal["class_probabilities"]
 
-def draw_class_probabilities(study: Study, settings: FigureSettings) -> bytes:
-    """PNG of a figure of the kind "class_probabilities", of the first of its runs that has arrays.
+    def compose(self, study: Study) -> "Canvas":
+        """Compose the figure: rows are images.
 
-    Rows are images. Columns: the over-augmented crop, the view, and the crop's attention map laid over the view, each
-    with its likeliest classes; the image's own class is coloured.
-
-    Raises:
-        ScfsError: no run has arrays, or they are of other weights.
-    """
-    samples = _read(study, settings)
-    number = len(samples.views)
-    with canvas.style():
-        height = HEADING + number * (CELL + GAP)
-        figure = Figure(figsize=(4.6 * CELL * 1.5, height))
+        Columns: the over-augmented crop, the view, and the crop's attention map laid over the view, each with its
+        likeliest classes; the image's own class is coloured.
+        """
+        arrays = Arrays(study, with_arrays(study.shown(self), self.evaluation)[0], self.evaluation)
+        views, crops = (arrays.get(name, None, None, None, 3) for name in ("views", "crops"))
+        maps, true_classes = arrays.get("attention", len(views), None, None), arrays.get("true_classes", len(views))
+        names, shares = (arrays.get(f"top_{what}", len(views), 3, None) for what in ("classes", "probabilities"))
+        height = HEADING + len(views) * (CELL + GAP)
+        figure = canvas.blank(4.6 * CELL * 1.5, height, layout=None)
         figure.subplots_adjust(0.002, GAP / height, 0.99, 1 - HEADING / height, wspace=0.06, hspace=GAP / CELL)
-        grid = figure.subplots(number, 6, squeeze=False)
+        grid = figure.subplots(len(views), 6, squeeze=False)
         for row, cells in enumerate(grid):
-            _draw_pictures([cells[0], cells[2], cells[4]], samples, row)
+            for axes, pixels in zip(cells[:4:2], (crops[row], views[row]), strict=True):
+                axes.imshow(pixels, interpolation="bicubic")
+                axes.set_axis_off()
+            draw_overlay(cells[4], views[row], maps[row])
             for axes, sample in zip(cells[1::2], ORDER, strict=True):
-                _draw_bars(axes, samples, row, sample)
-        for axes, title in zip(grid[0, ::2], COLUMNS, strict=True):
-            axes.set_title(title, loc="center", color=canvas.EITHER_THEME)
-        return canvas.png(figure, dpi=130)
+                _draw_bars(axes, names[row, sample], shares[row, sample], true_classes[row])
+        for axes, heading in zip(grid[0, ::2], COLUMNS, strict=True):
+            axes.set_title(heading, loc="center", color=canvas.EITHER_THEME)
+        return figure
 
 
-def _read(study: Study, settings: FigureSettings) -> Samples:
-    evaluation, runs = settings.evaluation, study.shown(settings)
-    assert evaluation is not None
-    for run in runs:
-        file = paths.result(run, evaluation).with_suffix(".npz")
-        if file.is_file():
-            read_result(study, run, evaluation)  # it was written with the arrays: refuses those of other weights
-            with np.load(file, allow_pickle=False) as arrays:
-                return Samples(**{name: arrays[name] for name in Samples.__dataclass_fields__})
-    file = paths.result(runs[0], evaluation).with_suffix(".npz")
-    raise ScfsError(f"{file}: missing, and no other run has one: the stage class_probabilities writes it")
-
-
-def _draw_pictures(cells: list[Axes], samples: Samples, row: int) -> None:
-    for axes, pixels in zip(cells[:2], (samples.crops[row], samples.views[row]), strict=True):
-        axes.imshow(pixels, interpolation="bicubic")
-        axes.set_axis_off()
-    draw_overlay(cells[2], samples.views[row], samples.attention[row])
-
-
-def _draw_bars(axes: Axes, samples: Samples, row: int, sample: int) -> None:
-    """Bars of the likeliest classes, the likeliest on top, with their names on them."""
-    names, shares = samples.top_classes[row, sample], samples.top_probabilities[row, sample]
+def _draw_bars(axes: "Axes", names: np.ndarray, shares: np.ndarray, true_class: str) -> None:
+    """Draw bars of the likeliest classes, the likeliest on top, with their names on them."""
     places = np.arange(len(names))[::-1]
-    colours = [LIGHT[0] if name == samples.true_classes[row] else UNTRAINED_LIGHT for name in names]
-    axes.barh(places, shares, 0.42, color=colours)
+    axes.barh(places, shares, 0.42, color=[LIGHT[0] if name == true_class else UNTRAINED_LIGHT for name in names])
     for place, name, share in zip(places, names, shares, strict=True):
-        axes.text(0, place + 0.26, f"{name} {share:.2f}", va="bottom", fontsize=7.5, color=canvas.EITHER_THEME)
+        canvas.write(axes, 0, place + 0.26, f"{name} {share:.2f}", va="bottom", fontsize=7.5)
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.5, len(names) - 0.1)
     axes.set_axis_off()

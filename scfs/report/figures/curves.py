@@ -1,22 +1,20 @@
-"""Training curves: one panel per quantity, one line per run."""
+"""Training curves: one panel for each quantity, one line for each run."""
 
-import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
-
-from scfs.config.report import Figure as FigureSettings
+from scfs.config.report import FIGURES
 from scfs.config.study import Study
-from scfs.report.figures import canvas
-from scfs.report.figures.series import Series, series_of
+from scfs.report import canvas
+from scfs.report.plot_styles import PlotStyle, plot_styles
 from scfs.report.results import PRETRAIN, read_result
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
 Curve = dict[str, list[float]]
-Drawn = list[tuple[Series, list[Curve]]]
+Drawn = list[tuple[PlotStyle, list[Curve]]]
 
 LAYER_TERM = re.compile(r"loss_(layer\d)_(\w+)")
 TITLES = {
@@ -33,31 +31,42 @@ MARKED_EPOCHS = 24
 """Epochs up to which every point has a marker; a single epoch would otherwise be invisible."""
 
 
-def draw_curves(study: Study, settings: FigureSettings) -> bytes:
-    """SVG of all runs' curves over epochs; random weights (epochs 0) have none and are left out."""
-    drawn: Drawn = []
-    for series in series_of(study, study.shown(settings)):
-        curves = [_curve(read_result(study, run, PRETRAIN)) for run in series.runs]
-        if any(curves):
-            drawn.append((series, [curve for curve in curves if curve]))
-    panels = _panels(drawn)
-    rows = max(1, math.ceil(len(panels) / COLUMNS))
-    with canvas.style():
-        figure = Figure(figsize=(11, 0.5 + 2.2 * rows), layout="constrained")
-        grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-        for axes in grid[len(panels) :]:
-            axes.set_axis_off()
-        for axes, (title, terms) in zip(grid, panels.items()):
-            _draw_panel(axes, title, terms, drawn)
-        if drawn:
-            _legend(figure, drawn, layered=any(len(terms) > 1 for terms in panels.values()))
-        else:
+@FIGURES.add("curves")
+class CurvesFigure(canvas.DrawnFigure):
+    """Training curves of all runs over epochs; random weights (epochs 0) have none and are left out."""
+
+    heading: ClassVar = "Training"
+    caption: ClassVar = (
+        "Means over each epoch. A data loss at ln K (dotted) is that of a network that tells nothing apart; a teacher "
+        "entropy near 0 is a collapse. Random weights have no curve."
+    )
+
+    kind: Literal["curves"]
+    evaluation: None = None
+    """None: the curves are those of the pre-training."""
+
+    def compose(self, study: Study) -> "Canvas":
+        """Compose the figure: a panel for each quantity, a line for each run."""
+        drawn: Drawn = []
+        for style in plot_styles(study, study.shown(self)):
+            curves = [_curve(read_result(study, run, PRETRAIN)) for run in style.runs]
+            if any(curves):
+                drawn.append((style, [curve for curve in curves if curve]))
+        terms_of = _panels(drawn)
+        figure = canvas.blank(11, 0.5 + 2.2 * max(1, -(-len(terms_of) // COLUMNS)))
+        if not drawn:
             figure.text(0.5, 0.5, "No run of this study was trained.", ha="center")
-        return canvas.svg(figure)
+            return figure
+        for axes, (title, terms) in zip(canvas.panels(figure, len(terms_of), COLUMNS), terms_of.items()):
+            _draw_panel(axes, title, terms, drawn)
+        layered = any(len(terms) > 1 for terms in terms_of.values())
+        styles = [style for style, _ in drawn]
+        canvas.legend(figure, styles, {"searched view": "-", "global view": "--"} if layered else {})
+        return figure
 
 
 def _curve(result: dict[str, Any]) -> Curve:
-    """The recorded curve, with data loss and teacher's entropy as shares of the run's own ln K; {} if not trained."""
+    """Give the curve with data loss and teacher entropy as shares of the run's own ln K; {} if nothing was trained."""
     curve: Curve = dict(result["curve"])
     if not curve.get("epoch"):
         return {}
@@ -68,7 +77,7 @@ def _curve(result: dict[str, Any]) -> Curve:
 
 
 def _panels(drawn: Drawn) -> dict[str, list[str]]:
-    """Terms of each panel by its title: known ones first, a layer's two terms in one panel, then whatever is new."""
+    """Sort terms into panels, by title: known ones first, a layer's two terms in one panel, then whatever is new."""
     names = dict.fromkeys(name for _, curves in drawn for curve in curves for name in curve)
     panels = {title: [name] for name, title in TITLES.items() if name in names and name != "center_norm"}
     for name in sorted(names.keys() - {"epoch", "step"} - TITLES.keys()):
@@ -79,9 +88,9 @@ def _panels(drawn: Drawn) -> dict[str, list[str]]:
     return panels
 
 
-def _draw_panel(axes: Axes, title: str, terms: list[str], drawn: Drawn) -> None:
+def _draw_panel(axes: "Axes", title: str, terms: list[str], drawn: Drawn) -> None:
     axes.set_title(title)
-    for index, (series, curves) in enumerate(drawn):
+    for index, (style, curves) in enumerate(drawn):
         # Schedules of different runs often coincide: a wider line below shows on both sides of the one above it.
         width = 1.6 + 2.0 * (len(drawn) - 1 - index) if terms == ["lr"] else 1.6
         for curve in curves:
@@ -91,10 +100,10 @@ def _draw_panel(axes: Axes, title: str, terms: list[str], drawn: Drawn) -> None:
                     axes.plot(
                         curve["epoch"],
                         curve[term],
-                        color=series.colour,
+                        color=style.colour,
                         linewidth=width,
                         linestyle=_line(term),
-                        marker=series.marker if short or len(curve["epoch"]) == 1 else None,
+                        marker=style.marker if short or len(curve["epoch"]) == 1 else None,
                         markersize=3.6,
                     )
     if title.endswith("/ ln K"):
@@ -105,18 +114,10 @@ def _draw_panel(axes: Axes, title: str, terms: list[str], drawn: Drawn) -> None:
         axes.set_ylim(0, 1.12)
     elif terms == ["lr"]:
         axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.locator_params(axis="y", nbins=5)
     axes.set_xlabel("epoch")
 
 
 def _line(term: str) -> str:
     return "--" if term.endswith("_global") else "-"
-
-
-def _legend(figure: Figure, drawn: Drawn, layered: bool) -> None:
-    handles = [Line2D([], [], color=s.colour, marker=s.marker, markersize=5, label=s.label) for s, _ in drawn]
-    if layered:
-        handles.append(Line2D([], [], color=canvas.QUIET, label="searched view"))
-        handles.append(Line2D([], [], color=canvas.QUIET, linestyle="--", label="global view"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=6, handlelength=2.6)

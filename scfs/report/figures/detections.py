@@ -1,234 +1,86 @@
-"""True and found boxes and masks on the same test images for all configurations, side by side."""
+"""Boxes and masks that a detector finds in some test images, beside the true ones."""
 
-import math
-from collections.abc import Iterator, Sequence
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-
-from scfs import paths
-from scfs.config.report import Figure as FigureSettings
+from scfs.config.report import FIGURES
 from scfs.config.study import Study
-from scfs.errors import ScfsError
-from scfs.report.figures import canvas
-from scfs.report.figures.detection_arrays import Detected, Objects, Picture, read_detected
-from scfs.report.figures.labels import fitted, placed, text_width
-from scfs.report.figures.series import series_of
+from scfs.report import canvas
+from scfs.report.arrays import Arrays, arrays_by_style
+from scfs.report.plot_styles import DARK
 
-SHOWN_SCORE = 0.5
-"""Found objects of a lower score are not drawn."""
-MOST_OBJECTS = 12
-"""Objects drawn in a picture: the largest of the true ones, those of the greatest scores of the found ones."""
-MOST_BESIDE = 3
-"""Configurations beside the ground truth; of more, blocks of like size stand below one another, each with it."""
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
-"""Okabe and Ito's colours, of which the common kinds of colour blindness tell each from the others."""
-OPACITY = 0.42
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
-WIDTH, WIDEST, TALLEST = 8.6, 2.8, 1.2
-"""Inches of the figure and of a picture at most, and a picture's height at most, as a share of its width."""
-HEADING, LINE, GAP = 0.3, 0.27, 0.07
-"""Inches of a column's heading, of the line below a picture, and between two columns."""
-FONT, NAME = 6.5, 62.0
-"""Points of a label's text and of the longest name of a class in it."""
-DPI = 150
+MOST_BOXES = 8
+"""Boxes in a picture: the first ones of the truth, the surest ones that were found."""
+WIDTH, NAME = 2.4, 20
+"""Inches of a picture's width; letters of the longest name of a class."""
+OPACITY = 0.4
 
 
-def draw_detections(study: Study, settings: FigureSettings) -> bytes:
-    """PNG of a figure of the kind "detections".
+@FIGURES.add("detections")
+class DetectionsFigure(canvas.EvaluationFigure):
+    """The surest boxes and masks that a detector finds, beside the true ones."""
 
-    Raises:
-        ScfsError: a run's result or arrays are missing or stale, or two runs' are of different images.
-    """
-    with canvas.style():
-        return canvas.png(compose(study, settings), dpi=DPI)
-
-
-def compose(study: Study, settings: FigureSettings) -> Figure:
-    """The figure: rows are images; columns the ground truth, and what each configuration's first run found.
-
-    Raises:
-        ScfsError: as draw_detections.
-    """
-    shown = _read_all(study, settings)
-    pictures = shown[0][1].pictures
-    colours = class_colours([detected for _, detected in shown])
-    beside = math.ceil(len(shown) / math.ceil(len(shown) / MOST_BESIDE))
-    blocks = [shown[start : start + beside] for start in range(0, len(shown), beside)]
-    columns = 1 + len(blocks[0])
-    cell = min(WIDEST, (WIDTH + GAP) / columns - GAP)
-    heights = [cell * min(TALLEST, picture.pixels.shape[0] / picture.pixels.shape[1]) for picture in pictures]
-    block_height = HEADING + sum(heights) + LINE * len(heights)
-    figure = Figure(figsize=(columns * (cell + GAP) - GAP, len(blocks) * block_height))
-    for number, block in enumerate(blocks):
-        top = number * block_height
-        for column, label in enumerate(["ground truth", *(label for label, _ in block)]):
-            _write(figure, fitted(label, 72 * cell, 9.5, bold=True), column, cell, top + 0.6 * HEADING, 9.5, "bold")
-        top += HEADING
-        for row, height in enumerate(heights):
-            sides = [pictures[row].truth, *(detected.pictures[row].found for _, detected in block)]
-            for column, objects in enumerate(sides):
-                axes = _add_axes(figure, pictures[row], column, cell, top, height)
-                drawn, said = chosen(objects)
-                draw_objects(axes, pictures[row].pixels, drawn, shown[0][1].classes, colours)
-                _write(figure, said, column, cell, top + height + 0.4 * LINE, 7.5)
-            top += height + LINE
-    return figure
-
-
-def _read_all(study: Study, settings: FigureSettings) -> list[tuple[str, Detected]]:
-    """Label and detections of each configuration."""
-    evaluation = settings.evaluation
-    assert evaluation is not None
-    shown: list[tuple[str, Detected]] = []
-    for series in series_of(study, study.shown(settings)):
-        detected = read_detected(study, series.runs[0], evaluation)
-        if shown and not _same_images(shown[0][1], detected):
-            path = paths.result(series.runs[0], evaluation).with_suffix(".npz")
-            raise ScfsError(f"{path}: shows other images than the first run's: run the stage detection again")
-        shown.append((series.label, detected))
-    return shown
-
-
-def _same_images(one: Detected, other: Detected) -> bool:
-    if one.classes != other.classes or len(one.pictures) != len(other.pictures):
-        return False
-    pairs = zip(one.pictures, other.pictures, strict=True)
-    return all(np.array_equal(first.pixels, second.pixels) for first, second in pairs)
-
-
-def chosen(objects: Objects) -> tuple[Objects, str]:
-    """The objects that are drawn, the greatest last, and a line that says how many they are."""
-    if objects.scores is None:
-        number = len(objects.boxes)
-        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
-        order = np.argsort(-sides.prod(axis=1), kind="stable")[:MOST_OBJECTS]
-        left_out = f"{MOST_OBJECTS} largest of " if number > MOST_OBJECTS else ""
-        return objects.taken(order), f"{left_out}{number} object{'' if number == 1 else 's'}"
-    order = np.argsort(-objects.scores, kind="stable")
-    order = order[objects.scores[order] >= SHOWN_SCORE]
-    number = len(order)
-    if not number:
-        best = f": greatest score {objects.scores.max():.2f}" if len(objects.scores) else ""
-        return objects.taken(order), f"none found{best}"
-    surest = f"{MOST_OBJECTS} surest of " if number > MOST_OBJECTS else ""
-    return objects.taken(order[:MOST_OBJECTS]), f"{surest}{number} found"
-
-
-def class_colours(shown: Sequence[Detected]) -> dict[int, str]:
-    """A colour for every class that is drawn; with more classes than colours they begin anew, and the names tell."""
-    drawn = sorted({index for objects in _sides(shown) for index in chosen(objects)[0].classes.tolist()})
-    return {index: COLOURS[place % len(COLOURS)] for place, index in enumerate(drawn)}
-
-
-def _sides(shown: Sequence[Detected]) -> Iterator[Objects]:
-    for picture in (picture for detected in shown for picture in detected.pictures):
-        yield picture.truth
-        yield picture.found
-
-
-def _write(
-    figure: Figure, text: str, column: int, cell: float, top: float, size: float, weight: str = "normal"
-) -> None:
-    """A line in the middle of a column, at so many inches from the top."""
-    width, height = figure.get_size_inches()
-    figure.text(
-        (column * (cell + GAP) + cell / 2) / width,
-        1 - top / height,
-        text,
-        ha="center",
-        va="center",
-        fontsize=size,
-        weight=weight,
-        color=canvas.EITHER_THEME,
-        parse_math=False,
+    heading: ClassVar = "Detections"
+    caption: ClassVar = (
+        f"Objects of some test images, and up to {MOST_BOXES} of the surest that a detector finds there which starts "
+        "from each run’s weights, with their scores. Colours tell classes apart. With several seeds, the first one’s "
+        "detections are shown."
     )
+    format: ClassVar = "png"
+    shows: ClassVar = "detection"
+
+    kind: Literal["detections"]
+
+    def compose(self, study: Study) -> "Canvas":
+        """Compose the figure: rows are images; columns the ground truth, and what each configuration's run found."""
+        shown = arrays_by_style(study, study.shown(self), self.evaluation, lambda first: ["classes", *_images(first)])
+        truth = shown[0][1]
+        images = {name: truth.get(name, None, None, 3) for name in _images(truth)}
+        if not images:
+            raise truth.wrong("holds no images")
+        ratios = [pixels.shape[0] / pixels.shape[1] for pixels in images.values()]
+        figure = canvas.blank(WIDTH * (1 + len(shown)), 0.3 + WIDTH * sum(ratios))
+        columns = [("ground truth", truth, "truth"), *((style.label, arrays, "found") for style, arrays in shown)]
+        grid = figure.subplots(len(images), len(columns), squeeze=False, height_ratios=ratios)
+        for axes, (label, _, _) in zip(grid[0], columns, strict=True):
+            axes.set_title(label, loc="center", color=canvas.EITHER_THEME, parse_math=False)
+        for number, (pixels, cells) in enumerate(zip(images.values(), grid, strict=True)):
+            for axes, (_, arrays, side) in zip(cells, columns, strict=True):
+                axes.imshow(pixels, interpolation="bicubic")
+                axes.set_axis_off()
+                _draw_objects(axes, arrays, side, number, pixels.shape[:2])
+        return figure
 
 
-def _add_axes(figure: Figure, picture: Picture, column: int, cell: float, top: float, height: float) -> Axes:
-    """Axes of the picture's proportions, in the middle of their column."""
-    width = min(cell, height * picture.pixels.shape[1] / picture.pixels.shape[0])
-    left = column * (cell + GAP) + (cell - width) / 2
-    whole_width, whole_height = figure.get_size_inches()
-    place = (left / whole_width, 1 - (top + height) / whole_height, width / whole_width, height / whole_height)
-    return figure.add_axes(place)
+def _images(arrays: Arrays) -> list[str]:
+    """Names of the arrays of images."""
+    return list(takewhile(arrays.__contains__, (f"image_{number}" for number in count())))
 
 
-def draw_objects(
-    axes: Axes, pixels: np.ndarray, objects: Objects, classes: Sequence[str], colours: dict[int, str]
-) -> None:
-    """Draw an image (H, W, 3) with boxes, masks and labels, in the order of `objects`, the first one on top."""
-    height, width = pixels.shape[:2]
-    extent = (0, width, height, 0)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    inches = axes.get_position().width * figure.get_size_inches()[0]
-    smooth = "bicubic" if width < DPI * inches else "antialiased"
-    axes.imshow(pixels, extent=extent, interpolation=smooth)
-    axes.set_axis_off()
-    for index in reversed(range(len(objects.boxes))):
-        colour = to_rgb(colours[int(objects.classes[index])])
-        if objects.masks is not None:
-            tint = np.empty((height, width, 4), np.float32)
-            tint[..., :3], tint[..., 3] = colour, OPACITY * objects.masks[index]
-            axes.imshow(tint, extent=extent, interpolation="bilinear")
-        left, top, right, bottom = objects.boxes[index]
-        for line, edge in ((2.6, (0, 0, 0, 0.55)), (1.4, colour)):  # dark below, so that it shows on any ground
-            axes.add_patch(
-                Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=edge, linewidth=line)
-            )
-    _draw_labels(axes, objects, classes, colours, (width, height), width / (72 * inches))
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-
-
-def _draw_labels(
-    axes: Axes,
-    objects: Objects,
-    classes: Sequence[str],
-    colours: dict[int, str],
-    room: tuple[int, int],
-    point: float,
-) -> None:
-    """Names, and scores of found objects, on tabs of their colour.
-
-    Args:
-        axes: of the picture.
-        objects: N of them.
-        classes: names of all classes.
-        colours: by index of the class.
-        room: width and height of the image in pixels.
-        point: its pixels in a point of text.
-    """
-    standing: list[tuple[float, float, float, float]] = []
-    for index, box in enumerate(objects.boxes.tolist()):
-        colour = colours[int(objects.classes[index])]
-        name = fitted(classes[int(objects.classes[index])], NAME, FONT)
-        text = name if objects.scores is None else f"{name} {objects.scores[index]:.2f}"
-        size = ((text_width(text, FONT) + 4) * point, (FONT + 3) * point)
-        left, top, right, bottom = placed(tuple(box), size, room, standing)
-        standing.append((left, top, right, bottom))
-        axes.add_patch(
-            Rectangle((left, top), right - left, bottom - top, color=colour, alpha=0.92, linewidth=0, zorder=3)
-        )
-        axes.text(
-            (left + right) / 2,
-            (top + bottom) / 2,
-            text,
-            ha="center",
-            va="center_baseline",
-            fontsize=FONT,
-            color=ink_on(colour),
-            zorder=4,
-            parse_math=False,
-        )
-
-
-def ink_on(colour: str) -> str:
-    """Black or white, whichever stands out more from a colour (contrast of WCAG 2.1)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#ffffff"
+def _draw_objects(axes: "Axes", arrays: Arrays, side: str, number: int, size: tuple[int, ...]) -> None:
+    """Draw the objects of image `number` of `size` (H, W): of `side` "truth", or "found", with scores that fall."""
+    boxes = arrays.get(f"{side}_boxes_{number}", None, 4)
+    objects = arrays.get(f"{side}_classes_{number}", len(boxes))
+    names = arrays.get("classes", None)
+    if any(index not in range(len(names)) for index in objects.tolist()):
+        raise arrays.wrong(f"{side}_classes_{number} = {objects.tolist()}: allowed are 0 to {len(names) - 1}")
+    scores = arrays.get(f"found_scores_{number}", len(boxes)) if side == "found" else None
+    masks = f"{side}_masks_{number}"
+    outlines = arrays.get(masks, len(boxes), *size) if masks in arrays else None
+    for place in reversed(range(min(MOST_BOXES, len(boxes)))):  # the surest one on top
+        colour = DARK[int(objects[place]) % len(DARK)]
+        if outlines is not None:
+            axes.contourf(outlines[place].astype(float), levels=[0.5, 1], colors=[colour], alpha=OPACITY)
+        canvas.outline(axes, boxes[place], colour, 1.2)
+        label = canvas.shortened(str(names[int(objects[place])]), NAME)
+        label += "" if scores is None else f" {scores[place]:.2f}"
+        (x, y), ground = boxes[place, :2], {"facecolor": (0, 0, 0, 0.65), "edgecolor": "none", "pad": 0.8}
+        canvas.write(axes, x, y, label, fontsize=6, va="top", color=colour, bbox=ground, clip_on=True)
+    if not len(boxes):
+        canvas.write(axes, 0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", fontsize=8)
+    axes.set_xlim(0, size[1])
+    axes.set_ylim(size[0], 0)

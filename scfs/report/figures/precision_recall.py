@@ -1,174 +1,101 @@
-"""Precision over recall of detections at IoU 0.5: a small panel per class, a line per configuration."""
+"""Precision over recall of detections at IoU 0.5: a small panel for each class, a line for each configuration."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from scfs import paths
-from scfs.config.report import Figure as FigureSettings
+from scfs.config.report import FIGURES
 from scfs.config.study import Study
 from scfs.errors import ScfsError
-from scfs.report.figures import canvas
-from scfs.report.figures.detection_arrays import Curves, read_curves
-from scfs.report.figures.labels import fitted
-from scfs.report.figures.series import Series, series_of
+from scfs.report import canvas
+from scfs.report.arrays import Arrays
+from scfs.report.plot_styles import PlotStyle, plot_styles
 
-MOST_PANELS = 20
-"""With more classes than this: their mean, and those of the greatest and the least average precision."""
-BEST, WORST = 4, 5
-COLUMNS = 5
-MOST_NUMBERED = 4
-"""With more lines than this in a panel, their numbers would hide them."""
-TITLE = 135.0
-"""Points of the longest name of a class."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
-Drawn = list[tuple[Series, Curves]]
+MOST_PANELS, BEST, WORST = 20, 4, 5
+"""With more classes than these: their mean, and those of the greatest and the least average precision."""
+COLUMNS, NAME = 5, 24
+"""Panels beside one another; letters of the longest name of a class."""
 
-
-@dataclass(frozen=True)
-class Panel:
-    """One set of axes."""
-
-    title: str
-    classes: tuple[int, ...]
-    """Indices of the classes whose mean it shows."""
+Precisions = dict[str, np.ndarray]
+"""Of boxes ("-") and, where the data have them, of masks ("--"), by the style of their line: (classes, recalls)."""
 
 
-def draw_precision_recall(study: Study, settings: FigureSettings) -> bytes:
-    """SVG of a figure of the kind "precision_recall".
+@FIGURES.add("precision_recall")
+class PrecisionRecallFigure(canvas.EvaluationFigure):
+    """Precision over recall of detections, by class."""
 
-    Raises:
-        ScfsError: a run's result or arrays are missing or stale, or two runs' are of different classes.
-    """
-    with canvas.style():
-        return canvas.svg(compose(study, settings))
-
-
-def compose(study: Study, settings: FigureSettings) -> Figure:
-    """The figure: boxes as solid lines, masks as dashed ones; means over seeds.
-
-    Raises:
-        ScfsError: as draw_precision_recall.
-    """
-    drawn = _read_all(study, settings)
-    panels = panels_of([curves for _, curves in drawn])
-    rows = math.ceil(len(panels) / COLUMNS)
-    figure = Figure(figsize=(11, 0.75 + 1.85 * rows), layout="constrained")
-    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
-    for axes, panel in zip(grid, panels):
-        _draw_panel(axes, panel, drawn)
-    figure.supxlabel("recall", fontsize=9, color=canvas.QUIET)
-    figure.supylabel("precision", fontsize=9, color=canvas.QUIET)
-    _legend(figure, drawn)
-    return figure
-
-
-def _read_all(study: Study, settings: FigureSettings) -> Drawn:
-    """Each configuration with the mean curves of its runs."""
-    evaluation = settings.evaluation
-    assert evaluation is not None
-    drawn: Drawn = []
-    for series in series_of(study, study.shown(settings)):
-        found = []
-        for run in series.runs:
-            curves = read_curves(study, run, evaluation)
-            first = drawn[0][1] if drawn else curves
-            if curves.classes != first.classes or not np.array_equal(curves.recall, first.recall):
-                path = paths.result(run, evaluation).with_suffix(".npz")
-                raise ScfsError(f"{path}: shows other classes than the first run's: run the stage detection again")
-            found.append(curves)
-        drawn.append((series, _mean(found)))
-    if not _with_objects([curves for _, curves in drawn]):
-        path = paths.result(drawn[0][0].runs[0], evaluation).with_suffix(".npz")
-        raise ScfsError(f"{path}: precision: no class has objects in the test split")
-    return drawn
-
-
-def _mean(found: Sequence[Curves]) -> Curves:
-    """Mean precision at each recall, whose average is the mean of the average precisions."""
-    masks = [curves.masks for curves in found if curves.masks is not None]
-    return Curves(
-        found[0].classes,
-        found[0].recall,
-        np.mean([curves.boxes for curves in found], axis=0),
-        np.mean(masks, axis=0) if masks else None,
+    heading: ClassVar = "Precision over recall"
+    caption: ClassVar = (
+        "Boxes, and dashed masks where there are any, at IoU 0.5; the area below a line is the AP50 of its class. With "
+        f"several seeds, the mean of their precisions at each recall. Of more than {MOST_PANELS} classes, their mean "
+        f"and the {BEST} best and {WORST} worst by the AP50 of boxes, mean over the configurations."
     )
+    shows: ClassVar = "detection"
+
+    kind: Literal["precision_recall"]
+
+    def compose(self, study: Study) -> "Canvas":
+        """Compose the figure: boxes as solid lines, masks as dashed ones; means over seeds."""
+        read = [
+            (style, [Arrays(study, run, self.evaluation) for run in style.runs])
+            for style in plot_styles(study, study.shown(self))
+        ]
+        first = read[0][1][0]
+        for arrays in (arrays for _, seeds in read for arrays in seeds):
+            arrays.check_same(first, ("classes", "recall"))
+        recall, names = first.get("recall", None), first.get("classes", None).tolist()
+        drawn = [(style, _mean(seeds, len(names), len(recall))) for style, seeds in read]
+        shown = panels_of(names, [precisions["-"] for _, precisions in drawn])
+        if not shown:
+            raise ScfsError(f"{first.path}: precision: no class has objects in the test split")
+        figure = canvas.blank(11, 0.75 + 1.85 * -(-len(shown) // COLUMNS))
+        cells = canvas.panels(figure, len(shown), COLUMNS, sharex=True, sharey=True)
+        for axes, (title, classes) in zip(cells, shown):
+            axes.set_title(canvas.shortened(title, NAME), parse_math=False)
+            for place, (style, line, values) in enumerate(_lines(drawn)):
+                # The markers of each line stand elsewhere, so that equal lines can be told apart.
+                looks = {"color": style.colour, "marker": style.marker, "markevery": (3 + 5 * (place % 5), 25)}
+                axes.plot(recall, values[classes].mean(axis=0), line, linewidth=1.4, markersize=3.6, **looks)  # type: ignore[arg-type]
+            axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            axes.tick_params(labelbottom=True)  # in every row: the last one need not be full
+        figure.supxlabel("recall", fontsize=9, color=canvas.QUIET)
+        figure.supylabel("precision", fontsize=9, color=canvas.QUIET)
+        masks = any("--" in precisions for _, precisions in drawn)
+        canvas.legend(figure, [style for style, _ in drawn], {"boxes": "-", "masks": "--"} if masks else {})
+        return figure
 
 
-def panels_of(found: Sequence[Curves]) -> list[Panel]:
-    """A panel per class with objects; of more than 20 classes their mean and the 4 best and 5 worst in AP of boxes.
+def _mean(seeds: list[Arrays], classes: int, recalls: int) -> Precisions:
+    """Mean precision at each recall, whose average is the mean of the average precisions."""
+    names = {"-": "precision", "--": "mask_precision"}
+    return {
+        line: np.mean([arrays.get(name, classes, recalls) for arrays in seeds], axis=0)
+        for line, name in names.items()
+        if all(name in arrays for arrays in seeds) or line == "-"
+    }
 
-    Best and worst go by the mean over the configurations.
+
+def _lines(drawn: list[tuple[PlotStyle, Precisions]]) -> list[tuple[PlotStyle, str, np.ndarray]]:
+    return [(style, line, values) for style, precisions in drawn for line, values in precisions.items()]
+
+
+def panels_of(names: list[str], boxes: list[np.ndarray]) -> list[tuple[str, list[int]]]:
+    """Choose the panels: one for each class that has objects; of more than 20 classes the mean, the best and the worst.
+
+    Args:
+        names: names of the K classes.
+        boxes: precision of boxes of each configuration, (K, recalls); -1 for a class without objects.
+
+    Returns:
+        Title of each panel, and the classes whose mean it shows.
     """
-    names, shown = found[0].classes, _with_objects(found)
-    if len(shown) <= MOST_PANELS:
-        return [Panel(names[index], (index,)) for index in shown]
-    precision = np.mean([curves.boxes.mean(axis=1) for curves in found], axis=0)
-    ranked = sorted(shown, key=lambda index: -precision[index])
-    best = [Panel(names[index], (index,)) for index in [*ranked[:BEST], *ranked[-WORST:]]]
-    return [Panel(f"mean of {len(shown)} classes", tuple(shown)), *best]
-
-
-def _with_objects(found: Sequence[Curves]) -> list[int]:
-    return [index for index in range(len(found[0].classes)) if all(curves.boxes[index].min() >= 0 for curves in found)]
-
-
-def _draw_panel(axes: Axes, panel: Panel, drawn: Drawn) -> None:
-    axes.set_title(fitted(panel.title, TITLE, 9.5, bold=True), parse_math=False)
-    averages: list[list[float]] = []
-    for place, (series, curves) in enumerate(drawn):
-        averages.append([])
-        for values, line in ((curves.boxes, "-"), (curves.masks, "--")):
-            if values is not None:
-                precision = values[list(panel.classes)].mean(axis=0)
-                averages[-1].append(float(precision.mean()))
-                axes.plot(
-                    curves.recall,
-                    precision,
-                    line,
-                    color=series.colour,
-                    linewidth=1.4,
-                    marker=series.marker,
-                    markersize=3.6,
-                    # Each series' markers stand elsewhere, so that lines one above the other can be told.
-                    markevery=(3 + 5 * place % 25, 25),
-                )
-    if len(drawn) <= MOST_NUMBERED:
-        _write_averages(axes, averages, [series.colour for series, _ in drawn])
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.03)
-    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.tick_params(labelbottom=True)  # of every row: the last one need not be full
-
-
-def _write_averages(axes: Axes, averages: list[list[float]], colours: list[str]) -> None:
-    """AP50 in percent, of boxes / of masks, a line per series: below long curves, or above short ones."""
-    below = np.mean(averages) > 0.45
-    for place, (numbers, colour) in enumerate(zip(averages, colours, strict=True)):
-        axes.annotate(
-            " / ".join(f"{100 * number:.1f}" for number in numbers),
-            (0.04, 0.05) if below else (0.98, 0.97),
-            xycoords="axes fraction",
-            xytext=(0, 10 * (len(averages) - 1 - place) if below else -10 * place),
-            textcoords="offset points",
-            ha="left" if below else "right",
-            va="bottom" if below else "top",
-            fontsize=7.5,
-            color=colour,
-        )
-
-
-def _legend(figure: Figure, drawn: Drawn) -> None:
-    handles = [Line2D([], [], color=s.colour, marker=s.marker, markersize=5, label=s.label) for s, _ in drawn]
-    if any(curves.masks is not None for _, curves in drawn):
-        handles.append(Line2D([], [], color=canvas.QUIET, label="boxes"))
-        handles.append(Line2D([], [], color=canvas.QUIET, linestyle="--", label="masks"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=6, handlelength=2.6)
+    average = np.mean([precision.mean(axis=1) for precision in boxes], axis=0)
+    present = [index for index in range(len(names)) if all(precision[index].min() >= 0 for precision in boxes)]
+    if len(present) <= MOST_PANELS:
+        return [(names[index], [index]) for index in present]
+    ranked = sorted(present, key=lambda index: -average[index])
+    chosen = [(names[index], [index]) for index in [*ranked[:BEST], *ranked[-WORST:]]]
+    return [(f"mean of {len(present)} classes", present), *chosen]

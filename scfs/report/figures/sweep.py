@@ -1,29 +1,69 @@
-"""A value over a setting, one line per method (the paper's Fig. 5: accuracy over the number of local crops)."""
+"""A value over a setting, one line for each method (the paper's Fig. 5: accuracy over the number of local crops)."""
 
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from matplotlib.figure import Figure as Canvas
+from pydantic import Field
 
-from scfs.config.report import Column, Figure
+from scfs.config.base import Config
+from scfs.config.report import FIGURES, Column
 from scfs.config.study import Study
-from scfs.report.figures import canvas
-from scfs.report.figures.series import LIGHT, MARKERS
+from scfs.report import canvas
+from scfs.report.plot_styles import LIGHT, MARKERS
 from scfs.report.results import read_value
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
-def draw_sweep(study: Study, figure: Figure) -> bytes:
-    """SVG of a figure of the kind "sweep". With several seeds a point is their mean, its bar one standard deviation."""
-    assert figure.evaluation is not None and figure.value is not None and figure.axis is not None
-    column = Column(label=figure.value, evaluation=figure.evaluation, value=figure.value)
-    with canvas.style():
-        drawn = Canvas(figsize=(5.2, 3.3), layout="constrained")
-        axes = drawn.subplots()
-        for index, (label, points) in enumerate(figure.points.items()):
+
+class Point(Config):
+    """One place of a curve over a setting."""
+
+    x: float
+    """Value of the setting."""
+    runs: tuple[str, ...] = Field(min_length=1)
+    """Runs that are averaged: one for each seed."""
+
+
+@FIGURES.add("sweep")
+class Sweep(canvas.EvaluationFigure):
+    """A value over a setting, as the paper's Fig. 5."""
+
+    heading: ClassVar = "Over a setting"
+    caption: ClassVar = "Points are means over seeds, bars one standard deviation, as in the paper’s Fig. 5."
+    narrow: ClassVar = True
+
+    kind: Literal["sweep"]
+    runs: tuple[()] = ()
+    """None: the points name the runs."""
+    value: str
+    """Key within the evaluation's values."""
+    axis: str = Field(min_length=1)
+    """Name of the setting."""
+    points: dict[str, tuple[Point, ...]] = Field(min_length=1)
+    """Places of each line, by its label."""
+
+    @property
+    def named_runs(self) -> tuple[str, ...]:
+        """Runs of all points."""
+        return tuple(run for points in self.points.values() for point in points for run in point.runs)
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        """The value that is drawn."""
+        return (self.value,)
+
+    def compose(self, study: Study) -> "Canvas":
+        """Compose the figure. With several seeds a point is their mean, its bar one standard deviation."""
+        column = Column(label=self.value, evaluation=self.evaluation, value=self.value)
+        figure = canvas.blank(5.2, 3.3)
+        axes = figure.subplots()
+        for index, (label, points) in enumerate(self.points.items()):
             values = [[read_value(study, run, column) for run in point.runs] for point in points]
-            spreads = [stdev(of_point) if len(of_point) > 1 else 0.0 for of_point in values]
+            spreads = [stdev(seeds) if len(seeds) > 1 else 0.0 for seeds in values]
             axes.errorbar(
                 [point.x for point in points],
-                [fmean(of_point) for of_point in values],
+                [fmean(seeds) for seeds in values],
                 spreads if any(spreads) else None,
                 color=LIGHT[index % len(LIGHT)],
                 marker=MARKERS[index % len(MARKERS)],
@@ -31,8 +71,8 @@ def draw_sweep(study: Study, figure: Figure) -> bytes:
                 capsize=2,
                 label=label,
             )
-        axes.set_xticks(sorted({point.x for points in figure.points.values() for point in points}))
-        axes.set_xlabel(figure.axis)
-        axes.set_ylabel(f"{figure.evaluation} {figure.value} in %")
-        drawn.legend(loc="outside upper left", ncols=5)
-        return canvas.svg(drawn)
+        axes.set_xticks(sorted({point.x for points in self.points.values() for point in points}))
+        axes.set_xlabel(self.axis)
+        axes.set_ylabel(f"{self.evaluation} {self.value} in %")
+        figure.legend(loc="outside upper left", ncols=5)
+        return figure

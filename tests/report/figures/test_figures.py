@@ -11,8 +11,7 @@ from scfs import paths
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report.figures import write_figure
-from scfs.report.figures.attention import draw_attention
-from scfs.report.figures.series import LIGHT, UNTRAINED_LIGHT, ordered_runs, series_of
+from scfs.report.plot_styles import LIGHT
 
 
 def drawn_text(path: Path) -> list[str]:
@@ -101,7 +100,7 @@ def cells(drawing: bytes, columns: int, rows: int) -> list[list[np.ndarray]]:
 
 
 def test_attention_has_a_row_per_image_and_a_column_per_run(study: Study) -> None:
-    grid = cells(draw_attention(study, study.figures["attention"]), columns=6, rows=2)
+    grid = cells(study.figures["attention"].draw(study), columns=6, rows=2)
     for view, object_, _jigsaw, random, dino, scfs in grid:
         assert np.ptp(view, axis=2).max() == 0  # a grey photograph
         assert np.ptp(object_, axis=2).max() > 100  # with a coloured outline around the object
@@ -111,26 +110,26 @@ def test_attention_has_a_row_per_image_and_a_column_per_run(study: Study) -> Non
 
 
 def test_without_masks_there_is_no_object_column(fake: FakeResults, study: Study) -> None:
-    with_masks = Image.open(io.BytesIO(draw_attention(study, study.figures["attention"])))
+    with_masks = Image.open(io.BytesIO(study.figures["attention"].draw(study)))
     for run in study.runs:
         fake.maps(run, "attention", masks=False)
-    without = Image.open(io.BytesIO(draw_attention(study, study.figures["attention"])))
+    without = Image.open(io.BytesIO(study.figures["attention"].draw(study)))
     assert without.width / with_masks.width == pytest.approx(5 / 6, abs=0.01)
     assert without.height == with_masks.height
 
 
 def test_a_run_without_maps_is_left_out(study: Study) -> None:
-    wide = Image.open(io.BytesIO(draw_attention(study, study.figures["attention"]))).width
+    wide = Image.open(io.BytesIO(study.figures["attention"].draw(study))).width
     paths.result("random", "attention").with_suffix(".npz").unlink()
-    assert Image.open(io.BytesIO(draw_attention(study, study.figures["attention"]))).width / wide == pytest.approx(
-        5 / 6, abs=0.01
-    )
+    assert Image.open(io.BytesIO(study.figures["attention"].draw(study))).width / wide == pytest.approx(5 / 6, abs=0.01)
 
 
 def test_no_maps_at_all_is_an_error_that_names_a_file(study: Study) -> None:
     for run in study.runs:
         paths.result(run, "attention").with_suffix(".npz").unlink()
-    with pytest.raises(ScfsError, match=r"results/runs/random/attention\.npz: missing.*the stage attention writes it"):
+    with pytest.raises(
+        ScfsError, match=r"results/runs/random/attention\.npz: missing: the stage attention of run random writes it"
+    ):
         write_figure(study, "attention", Path("a.png"))
     assert not Path("a.png").exists()
 
@@ -140,7 +139,7 @@ def test_maps_of_other_images_are_refused(study: Study) -> None:
     arrays = dict(np.load(path))
     np.savez(path, **{**arrays, "views": arrays["views"] + 1})
     with pytest.raises(ScfsError, match=r"scfs/attention\.npz: shows other images"):
-        draw_attention(study, study.figures["attention"])
+        study.figures["attention"].draw(study)
 
 
 def test_maps_of_other_weights_are_refused(study: Study) -> None:
@@ -149,7 +148,7 @@ def test_maps_of_other_weights_are_refused(study: Study) -> None:
     with pytest.raises(
         ScfsError, match=r"dino/attention\.json: measured on weights .*: run the stage attention of this"
     ):
-        draw_attention(study, study.figures["attention"])
+        study.figures["attention"].draw(study)
 
 
 def test_a_figure_of_another_kind_of_evaluation_is_refused() -> None:
@@ -187,33 +186,3 @@ def test_an_incomplete_sweep_is_refused(key: str) -> None:
     figure = {name: value for name, value in SWEEP.items() if name != key}
     with pytest.raises(ScfsError, match=r"figures\.fig5"):
         parse_study({**STUDY, "figures": {"fig5": figure}})
-
-
-def test_each_configuration_has_its_own_colour_and_seeds_share_it(study: Study, seeded: Study) -> None:
-    random, dino, scfs = series_of(study)
-    assert (random.colour, random.trained) == (UNTRAINED_LIGHT, False)
-    assert (dino.label, dino.colour, scfs.label, scfs.colour) == ("DINO", LIGHT[0], "SCFS", LIGHT[1])
-    assert [(series.label, series.runs) for series in series_of(seeded)] == [
-        ("DINO", ("dino-0", "dino-1")),
-        ("SCFS", ("scfs-0", "scfs-1")),
-    ]
-
-
-def test_two_configurations_with_one_label_are_told_apart_by_run() -> None:
-    tables = {
-        name: {**STUDY["tables"]["main"], "rows": [{"label": "SCFS", "runs": [run]}]}
-        for name, run in (("a", "scfs"), ("b", "long"))
-    }
-    study = parse_study({**STUDY, "runs": {"scfs": {}, "long": {"epochs": 8}}, "tables": tables})
-    assert [series.label for series in series_of(study)] == ["scfs", "long"]
-    assert len({(series.colour, series.marker) for series in series_of(study)}) == 2
-
-
-def test_runs_are_shown_in_the_order_of_the_tables() -> None:
-    study = parse_study({**STUDY, "runs": {"extra": {"epochs": 8}, "scfs": {}, **STUDY["runs"]}})
-    assert ordered_runs(study) == ["random", "dino", "scfs", "extra"]
-
-
-def test_many_configurations_stay_distinct() -> None:
-    study = parse_study({**STUDY, "runs": {f"e{n}": {"epochs": n} for n in range(1, 13)}, "tables": {}})
-    assert len({(series.colour, series.marker) for series in series_of(study)}) == 12

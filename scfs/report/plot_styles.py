@@ -1,4 +1,4 @@
-"""How runs appear in every figure: one label, colour and marker per configuration; its seeds share them."""
+"""How runs look in every figure: one label, colour and marker for each configuration; its seeds share them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ MARKERS = "os^Dv*"
 
 
 @dataclass(frozen=True)
-class Series:
-    """One configuration in a figure."""
+class PlotStyle:
+    """The look of one configuration."""
 
     label: str
     """Label of the first table's row that shows it, or the run's name."""
     runs: tuple[str, ...]
-    """Its runs, one per seed."""
+    """Its runs, one for each seed."""
     colour: str
     """Colour on a light page; grey for weights that were not trained."""
     marker: str
@@ -29,36 +29,40 @@ class Series:
     """False for random initial weights (epochs 0)."""
 
 
-def ordered_runs(study: Study) -> list[str]:
-    """All runs, in the order in which the tables' rows show them; those of no table come last."""
-    shown = [run for table in study.tables.values() for row in table.rows for run in row.runs]
-    return list(dict.fromkeys([*shown, *study.runs]))
+def runs_in_order(study: Study) -> list[str]:
+    """List all runs in the order in which the tables' rows name them; those of no table come last."""
+    of_tables = [run for table in study.tables.values() for row in table.rows for run in row.runs]
+    return list(dict.fromkeys([*of_tables, *study.runs]))
 
 
-def series_of(study: Study, shown: Collection[str] | None = None) -> list[Series]:
-    """All configurations of a study, in the order of `ordered_runs`; or those of some runs, in their usual look."""
-    series = _all_series(study)
-    if shown is None:
-        return series
-    chosen = [replace(one, runs=tuple(run for run in one.runs if run in shown)) for one in series]
-    return [one for one in chosen if one.runs]
+def plot_styles(study: Study, runs: Collection[str] | None = None) -> list[PlotStyle]:
+    """Give every configuration of a study its look, in the order of `runs_in_order`; with `runs`, those of them alone.
+
+    A configuration looks the same whichever runs are asked for.
+    """
+    styles = _all_styles(study)
+    if runs is None:
+        return styles
+    chosen = [replace(style, runs=tuple(run for run in style.runs if run in runs)) for style in styles]
+    return [style for style in chosen if style.runs]
 
 
-def _all_series(study: Study) -> list[Series]:
+def _all_styles(study: Study) -> list[PlotStyle]:
     groups: dict[str, list[str]] = {}
-    for run in ordered_runs(study):
+    for run in runs_in_order(study):
         groups.setdefault(canonical(study.settings(run).model_dump(mode="json", exclude={"seed"})), []).append(run)
-    labels = {key: _label(study, runs) for key, runs in groups.items()}
-    names, result, coloured = list(labels.values()), [], 0
-    for key, runs in groups.items():
+    labels = [_label(study, runs) for runs in groups.values()]
+    styles: list[PlotStyle] = []
+    coloured = 0
+    for label, runs in zip(labels, groups.values(), strict=True):
         trained = study.imported(runs[0]) is not None or study.run(runs[0]).epochs > 0
-        label = labels[key] if names.count(labels[key]) == 1 else runs[0]
         colour = LIGHT[coloured % len(LIGHT)] if trained else UNTRAINED_LIGHT
         # A seventh colour would not be told apart: the second round has the same colours with other markers.
         marker = MARKERS[(coloured + coloured // len(LIGHT)) % len(MARKERS)] if trained else "x"
-        result.append(Series(label, tuple(runs), colour, marker, trained))
+        unique = labels.count(label) == 1
+        styles.append(PlotStyle(label if unique else runs[0], tuple(runs), colour, marker, trained))
         coloured += trained
-    return result
+    return styles
 
 
 def _label(study: Study, runs: list[str]) -> str:

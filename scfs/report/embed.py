@@ -5,8 +5,8 @@ import re
 
 from markupsafe import Markup
 
-from scfs.report.figures import canvas
-from scfs.report.figures.series import DARK, LIGHT, UNTRAINED_DARK, UNTRAINED_LIGHT
+from scfs.report import canvas
+from scfs.report.plot_styles import DARK, LIGHT, UNTRAINED_DARK, UNTRAINED_LIGHT
 
 VARIABLES = {
     canvas.INK: "--ink",

@@ -10,8 +10,7 @@ from scfs import paths
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report import figures
-from scfs.report.figures.class_probabilities import draw_class_probabilities
-from scfs.report.figures.series import LIGHT
+from scfs.report.plot_styles import LIGHT
 
 
 def arrays(true: str = "shirt", number: int = 2) -> dict[str, np.ndarray]:
@@ -56,21 +55,25 @@ def blue(drawing: bytes) -> int:
 
 
 def test_a_row_per_image_and_the_own_class_in_colour(study: Study) -> None:
-    two = draw_class_probabilities(study, study.figures["fig1"])
+    two = study.figures["fig1"].draw(study)
     path = paths.result("labels", "fig1").with_suffix(".npz")
     np.savez(path, **arrays(number=4))
-    four = draw_class_probabilities(study, study.figures["fig1"])
+    four = study.figures["fig1"].draw(study)
     assert Image.open(io.BytesIO(four)).height > 1.8 * Image.open(io.BytesIO(two)).height
     assert blue(four) > 1.8 * blue(two) > 0
     np.savez(path, **arrays(true="bag"))  # a seventh of the length
-    assert 0.1 < blue(draw_class_probabilities(study, study.figures["fig1"])) / blue(two) < 0.2
+    assert 0.1 < blue(study.figures["fig1"].draw(study)) / blue(two) < 0.2
 
 
 def test_no_arrays_or_those_of_other_weights_are_errors(study: Study) -> None:
     path = paths.result("labels", "fig1")
-    path.write_text(path.read_text().replace('"sha256": "', '"sha256": "f'))
+    before = path.read_text()
+    path.write_text(before.replace('"sha256": "', '"sha256": "f'))
     with pytest.raises(ScfsError, match=r"labels/fig1\.json: measured on weights .*: run the stage class_prob"):
-        draw_class_probabilities(study, study.figures["fig1"])
+        study.figures["fig1"].draw(study)
+    path.write_text(before)
     path.with_suffix(".npz").unlink()
-    with pytest.raises(ScfsError, match=r"labels/fig1\.npz: missing.*the stage class_probabilities writes it"):
-        draw_class_probabilities(study, study.figures["fig1"])
+    with pytest.raises(
+        ScfsError, match=r"labels/fig1\.npz: missing: the stage class_probabilities of run labels writes it"
+    ):
+        study.figures["fig1"].draw(study)

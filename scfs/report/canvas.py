@@ -1,0 +1,163 @@
+"""The look of all figures, and writing them so that equal figures are equal bytes.
+
+All that read a study import the kinds of figures, so matplotlib is imported here alone, when a figure is drawn.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from scfs.config.report import Figure
+from scfs.config.study import Study
+from scfs.report.plot_styles import PlotStyle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+# The page replaces exactly these colours by its own, so that figures follow its light or dark theme.
+INK = "#1c2025"
+QUIET = "#6b7078"
+RULE = "#dcdfe3"
+PAPER = "#fffffe"
+EITHER_THEME = "#767b84"
+"""Grey that can be read on a light and on a dark page: pictures in pixels cannot follow the theme."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: no machine draws with another font
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.7,
+    "svg.hashsalt": "scfs",
+    "svg.fonttype": "none",
+}
+
+
+class DrawnFigure(Figure):
+    """Base of the kinds that matplotlib draws."""
+
+    dpi: ClassVar[int] = 130
+    """Pixels per inch of a PNG."""
+
+    def compose(self, study: Study) -> "Canvas":
+        """Compose the figure, in the style of all figures.
+
+        Raises:
+            ScfsError: a result is missing, or is not of the run's present weights and settings.
+        """
+        raise NotImplementedError
+
+    def draw(self, study: Study) -> bytes:
+        """Draw the figure as a file of its `format`.
+
+        Raises:
+            ScfsError: as `compose`.
+        """
+        with style():
+            figure = self.compose(study)
+            return svg(figure) if self.format == "svg" else png(figure, self.dpi)
+
+
+class EvaluationFigure(DrawnFigure):
+    """Base of the kinds that show an evaluation."""
+
+    evaluation: str
+    """Key of the study's `evaluate`."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style, whatever the user's matplotlibrc says."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
+        yield
+
+
+def blank(width: float, height: float, layout: str | None = "constrained") -> "Canvas":
+    """Make an empty figure; width and height in inches."""
+    from matplotlib.figure import Figure as Canvas
+
+    return Canvas(figsize=(width, height), layout=layout)  # type: ignore[arg-type]
+
+
+def panels(figure: "Canvas", number: int, columns: int, **options: Any) -> "list[Axes]":
+    """Make axes for `number` small panels, row by row; those that remain in the last row are hidden."""
+    cells = figure.subplots(-(-number // columns), columns, squeeze=False, **options).ravel()
+    for axes in cells[number:]:
+        axes.set_axis_off()
+    return list(cells[:number])
+
+
+def svg(figure: "Canvas") -> bytes:
+    """Render as SVG without a date, ids by a fixed salt, text as text."""
+    buffer = io.BytesIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing)
+    return buffer.getvalue()
+
+
+def png(figure: "Canvas", dpi: int) -> bytes:
+    """Render as PNG with a transparent ground and without the name of the software."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, transparent=True)
+    return buffer.getvalue()
+
+
+def legend(figure: "Canvas", styles: Iterable[PlotStyle], lines: Mapping[str, Any]) -> None:
+    """Put a legend above the figure: each configuration's look, and the meaning of the kinds of lines.
+
+    Args:
+        figure: the figure.
+        styles: looks of the configurations.
+        lines: line styles such as "--" by their meaning.
+    """
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=s.colour, marker=s.marker, markersize=5, label=s.label) for s in styles]
+    handles += [Line2D([], [], color=QUIET, linestyle=line, label=meaning) for meaning, line in lines.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=6, handlelength=2.6)
+
+
+def outline(axes: "Axes", box: Iterable[float], colour: str, width: float) -> None:
+    """Draw a box (corners x0 y0 x1 y1) with a dark edge around its line, so that it shows on any ground."""
+    from matplotlib.patches import Rectangle
+
+    x0, y0, x1, y1 = box
+    for line, edge in ((2 * width, (0, 0, 0, 0.55)), (width, colour)):
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=edge, linewidth=line))
+
+
+def write(axes: "Axes", x: float, y: float, text: str, **options: Any) -> None:
+    """Write a text in a colour that can be read on a light and on a dark page; it is never read as mathematics."""
+    axes.text(x, y, text, **{"color": EITHER_THEME, "parse_math": False, **options})
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text to at most so many letters, with an ellipsis in place of its end."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"

@@ -1,0 +1,220 @@
+"""The data sets on the report's page: numbers, some images with their boxes, and how many there are of each class."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scfs import paths
+from scfs.config.identity import prepare_identity
+from scfs.config.study import Study
+from scfs.errors import ScfsError
+from scfs.io.dataset_stats import ClassCounts, DatasetStats, Range, Sample, SplitStats
+from scfs.report import canvas
+from scfs.report.plot_styles import LIGHT
+
+COLUMNS, CELL, GAP = 12, 96, 4
+"""Images beside one another; pixels of a cell's side and between cells."""
+HEADING, LABEL = 34, 17
+"""Pixels of the line above a split and of the one below an image."""
+DPI = 144
+"""Pixels of an image are those of the PNG; a point of text is two of them."""
+BOX = "#e69f00"
+MOST_BARS = 40
+"""With more classes than this, the counts are a curve."""
+CURVE = 10
+"""Height of the curve, in bars."""
+PANELS = 3
+"""Histograms beside one another."""
+UNDER_IMAGE, BESIDE_BAR = 14, 22
+"""Letters of the longest name of a class below an image, and beside a bar."""
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """A data set's part of the page."""
+
+    name: str
+    rows: list[dict[str, str]]
+    """Numbers of each split, written out."""
+    warnings: list[str]
+    """Lines on images that are in two splits."""
+    contact: bytes
+    """PNG of the contact sheet."""
+    histogram: bytes | None
+    """SVG; None where no split has classes."""
+
+
+def dataset_cards(study: Study) -> list[DatasetCard]:
+    """Make a card of every data set of a study.
+
+    Raises:
+        ScfsError: see `scfs.report.dataset_cards.read_stats`.
+    """
+    return [_card(read_stats(study, dataset)) for dataset in study.data]
+
+
+def _card(stats: DatasetStats) -> DatasetCard:
+    with canvas.style():
+        contact = canvas.png(compose_contact(stats), dpi=DPI)
+        histogram = compose_histogram(stats)
+        drawn = None if histogram is None else canvas.svg(histogram)
+    return DatasetCard(stats.dataset, [numbers_of(split) for split in stats.splits], warnings(stats), contact, drawn)
+
+
+def read_stats(study: Study, dataset: str) -> DatasetStats:
+    """Read what the stage `inspect` wrote of a data set of the study.
+
+    Raises:
+        ScfsError: a file is missing or damaged, or is of other settings of the data set than the study's.
+    """
+    path = paths.inspection(dataset)
+    stats = DatasetStats.read(path)
+    if stats.identity != prepare_identity(study, dataset):
+        raise ScfsError(
+            f"{path}: of other settings than the study's data.{dataset}: "
+            "run the stages prepare and inspect of this data set again"
+        )
+    return stats
+
+
+def counts_of(split: SplitStats) -> tuple[str, ClassCounts] | None:
+    """Images of each class; objects where images have no classes; None without both."""
+    if split.classes is not None:
+        return "images", split.classes
+    return None if split.objects is None else ("objects", split.objects)
+
+
+def numbers_of(split: SplitStats) -> dict[str, str]:
+    """Write out the numbers of a split for the page."""
+    counted = counts_of(split)
+    classes = per_class = "–"
+    if counted is not None:
+        what, found = counted
+        classes = f"{len(found.names):,}"
+        per_class = f"{_extent([min(found.counts), max(found.counts)])} {what}"
+    return {
+        "split": split.split,
+        "images": f"{split.images:,}",
+        "classes": classes,
+        "per class": per_class,
+        "width": _range(split.width),
+        "height": _range(split.height),
+        "duplicates": f"{split.duplicates.number:,}",
+        "left out": f"{split.left_out:,}",
+        "digest": split.digest[:12],
+    }
+
+
+def _range(sides: Range) -> str:
+    return _extent([sides.least, sides.median, sides.greatest])
+
+
+def _extent(rising: list[float]) -> str:
+    """Numbers with dashes between them, or a single one if they are equal."""
+    shown = rising[:1] if rising[0] == rising[-1] else rising
+    return " – ".join(f"{number:,.10g}" for number in shown)
+
+
+def warnings(stats: DatasetStats) -> list[str]:
+    """Write a line for every two splits that share images."""
+    lines = []
+    for pair in (pair for pair in stats.between if pair.number):
+        (one, other), number = pair.splits, pair.number
+        said = "1 image is" if number == 1 else f"{number:,} images are"
+        lines.append(f"{stats.dataset}: {said} both in {one} and in {other}, such as {' = '.join(pair.pairs[0])}")
+    return lines
+
+
+def compose_contact(stats: DatasetStats) -> Figure:
+    """Compose the contact sheet, split by split; small images are enlarged. The axes count its pixels."""
+    rows = [-(-len(split.samples) // COLUMNS) for split in stats.splits]
+    steps = [CELL + GAP + (LABEL if split.classes else 0) for split in stats.splits]
+    width = COLUMNS * (CELL + GAP) - GAP
+    height = sum(HEADING + number * step for number, step in zip(rows, steps, strict=True))
+    figure = canvas.blank(width / DPI, height / DPI, layout=None)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    pixels, top = np.zeros((height, width, 4), np.uint8), 0
+    for split, number, step in zip(stats.splits, rows, steps, strict=True):
+        said = f"{split.split}: {len(split.samples)} of {split.images:,} images"
+        canvas.write(axes, 0, top + HEADING / 2, said, fontsize=9, va="center", weight="bold")
+        for place, sample in enumerate(split.samples):
+            row, column = divmod(place, COLUMNS)
+            _place(axes, pixels, sample, column * (CELL + GAP), top + HEADING + row * step)
+        top += HEADING + number * step
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="none", aspect="auto")
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return figure
+
+
+def _place(axes: Axes, sheet: np.ndarray, sample: Sample, left: int, top: int) -> None:
+    """Put an image into the middle of its cell, with its boxes, and its class below it."""
+    factor = max(1, CELL // max(sample.pixels.shape[:2]))  # each pixel of a small image becomes a square of pixels
+    enlarged = sample.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = enlarged.shape[:2]
+    x, y = left + (CELL - width) // 2, top + (CELL - height) // 2
+    sheet[y : y + height, x : x + width, :3] = enlarged
+    sheet[y : y + height, x : x + width, 3] = 255
+    for box in [] if sample.boxes is None else sample.boxes * factor + [x, y, x, y]:
+        canvas.outline(axes, box, BOX, 0.8)
+    if sample.name:
+        name, below = canvas.shortened(sample.name, UNDER_IMAGE), top + CELL + LABEL / 2
+        canvas.write(axes, left + CELL / 2, below, name, fontsize=6, ha="center", va="center")
+
+
+def compose_histogram(stats: DatasetStats) -> Figure | None:
+    """Compose a panel for each split that has classes: bars for up to 40 of them, else their counts as a falling curve.
+
+    None if no split has classes.
+    """
+    panels = [(split.split, *counted) for split in stats.splits if (counted := counts_of(split))]
+    if not panels:
+        return None
+    columns = min(PANELS, len(panels))
+    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    bars = [max(_bars(counts) for _, _, counts in row) for row in rows]
+    heights = [0.45 + 0.17 * number for number in bars]
+    figure = canvas.blank(8.6, sum(heights))
+    cells = canvas.panels(figure, len(panels), columns, height_ratios=heights)
+    for place, (axes, (name, what, counts)) in enumerate(zip(cells, panels, strict=True)):
+        axes.set_title(f"{name}: {what} per class", fontsize=8.5, parse_math=False)
+        if len(counts.names) <= MOST_BARS:
+            _draw_bars(axes, counts, bars[place // columns])
+        else:
+            _draw_curve(axes, counts)
+    return figure
+
+
+def _bars(counts: ClassCounts) -> int:
+    """Height of a panel, in bars."""
+    return len(counts.names) if len(counts.names) <= MOST_BARS else CURVE
+
+
+def _draw_bars(axes: Axes, counts: ClassCounts, most: int) -> None:
+    """Draw a bar for each class, as thick as in a panel of `most` bars."""
+    places = range(len(counts.names))
+    bars = axes.barh(places, counts.counts, 0.72, color=LIGHT[0])
+    axes.bar_label(bars, [f"{number:,}" for number in counts.counts], padding=2, fontsize=7, color=canvas.QUIET)
+    axes.set_yticks(places, [canvas.shortened(name, BESIDE_BAR) for name in counts.names], fontsize=7.5)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.set_ylim(most - 0.4, -0.6)
+    axes.set_xticks([])
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.margins(x=0.18)
+
+
+def _draw_curve(axes: Axes, counts: ClassCounts) -> None:
+    """Draw the counts from the greatest to the least, and name the classes at both ends."""
+    falling = sorted(zip(counts.counts, counts.names), key=lambda one: -one[0])
+    axes.plot(range(1, len(falling) + 1), [number for number, _ in falling], color=LIGHT[0])
+    axes.set_ylim(0, 1.1 * max(1, falling[0][0]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(labelsize=7.5)
+    greatest, least = (f"{canvas.shortened(falling[end][1], BESIDE_BAR)} ({falling[end][0]:,})" for end in (0, -1))
+    said = f"{len(falling):,} classes: from {greatest}\nto {least}"
+    axes.set_xlabel(said, fontsize=8, parse_math=False)
