@@ -40,8 +40,8 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
         out: file of the numbers (ends in .json).
 
     Raises:
-        ScfsError: see `scfs.data.opening.open_split` and `scfs.data.opening.open_detection_split`; or a sample image cannot
-            be read or decoded, or is not the one that the manifest lists.
+        ScfsError: see `scfs.data.opening.open_split` and `scfs.data.opening.open_detection_split`; or a sample image
+            cannot be read or decoded, or is not the one that the manifest lists.
     """
     about, hashes = describe(manifest), _hashes(manifest)
     opened = {split: open_split(manifest, split) for split in hashes}
