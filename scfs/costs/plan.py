@@ -15,7 +15,7 @@ from scfs.config.study import Study
 from scfs.costs.gpu import GPU, PEAK, SHARE
 from scfs.data.manifest import numbers_of_images
 from scfs.model.backbones.registry import build_backbone
-from scfs.model.ops.batch_norm import synchronize_batch_norm
+from scfs.model.ops import synchronize_batch_norm
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.pipeline import jobs

@@ -24,7 +24,7 @@ from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
 from scfs.io.progress import PLAIN_LINE_SECONDS, log, track
-from scfs.model.ops.batch_norm import synchronize_batch_norm
+from scfs.model.ops import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.runtime.stop_signals import stop_signals

@@ -1,4 +1,7 @@
-"""Projection heads: DINO's for the data loss, and the paper's for one searched layer. Names are the authors'."""
+"""Projection heads: DINO's for the data loss, and the paper's for a searched layer. Parameters have the authors' names.
+
+Shapes: n crops, C channels, H x W positions, K prototypes, D outputs of a search head.
+"""
 
 from itertools import pairwise
 
@@ -8,14 +11,11 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
-from scfs.model.ops.batch_norm import folded_batch_norm
-from scfs.model.ops.convolution import conv1x1_with_residual, conv2d
-from scfs.model.ops.relu import add_relu_, relu_
-from scfs.model.prototype_loss import row_norms
+from scfs.model import ops
 
 
 class Prototypes(nn.Module):
-    """Weight-normalised linear layer whose rows have length one: weight_g is fixed at 1, only weight_v learns."""
+    """Weight-normalised linear layer with rows of length one: weight_g stays 1, only weight_v is trained."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -24,8 +24,8 @@ class Prototypes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs) to logits (n, outputs)."""
-        # Scaling the products needs no normalised copy of the weight.
-        return F.linear(x, self.weight_v) * (self.weight_g.squeeze(1) / row_norms(self.weight_v))
+        # The products are scaled, so that no normalised copy of the weight is needed.
+        return F.linear(x, self.weight_v) * (self.weight_g.squeeze(1) / ops.row_norms(self.weight_v))
 
 
 class ProjectionHead(nn.Module):
@@ -78,48 +78,27 @@ class SearchHead(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map a layer's maps (n, C, H, W) to unit vectors (n, D)."""
-        feature_map, first = conv1x1_with_residual(feature_map, self.conv1)
+        feature_map, first = ops.conv1x1_with_residual(feature_map, self.conv1)
         return self.after_first(first, feature_map)
 
     def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
-        """`forward` from the first convolution's maps (n, width, H, W) on."""
-        x = self._branch(relu_(self.bn1(first)))
-        return self._unit_vectors(add_relu_(x, feature_map))
+        """Continue `forward` after the first convolution, whose maps are `first`, (n, width, H, W)."""
+        x = self.branch(ops.relu_(self.bn1(first)))
+        return self.unit_vectors(ops.add_relu_(x, feature_map))
 
-    def searched(self, attention: Tensor, first: Tensor, feature_map: Tensor) -> Tensor:
-        """`forward` of the searched features A . F (Eq. 7), which are never made: without gradient.
-
-        A scales all channels of a position alike, so that the first convolution of A . F is A times that of F, which is
-        there already; and the sums of A and of its square over the crops give its batch statistics.
-
-        Args:
-            attention: A, (B, N, H, W).
-            first: the first convolution's maps of F, (B, width, H, W).
-            feature_map: F, (B, C, H, W).
-
-        Returns:
-            (N*B, D), crop-major.
-        """
-        A = attention.transpose(0, 1).unsqueeze(-1).to(first.dtype)  # N, B, H, W, 1: channels last throughout
-        scale, shift = (part.to(first.dtype) for part in folded_batch_norm(self.bn1, attention, first))
-        x = relu_(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
-        x = self._branch(x.flatten(0, 1).permute(0, 3, 1, 2))
-        x.unflatten(0, A.shape[:2]).permute(0, 1, 3, 4, 2).addcmul_(A.to(x.dtype), feature_map.permute(0, 2, 3, 1))
-        return self._unit_vectors(relu_(x))
-
-    def _branch(self, x: Tensor) -> Tensor:
-        """From the first rectified maps to what the residual is added to."""
-        x = relu_(self.bn2(conv2d(x, self.conv2)))
-        branch: Tensor = self.bn3(conv2d(x, self.conv3))
+    def branch(self, x: Tensor) -> Tensor:
+        """Map (n, width, H, W) after the first ReLU to the branch (n, C, H, W), to which the residual is added."""
+        x = ops.relu_(self.bn2(ops.conv2d(x, self.conv2)))
+        branch: Tensor = self.bn3(ops.conv2d(x, self.conv3))
         return branch
 
-    def _unit_vectors(self, x: Tensor) -> Tensor:
-        """Pool rectified maps (n, C, H, W), and the fully connected layers: (n, D)."""
+    def unit_vectors(self, x: Tensor) -> Tensor:
+        """Pool the maps (n, C, H, W) after the last ReLU, and map them to unit vectors (n, D)."""
         return F.normalize(self.mlp(_means(x)), dim=-1)
 
 
 def _means(maps: Tensor) -> Tensor:
-    """Means over the positions of maps (n, C, H, W), (n, C), in their precision."""
+    """Average maps (n, C, H, W) over their positions, (n, C), in their own precision."""
     if maps.device.type != "cpu":
         return maps.mean((2, 3))
     return maps.sum((2, 3)) / maps[0, 0].numel()  # PyTorch's mean of a bf16 map makes a float32 copy of it first

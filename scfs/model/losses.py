@@ -1,9 +1,11 @@
 """Losses of the paper (Eq. 1-4, 9-11).
 
 Shapes: B images, N local crops, G searched views, K prototypes, D outputs of a search head. Crops are crop-major: all
-images of the first crop, then of the second. Temperatures: tau = student's, tau' = teacher's.
+images of the first crop, then all of the second. Temperatures: tau is the student's, tau' the teacher's.
 
-The equations sum over pairs and crops; the authors' code takes means. `reduction` chooses. Images are always averaged.
+The equations sum over pairs and crops, the authors' code takes means: `reduction` says which. The loss is always a mean
+over the images. Trainings compute Eq. 4 by its fast form `prototype_loss`; `data_loss` beside it is the definition, and
+tests/model/test_prototype_loss.py holds them together.
 """
 
 from dataclasses import dataclass
@@ -13,17 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scfs.model import ops
+
 Reduction = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How the terms of Eq. 11 are put together where paper and authors' code differ."""
+    """Choices in Eq. 2, 3 and 9-11 where the paper and the authors' code differ."""
 
     searched_views: int
-    """Global crops that are searched: the first, or both (g = 1, 2 in Eq. 9)."""
+    """Number of global crops that are searched: the first, or both (g = 1, 2 in Eq. 9)."""
     reduction: Reduction
-    """Over pairs and crops."""
+    """Mean or sum over pairs and crops."""
     layer_weights: tuple[float, float]
     """Weights of a layer's global and search term."""
 
@@ -36,28 +40,28 @@ PRESETS = {
 
 
 def _precise(x: Tensor) -> Tensor:
-    """At least float32: a softmax over many classes is meaningless in bf16."""
+    """Convert to float32 at least, since a softmax over many classes is meaningless in bf16."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def log_probabilities(student_outputs: Tensor, temperature: float) -> Tensor:
-    """Log P of Eq. 1, (n, K)."""
+    """Compute log P of Eq. 1 from outputs (n, K): (n, K)."""
     return F.log_softmax(_precise(student_outputs) / temperature, dim=-1)
 
 
 def teacher_probabilities(outputs: Tensor, center: Tensor, temperature: float) -> Tensor:
-    """P' of Eq. 1 with DINO's centring: softmax((outputs - center) / tau'), (n, K)."""
+    """Compute P' of Eq. 1 with DINO's centring: softmax((outputs - center) / tau'), (n, K)."""
     return F.softmax((_precise(outputs) - center) / temperature, dim=-1)
 
 
 def global_loss(student_outputs: Tensor, targets: Tensor, temperature: float, reduction: Reduction) -> Tensor:
-    """L_g (Eq. 2): each of the two global crops against the teacher's probabilities of the other one.
+    """Compute L_g (Eq. 2): each of the two global crops against the teacher's probabilities of the other one.
 
     Args:
         student_outputs: (2*B, K).
         targets: the teacher's probabilities, (2*B, K).
         temperature: tau.
-        reduction: over the two pairs.
+        reduction: mean or sum over the two pairs.
     """
     other_view = targets.roll(len(targets) // 2, dims=0)
     total = -(log_probabilities(student_outputs, temperature) * other_view).sum(-1).mean()
@@ -65,13 +69,13 @@ def global_loss(student_outputs: Tensor, targets: Tensor, temperature: float, re
 
 
 def local_loss(student_outputs: Tensor, targets: Tensor, temperature: float, reduction: Reduction) -> Tensor:
-    """L_l (Eq. 3): each local crop against the teacher's probabilities of both global crops.
+    """Compute L_l (Eq. 3): each local crop against the teacher's probabilities of both global crops.
 
     Args:
         student_outputs: (N*B, K).
         targets: the teacher's probabilities, (2*B, K).
         temperature: tau.
-        reduction: over the 2*N pairs.
+        reduction: mean or sum over the 2*N pairs.
     """
     first, second = targets.chunk(2)
     log_p = log_probabilities(student_outputs, temperature).view(-1, *first.shape)  # N, B, K
@@ -86,14 +90,16 @@ def data_loss(
     temperature: float,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Contrast between data augmentations, L_d = L_g + L_l (Eq. 4).
+    """Compute the contrast between data augmentations, L_d = L_g + L_l (Eq. 4): the definition.
+
+    Trainings call `prototype_loss`, which gives the same loss without the logits.
 
     Args:
         student_global: (2*B, K).
         student_local: (N*B, K); None for N = 0.
         targets: the teacher's probabilities of the two global crops, (2*B, K).
         temperature: tau.
-        reduction: over the 2 + 2*N pairs.
+        reduction: mean or sum over the 2 + 2*N pairs.
     """
     total = global_loss(student_global, targets, temperature, "sum")
     pairs = 2
@@ -103,45 +109,70 @@ def data_loss(
     return total if reduction == "sum" else total / pairs
 
 
+def prototype_loss(
+    embeddings: Tensor,
+    weight_v: Tensor,
+    weight_g: Tensor,
+    targets: Tensor,
+    temperature: float,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Compute `data_loss` (Eq. 4) of the logits that `scfs.model.heads.Prototypes` gives: the fast form, for trainings.
+
+    Equal up to rounding; the logits of all K prototypes are never stored, see `scfs.model.ops.prototype_loss`.
+
+    Args:
+        embeddings: unit vectors of the student's crops, crop-major, the two global ones first, ((2 + N)*B, D).
+        weight_v: directions of the prototypes, (K, D).
+        weight_g: their lengths, (K, 1), without gradient.
+        targets: the teacher's probabilities of the two global crops, (2*B, K).
+        temperature: tau.
+        reduction: mean or sum over the 2 + 2*N pairs.
+    """
+    crops = 2 * len(embeddings) // len(targets)
+    pairs = 2 * (crops - 1) if reduction == "mean" else 1
+    return ops.prototype_cross_entropy(embeddings, weight_v, weight_g, targets, temperature, pairs)
+
+
 def search_loss(
     student_outputs: Tensor,
     searched_outputs: Tensor,
     temperature: float,
     teacher_temperature: float,
     reduction: Reduction = "mean",
-    counted: Tensor | None = None,
-    number: Tensor | None = None,
+    mask: Tensor | None = None,
+    normalizer: Tensor | None = None,
 ) -> Tensor:
-    """Contrast between data and feature augmentations of one layer (Eq. 9).
+    """Compute the contrast between data and feature augmentations of one layer (Eq. 9).
 
     Args:
         student_outputs: head outputs of the N crops that searched, (N, B, D).
         searched_outputs: the teacher head's outputs of what they found in G views, (N, G, B, D); they are not centred.
         temperature: tau.
         teacher_temperature: tau'.
-        reduction: over crops and searched views.
-        counted: (N, G, B) bool; the others are left out. None: all.
-        number: how many a mean is taken over, if not those that are counted here.
+        reduction: mean or sum over crops and searched views.
+        mask: (N, G, B) bool, true for the terms that count. None: all count.
+        normalizer: number of terms that a mean divides by. None: the number of true values in the mask.
     """
     targets = F.softmax(_precise(searched_outputs) / teacher_temperature, dim=-1)
     cross_entropy = -(targets * log_probabilities(student_outputs, temperature)[:, None]).sum(-1)  # N, G, B
-    counted = torch.ones_like(cross_entropy) if counted is None else counted.to(cross_entropy.dtype)
-    total = (cross_entropy * counted).sum()
+    mask = torch.ones_like(cross_entropy) if mask is None else mask.to(cross_entropy.dtype)
+    total = (cross_entropy * mask).sum()
     if reduction == "sum":
         return total / cross_entropy.shape[-1]
-    return total / (counted.sum().clamp_min(1) if number is None else number.to(total.dtype))
+    return total / (mask.sum().clamp_min(1) if normalizer is None else normalizer.to(total.dtype))
 
 
 def batch_mean(teacher_outputs: Tensor) -> Tensor:
-    """Mean of the teacher's outputs of the global crops, (2*B, K) -> (1, K), without gradient."""
+    """Average the teacher's outputs of the global crops, (2*B, K) -> (1, K), without gradient."""
     return _precise(teacher_outputs.detach()).mean(0, keepdim=True)
 
 
 def updated_center(center: Tensor, mean: Tensor, momentum: float) -> Tensor:
-    """Moving average of the batch means of the teacher's outputs, (1, K) each (Caron et al., Eq. 4)."""
+    """Compute the moving average of the batch means of the teacher's outputs, (1, K) each (Caron et al., Eq. 4)."""
     return center * momentum + mean * (1 - momentum)
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Mean entropy of rows in nats: ln K when uniform, 0 when collapsed onto one class."""
+    """Compute the mean entropy of rows (n, K) in nats: ln K if uniform, 0 if collapsed onto one class."""
     return -torch.xlogy(probabilities, probabilities).sum(-1).mean()

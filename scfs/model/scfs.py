@@ -16,15 +16,14 @@ from scfs.model.losses import (
     entropy,
     global_loss,
     local_loss,
+    prototype_loss,
     search_loss,
     teacher_probabilities,
     updated_center,
 )
-from scfs.model.ops.convolution import conv2d
-from scfs.model.ops.side_stream import SideStream
-from scfs.model.prototype_loss import prototype_loss
+from scfs.model.ops import SideStream, conv2d
 from scfs.model.roi_crop import local_boxes, region_features, spatial_scale
-from scfs.model.search import search, search_query
+from scfs.model.search import search, search_query, searched_outputs
 from scfs.runtime import collectives
 
 Boxes = tuple[Tensor, Tensor]
@@ -185,20 +184,17 @@ class SCFS(nn.Module):
                 return global_term, torch.zeros_like(global_term)
             return global_term, local_loss(outputs_local, targets, temperature, reduction)
         with torch.no_grad():
-            found_outputs, counted = self._found_outputs(
+            found_outputs, mask = self._found_outputs(
                 layer, student_global, student_local, teacher_global, first, boxes
             )
         B = len(teacher_global) // 2
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
-        # The one mean that is not over images: what is counted on other processes belongs to it.
-        number = (
-            None
-            if counted is None
-            else collectives.all_reduce(counted.sum()).clamp_min(1).double() * self.world_fraction
-        )
+        normalizer = None
+        if mask is not None:  # the only mean that is not over images: it divides by the terms of all processes
+            normalizer = collectives.all_reduce(mask.sum()).clamp_min(1).double() * self.world_fraction
         return global_term, search_loss(
-            outputs, found_outputs, temperature, teacher_temperature, reduction, counted, number
+            outputs, found_outputs, temperature, teacher_temperature, reduction, mask, normalizer
         )
 
     def _found_outputs(
@@ -224,14 +220,14 @@ class SCFS(nn.Module):
         if student_local is None:  # Table 7, "SCFS w/o MC": each global crop searches the other one (G_d 2 G_f)
             queries = search_query(student_global)[None]  # 1, 2*B, C
             searched, first = (maps.roll(B, dims=0) for maps in (teacher_global, first))
-            return head.searched(search(queries, searched), first, searched), None
+            return searched_outputs(head, search(queries, searched), first, searched), None
         searched, first = (maps[: self.preset.searched_views * B] for maps in (teacher_global, first))
         if self.method == "roi_crop":
             if boxes is None:
                 raise ValueError("the method roi_crop needs to know where the crops lie")
             return head(region_features(searched, boxes[0], self.scales[layer])), boxes[1]
         queries = search_query(student_local).unflatten(0, (-1, B))
-        return head.searched(search(queries, searched), first, searched), None
+        return searched_outputs(head, search(queries, searched), first, searched), None
 
     def _note_batch_mean(self, name: str, teacher_outputs: Tensor) -> None:
         self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs) * self.world_fraction)

@@ -12,9 +12,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.errors import ScfsError
 from scfs.io.progress import log, track
 from scfs.model.backbones.drop_path import drop_path_factors
-from scfs.model.ops.batch_norm import synchronize_batch_norm
-from scfs.model.ops.compile import compile_backbone
-from scfs.model.ops.side_stream import SideStream
+from scfs.model.ops import SideStream, compile_backbone, synchronize_batch_norm
 from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.runtime import collectives

@@ -16,7 +16,7 @@ from scfs.io.atomic import write_text
 from scfs.io.locks import run_lock
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
-from scfs.model.ops.compile import compile_errors
+from scfs.model.ops import compile_errors
 from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.cpu import keep_freed_memory

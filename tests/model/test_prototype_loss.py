@@ -5,10 +5,9 @@ import torch
 from torch import Tensor
 
 from scfs.config.pretrain import ProjectionHead as Settings
-from scfs.model import prototype_loss as module
 from scfs.model.heads import ProjectionHead, Prototypes
-from scfs.model.losses import Reduction, data_loss, teacher_probabilities
-from scfs.model.prototype_loss import prototype_loss
+from scfs.model.losses import Reduction, data_loss, prototype_loss, teacher_probabilities
+from scfs.model.ops import prototype_loss as module
 
 B, D, K, TAU = 3, 6, 41, 0.1
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as Settings
 from scfs.model.heads import SearchHead
-from scfs.model.ops.convolution import conv2d
-from scfs.model.search import searched_features
+from scfs.model.ops import conv2d
+from scfs.model.search import searched_features, searched_outputs
 
 B, N, C, SIDE = 3, 4, 12, 5
 
@@ -29,7 +29,7 @@ def both(head: SearchHead, attention: Tensor, maps: Tensor) -> list[tuple[Tensor
     """Outputs and state: of the features that are made, and of those that are not."""
     other = copy.deepcopy(head)
     made = head(searched_features(attention, maps))
-    found = other.searched(attention, conv2d(maps, other.conv1), maps)
+    found = searched_outputs(other, attention, conv2d(maps, other.conv1), maps)
     return [(made, head.state_dict()), (found, other.state_dict())]
 
 
@@ -48,7 +48,7 @@ def test_the_maps_are_left_as_they_are() -> None:
     head, attention, maps = inputs(torch.float64)
     first = conv2d(maps, head.conv1)
     before = [value.clone() for value in (attention, first, maps)]
-    head.searched(attention, first, maps)
+    searched_outputs(head, attention, first, maps)
     assert all(torch.equal(*pair) for pair in zip(before, (attention, first, maps), strict=True))
 
 

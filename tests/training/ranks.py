@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.model.ops.batch_norm import synchronize_batch_norm
+from scfs.model.ops import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training import pretrain as stage

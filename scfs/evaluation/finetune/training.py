@@ -22,7 +22,7 @@ from scfs.errors import ScfsError
 from scfs.evaluation.finetune.crops import CropBatch, CropBatches
 from scfs.io.progress import log
 from scfs.model.backbones.registry import image_feature
-from scfs.model.ops.batch_norm import synchronize_batch_norm
+from scfs.model.ops import synchronize_batch_norm
 from scfs.model.supervised import ClassifyingEncoder
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import PATCH
 from scfs.errors import ScfsError
-from scfs.model.ops.activation_checkpointing import checkpointed
+from scfs.model.ops import checkpointed
 
 
 class Shape(NamedTuple):
