@@ -44,7 +44,7 @@ rule all:
         [paths.manifest(dataset) for dataset in study.data],
         [paths.inspection(dataset) for dataset in study.data],
         [paths.weights(run) for run in study.runs],
-        [paths.converted(run, library) for run, library in jobs.converted(study)],
+        [converted_path(run, format) for run, format in jobs.converted(study)],
         every_result(),
         every_part(),
         [paths.table(study.study, table) for table in study.tables],

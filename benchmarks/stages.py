@@ -22,7 +22,7 @@ STARTS = {
     "finetune": "scfs.evaluation.finetune.stage",
     "detect": "scfs.detection.stage",
     "convert": "scfs.weights.export",
-    "convert_detectron2": "scfs.weights.export",
+    "convert_pkl": "scfs.weights.export",
     "import_weights": "scfs.weights.import_weights",
     "import_file": "scfs.weights.import_weights",
 }
@@ -30,7 +30,7 @@ STARTS = {
 LIGHT = "scfs.cli.stages"
 
 
-class Job(NamedTuple):
+class RuleRun(NamedTuple):
     """One execution of a rule; seconds since the epoch."""
 
     rule: str
@@ -38,12 +38,12 @@ class Job(NamedTuple):
     ended: float
 
 
-def jobs(folder: Path) -> list[Job]:
+def jobs(folder: Path) -> list[RuleRun]:
     """What Snakemake knows of the jobs that made the files of a folder: it has a record for each file."""
     records = [json.loads(path.read_text()) for path in (folder / ".snakemake/metadata").glob("*") if path.is_file()]
-    found: dict[tuple[str, str], Job] = {}
+    found: dict[tuple[str, str], RuleRun] = {}
     for record in filter(lambda record: record["endtime"], records):
-        job = Job(record["rule"], record["starttime"], record["endtime"])
+        job = RuleRun(record["rule"], record["starttime"], record["endtime"])
         key = record["rule"], str(record["log"])
         if key not in found or job.started > found[key].started:
             found[key] = job
@@ -60,7 +60,7 @@ def start_up(module: str, tries: int = 3) -> float:
     return median(seconds)
 
 
-def table(found: list[Job]) -> str:
+def table(found: list[RuleRun]) -> str:
     """Markdown: a rule per line, the longest first."""
     whole = max(job.ended for job in found) - min(job.started for job in found)
     modules = {STARTS.get(job.rule, LIGHT) for job in found}

@@ -53,9 +53,9 @@ def curve(run: str) -> Path:
     return Path("results") / "runs" / run / "curve.csv"
 
 
-def converted(run: str, library: str) -> Path:
-    """Weights of a run's backbone in another library's names, and in the kind of file that it reads."""
-    return Path("weights") / run / f"{library}.{'pkl' if library == 'detectron2' else 'safetensors'}"
+def converted(run: str, file: str) -> Path:
+    """A run's backbone in another library's format; scfs.config.weight_formats.converted_path names the file."""
+    return Path("weights") / run / file
 
 
 def downloads() -> Path:

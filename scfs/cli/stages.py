@@ -215,12 +215,13 @@ def detect(
     study, protocol = _evaluation(context, "detect", evaluation, run)
     member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
     from scfs.config.detection import IMAGES_PER_BATCH
+    from scfs.config.weight_formats import converted_path
     from scfs.launch.start import restart_on_every_gpu, submits
 
     if not submits("detect"):
         restart_on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
     options = {"part": trial, "out": paths.part(run, evaluation, trial), "device": device, "save_every": save_every}
-    files = {"converted": paths.converted(run, "detectron2")}
+    files = {"converted": converted_path(run, "detectron2")}
     _train("detect", calls.detect, study, protocol, evaluation, run, files, options, workers)
 
 
@@ -263,74 +264,6 @@ def _train(
     keywords = {"protocol": protocol, "evaluation": evaluation, "run": run, **files, **options}
     call = StageCall(function, keywords, study.torch_threads, workers)
     start(stage, name, call, {"protocol": protocol, "name": name}, files.values())
-
-
-@app.command("import-weights")
-def import_weights(
-    context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="A file of others' weights: no study needed.")] = None,
-    run: Annotated[str | None, typer.Option(metavar="RUN", help="Or a run of the study.")] = None,
-    format: Annotated[str | None, typer.Option(help="FILE: torchvision, timm, dino, official or safetensors.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="FILE: resnet18, resnet50, ...")] = None,
-    out: Annotated[Path | None, typer.Option(help="FILE: the .safetensors file to write.")] = None,
-) -> None:
-    """Take over weights that others trained, so that every evaluation runs on them."""
-    from scfs.config.base import parse
-    from scfs.config.pretrain import Imported
-
-    if (run is None) == (file is None):
-        raise ScfsError("import-weights: give either a FILE or --run RUN")
-    if run is not None:
-        study = load(context)
-        member(context, "run", run, study.runs)
-        settings = study.imported(run)
-        if settings is None:
-            raise ScfsError(f"{context.obj}: runs.{run}: has no weights of others: it is trained by scfs pretrain")
-        from scfs.weights import import_weights
-
-        import_weights.import_run(run, settings, paths.weights(run), paths.result(run, "pretrain"))
-    elif file is not None:
-        if format is None or backbone is None or out is None:
-            raise ScfsError("import-weights FILE: give --format, --backbone and --out")
-        values = {
-            "weights": f"./{file}" if file.parent == Path() else str(file),
-            "format": format,
-            "backbone": backbone,
-        }
-        imported: Imported = parse(Imported, values, "import-weights")
-        from scfs.weights import import_weights
-
-        import_weights.import_weights(file, format, out, file.stem, imported)
-
-
-@app.command()
-def convert(
-    context: typer.Context,
-    run: Run,
-    to: Annotated[
-        Literal["torchvision", "timm", "detectron2", "safetensors"], typer.Option(help="safetensors: our own names.")
-    ],
-) -> None:
-    """Write a run's teacher backbone in another library's names: weights/RUN/LIBRARY.safetensors, or detectron2.pkl."""
-    member(context, "run", run, load(context).runs)
-    from scfs.weights.export import export as write
-
-    write(paths.weights(run), to, "teacher", paths.converted(run, to))
-
-
-@app.command()
-def export(
-    file: Annotated[Path, typer.Argument(help="Weights written by scfs.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
-    format: Annotated[
-        Literal["torchvision", "timm", "detectron2", "safetensors", "pth"], typer.Option(help="Names; kind of file.")
-    ],
-    encoder: Annotated[Literal["teacher", "student"], typer.Option(help="Which of the two.")] = "teacher",
-) -> None:
-    """Write a backbone for use elsewhere: safetensors and pth are in our own names, detectron2 is for MODEL.WEIGHTS."""
-    from scfs.weights.export import export as write
-
-    write(file, format, encoder, out)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from scfs.config.base import NAME, Config, Seed
+from scfs.config.weight_formats import ImportFormat, import_formats
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -219,17 +220,14 @@ class Pretrain(Config):
         return single and (self.searches or (self.backbone not in PATCH and self.views.local_size <= STRIDE))
 
 
-Format = Literal["torchvision", "timm", "dino", "official", "safetensors"]
-
-
 class Imported(Config):
-    """Weights of others as a run of a study."""
+    """Third-party weights as a run of a study."""
 
     weights: str
     """Entry of scfs/weights/catalogue.yaml, or a file (a name with a dot or a slash)."""
     backbone: str
     """Architecture, in the names of `pretrain`."""
-    format: Format | None = None
+    format: ImportFormat | None = None
     """Names and nesting of a file's tensors; an entry of the catalogue has its own. official: the authors' code."""
 
     @model_validator(mode="after")
@@ -238,7 +236,7 @@ class Imported(Config):
         if self.backbone not in known:
             raise ValueError(f"backbone = {self.backbone!r}: not among {sorted(known)}")
         if self.is_file and self.format is None:
-            raise ValueError(f"format is missing: the file {self.weights} does not say it; {sorted(get_args(Format))}")
+            raise ValueError(f"format is missing: the file {self.weights} does not say it; {sorted(import_formats())}")
         if not self.is_file and self.format is not None:
             raise ValueError(f"format does not apply: the catalogue says that of {self.weights}")
         return self

@@ -133,7 +133,9 @@ class NameIn:
     """
 
     registry: Registry[Any]
+    allowed: Callable[[Any], bool] = lambda thing: True
+    """Which of the registry's things the field may name."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Give pydantic the names that are registered now."""
-        return core_schema.literal_schema(list(self.registry))
+        return core_schema.literal_schema([name for name in self.registry if self.allowed(self.registry[name])])

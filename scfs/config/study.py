@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, PrivateAttr, model_validator
@@ -15,6 +15,7 @@ from scfs.config.evaluation import Evaluation
 from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.report import AnyFigure, Figure, Table
 from scfs.config.seeds import with_seeds
+from scfs.config.weight_formats import ExportFormat
 from scfs.errors import ScfsError
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -40,9 +41,9 @@ class Study(Config):
     figure that names X shows them all."""
     runs: dict[Name, dict[str, Any]] = {}
     """Runs by name: what differs from `pretrain`; or `weights` of others, see the class Imported."""
-    convert: tuple[Literal["torchvision", "timm", "detectron2", "safetensors"], ...] = ()
-    """Libraries in whose names every trained run's backbone is written too, where they know the architecture;
-    safetensors: our own names, without heads."""
+    convert: tuple[ExportFormat, ...] = ()
+    """Formats in which every trained run's backbone is written too, where they have the architecture; safetensors and
+    pth: our own names, without heads."""
     evaluate: dict[Name, Evaluation] = {}
     """Evaluations by name; a run gets those that a table or figure shows of it."""
     tables: dict[Name, Table] = {}

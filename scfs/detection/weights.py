@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scfs.config.weight_formats import COUNTERS
 from scfs.errors import ScfsError
-from scfs.weights.keys import OPTIONAL
-from scfs.weights.matching import matched
-from scfs.weights.safe_pickle import load
+from scfs.io.safe_pickle import load
+from scfs.weights.state_dict_matching import match_tensors
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def load_converted(model: nn.Module, path: Path) -> Converted:
     found, converted = read_converted(path)
     places = _places(model)
     shapes = {name: tuple(place.shape) for name, place in places.items()}
-    tensors = matched(found, shapes, f"{path}: {converted.architecture} does not fit the detector")
+    tensors = match_tensors(found, shapes, f"{path}: {converted.architecture} does not fit the detector")
     with torch.no_grad():
         for name, tensor in tensors.items():
             places[name].copy_(tensor)
@@ -73,4 +73,4 @@ def _places(model: nn.Module) -> dict[str, Tensor]:
     res5 = getattr(model.roi_heads, "res5", None)
     if res5 is not None:
         places |= {f"res5.{name}": value for name, value in res5.state_dict().items() if not name.startswith("norm.")}
-    return {name: value for name, value in places.items() if not name.endswith(OPTIONAL)}
+    return {name: value for name, value in places.items() if not name.endswith(COUNTERS)}

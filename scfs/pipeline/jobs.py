@@ -18,8 +18,8 @@ from scfs.config.data import Official
 from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, VERSION_OF
 from scfs.config.study import Study, read_yaml
+from scfs.config.weight_formats import converted_path, export_formats
 from scfs.pipeline.code_inputs import inspection_modules, modules_of, report_modules
-from scfs.weights.keys import export_formats
 
 VERSIONS = Path("scfs/config/identity.py")
 CATALOGUE = Path("scfs/weights/catalogue.yaml")
@@ -221,23 +221,23 @@ def pretrain(study: Study, run: str) -> Job:
 
 
 def converted(study: Study) -> list[tuple[str, str]]:
-    """Return (run, library) of the study's own trained runs, as `convert` asks, and of all that detection needs."""
+    """Return (run, format) of the study's own trained runs, as `convert` asks, and of all that detection needs."""
     own = [run for run in study.runs if study.file_of("runs", run) == study.path and study.imported(run) is None]
     formats = {run: export_formats(study.run(run).backbone) for run in own if study.run(run).epochs}
-    asked = [(run, library) for run, known in formats.items() for library in study.convert if library in known]
+    asked = [(run, format) for run, known in formats.items() for format in study.convert if format in known]
     detected = [run for run, evaluation in study.pairs if study.evaluate[evaluation].stage == "detect"]
     return list(dict.fromkeys([*asked, *((run, "detectron2") for run in detected)]))
 
 
-def convert(study: Study, run: str, library: str) -> Job:
-    """Return the job that writes a run's backbone in another library's names."""
+def convert(study: Study, run: str, format: str) -> Job:
+    """Return the job that writes a run's backbone in another library's format."""
     return Job(
-        f"convert-{library}",
+        f"convert-{format}",
         run,
-        f"convert --run {run} --to {library}",
-        f"logs/convert/{library}/{run}.log",
+        f"convert --run {run} --to {format}",
+        f"logs/convert/{format}/{run}.log",
         inputs=(paths.weights(run),),
-        outputs=(paths.converted(run, library),),
+        outputs=(converted_path(run, format),),
         parameters=parameters(study, "convert"),
         file=study.path,
     )
@@ -284,7 +284,7 @@ def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]
     protocol = study.evaluate[evaluation]
     if isinstance(protocol, Detection):
         recipe = Path(f"scfs/detection/recipes/{protocol.recipe}.yaml")
-        return (paths.converted(run, "detectron2"), paths.manifest(protocol.dataset), recipe)
+        return (converted_path(run, "detectron2"), paths.manifest(protocol.dataset), recipe)
     return (paths.weights(run), paths.manifest(protocol.dataset))
 
 

@@ -75,10 +75,10 @@ def write_weights(path: Path, format: str, backbone: str) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from scfs.weights.keys import LAYOUTS
+    from scfs.config.weight_formats import FORMATS
 
     torch.manual_seed(0)
-    layout = LAYOUTS[format]
+    layout = FORMATS[format]
     content: Any = _backbone(format, backbone) if layout.flat else {key: _encoder(backbone) for key in layout.encoders}
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "safetensors":
@@ -91,13 +91,13 @@ def _backbone(format: str, backbone: str) -> dict[str, Any]:
     """A backbone in a library's names, with a classifier where the format has one."""
     import torch
 
+    from scfs.config.weight_formats import FORMATS
     from scfs.model.backbones.registry import build_backbone
-    from scfs.weights.keys import LAYOUTS, names_in, renamed
 
-    layout, model = LAYOUTS[format], build_backbone(backbone)
-    names = names_in(layout.library, backbone)
+    layout, model = FORMATS[format], build_backbone(backbone)
+    names = layout.name_map(backbone)
     assert names is not None  # the study was checked
-    tensors = {renamed(key, names): tensor for key, tensor in model.state_dict().items()}
+    tensors = {names(key): tensor for key, tensor in model.state_dict().items()}
     if layout.classifier:
         outputs = torch.nn.Linear(model.channels["layer4"], len(CLASSES)).state_dict()
         tensors |= {f"{names.classifier}.{key}": tensor for key, tensor in outputs.items()}
@@ -107,12 +107,12 @@ def _backbone(format: str, backbone: str) -> dict[str, Any]:
 def _encoder(backbone: str) -> dict[str, Any]:
     """An encoder of the authors' checkpoints, with small heads."""
     from scfs.config.pretrain import ProjectionHead, SearchHead
+    from scfs.config.weight_formats import FORMATS
     from scfs.model import heads
     from scfs.model.backbones.registry import build_backbone
-    from scfs.weights.keys import LAYOUTS
 
-    layout, model = LAYOUTS["official"], build_backbone(backbone)
-    tensors = {f"{layout.backbone}{key}": tensor for key, tensor in model.state_dict().items()}
+    layout, model = FORMATS["official"], build_backbone(backbone)
+    tensors = {f"{layout.prefix}{key}": tensor for key, tensor in model.state_dict().items()}
     for name in layout.heads:
         layer = name.removesuffix("_head")
         head = (

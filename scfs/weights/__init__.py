@@ -1,1 +1,1 @@
-"""Weights on disk."""
+"""Files of weights: ours, and those of other libraries."""

@@ -1,4 +1,4 @@
-"""The catalogue of public weights (catalogue.yaml): where they are, how they are checked, whose they are."""
+"""The catalogue of public weights (catalogue.yaml): their addresses, hashes, licences and authors."""
 
 from functools import cache
 from importlib.resources import files
@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from scfs import paths
 from scfs.config.base import NAME, Config, parse
-from scfs.config.pretrain import Format
 from scfs.config.study import Study
+from scfs.config.weight_formats import FORMATS, ImportFormat
 from scfs.errors import ScfsError
 from scfs.io.download import Published
 from scfs.io.download import fetch as fetch_file
@@ -22,45 +22,45 @@ SOURCE = "scfs/weights/catalogue.yaml"
 BY_HAND = "by hand: "
 
 
-class Entry(Config):
+class PublicWeights(Config):
     """One file of public weights."""
 
     url: Annotated[str, Field(pattern=r"^(https?://|file://|by hand: ).")]
-    """Where it is fetched, or "by hand: " and where a person gets it."""
+    """Address to fetch it from, or "by hand: " and where a person gets it."""
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Its name in weights/downloads."""
+    """Name of the file in weights/downloads."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | Literal["unknown"]
-    """Hash of its content, or as many first digits of it as its maker tells."""
+    """Hash of the content, or as many of its first digits as the maker tells."""
     size: int | None
-    """Bytes; null: unknown."""
+    """Number of bytes; null: unknown."""
     licence: str
     """Licence of the weights."""
     citation: str
-    """Whose work they are."""
-    format: Format
-    """Names and nesting of its tensors (scfs.weights.keys)."""
+    """Work that the weights come from."""
+    format: ImportFormat
+    """Names and nesting of the tensors (scfs.config.weight_formats)."""
     backbone: str
     """Architecture, in the names of `pretrain`."""
     encoders: tuple[Literal["student", "teacher"], ...] = Field(min_length=1)
-    """What it holds; a single network counts as a teacher."""
+    """Encoders in the file; a single network counts as a teacher."""
 
     @model_validator(mode="after")
     def _named_as_the_readers_expect(self) -> Self:
-        if self.format in ("torchvision", "dino", "official") and PurePosixPath(self.file).suffix == ".safetensors":
+        if not FORMATS[self.format].published_as_safetensors and PurePosixPath(self.file).suffix == ".safetensors":
             raise ValueError(f"file {self.file}: {self.format} does not publish safetensors")
         return self
 
     @property
     def by_hand(self) -> str | None:
-        """Where a person gets it; None if it can be fetched."""
+        """Place where a person gets it; None if it can be fetched."""
         return self.url.removeprefix(BY_HAND) if self.url.startswith(BY_HAND) else None
 
 
 class Catalogue(Config):
-    """The whole file."""
+    """The file catalogue.yaml."""
 
-    entries: dict[Annotated[str, Field(pattern=NAME)], Entry]
-    """By name."""
+    entries: dict[Annotated[str, Field(pattern=NAME)], PublicWeights]
+    """Files by the names that studies give them."""
 
     @model_validator(mode="after")
     def _files_differ(self) -> Self:
@@ -72,15 +72,15 @@ class Catalogue(Config):
 
 
 @cache
-def catalogue() -> dict[str, Entry]:
-    """All entries by name."""
+def catalogue() -> dict[str, PublicWeights]:
+    """Return all entries by name."""
     text = files("scfs.weights").joinpath("catalogue.yaml").read_text(encoding="utf-8")
     whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
     return whole.entries
 
 
 def check(study: Study) -> None:
-    """Hold a study's imported runs to the catalogue, before anything is computed.
+    """Check a study's imported runs against the catalogue, before anything is computed.
 
     Raises:
         ScfsError: an entry does not exist, or has another backbone; the line names the file and the run.
@@ -99,8 +99,8 @@ def check(study: Study) -> None:
             )
 
 
-def entry_named(name: str) -> Entry:
-    """One entry.
+def entry_named(name: str) -> PublicWeights:
+    """Return one entry.
 
     Raises:
         ScfsError: there is none of this name.
@@ -110,8 +110,8 @@ def entry_named(name: str) -> Entry:
     return catalogue()[name]
 
 
-def fetch(entry: Entry, folder: Path | None = None) -> Path:
-    """File of an entry in `folder` (default: weights/downloads), fetched if it is not there yet.
+def fetch(entry: PublicWeights, folder: Path | None = None) -> Path:
+    """Return an entry's file in `folder` (default: weights/downloads), fetched if it is not there yet.
 
     Raises:
         ScfsError: it has to be got by hand, cannot be fetched, or is not the file that the catalogue means.

@@ -1,4 +1,4 @@
-"""The stage `import_weights`: from a file of others to our own file of weights, so that every evaluation runs on it."""
+"""The stage `import_weights`: our own file of weights from a third-party one, so that every evaluation runs on it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,27 +7,27 @@ from torch import Tensor
 
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Imported
+from scfs.config.weight_formats import FORMATS, WeightFormat
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
-from scfs.weights.catalogue import Entry, entry_named, fetch
-from scfs.weights.keys import LAYOUTS, names_in
-from scfs.weights.matching import match_backbone, match_classifier, match_encoder
+from scfs.weights.catalogue import PublicWeights, entry_named, fetch
+from scfs.weights.state_dict_matching import match_backbone, match_classifier, match_encoder
 from scfs.weights.store import Weights, save_weights
-from scfs.weights.third_party import read_foreign
+from scfs.weights.third_party import read_third_party
 
 UNKNOWN = "unknown"
 
 
 def import_run(run: str, imported: Imported, weights: Path, result: Path, downloads: Path | None = None) -> None:
-    """Make a run of a study from weights of others.
+    """Make a run of a study from third-party weights.
 
     Args:
         run: name of the run.
-        imported: which weights.
+        imported: the weights, as the study names them.
         weights: the safetensors file to write.
         result: the JSON file to write: a pre-training's record without a training, and `source`.
-        downloads: where fetched files are kept; default: weights/downloads.
+        downloads: folder of fetched files; default: weights/downloads.
 
     Raises:
         ScfsError: see `scfs.weights.catalogue.fetch` and `tensors_of`; nothing is written.
@@ -62,7 +62,7 @@ def import_run(run: str, imported: Imported, weights: Path, result: Path, downlo
 
 
 def import_weights(
-    path: Path, format: str, out: Path, run: str, imported: Imported, entry: Entry | None = None
+    path: Path, format: str, out: Path, run: str, imported: Imported, entry: PublicWeights | None = None
 ) -> Weights:
     """Write the tensors of `path` to `out` in our own format: all its encoders, or the one network as the teacher.
 
@@ -84,40 +84,41 @@ def import_weights(
 
 
 def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
-    """Tensors of a file of others under our names: `teacher.*`, `student.*`.
+    """Read a third-party file, and return its tensors under our names: `teacher.*`, `student.*`.
 
     Raises:
         ScfsError: the file cannot be read, or has a tensor too many, too few or of another shape.
     """
-    layout, content = LAYOUTS[format], read_foreign(path)
-    names = names_in(layout.library, backbone)
+    known, content = FORMATS[format], read_third_party(path)
+    names = known.name_map(backbone)
     if names is None:
         raise ScfsError(f"{path}: backbone = {backbone!r}: no such architecture in the format {format}")
-    if not any(key in content for key in layout.encoders):
-        if not layout.flat:
-            raise ScfsError(f"{path}: has no key 'teacher': not a checkpoint of the format {format}")
-        classifier = match_classifier(content, names.classifier, str(path)) if layout.classifier else {}
-        tensors = match_backbone(content, backbone, names, str(path))
-        own = {f"backbone.{name}": tensor for name, tensor in tensors.items()} | classifier
-        return {f"teacher.{name}": tensor for name, tensor in own.items()}
-    _check_top(content, layout.encoders, layout.required, layout.beside, path)
-    both: dict[str, Tensor] = {}
-    for encoder in layout.encoders:
-        if encoder in content:
-            tensors = match_encoder(content[encoder], layout, backbone, f"{path}: {encoder}")
-            both |= {f"{encoder}.{name}": tensor for name, tensor in tensors.items()}
-    return both
+    if any(encoder in content for encoder in known.encoders):
+        _check_top(content, known, path)
+        return {
+            f"{encoder}.{name}": tensor
+            for encoder in known.encoders
+            if encoder in content
+            for name, tensor in match_encoder(content[encoder], known, backbone, names, f"{path}: {encoder}").items()
+        }
+    if not known.flat:
+        raise ScfsError(f"{path}: has no key 'teacher': not a checkpoint of the format {format}")
+    classifier = match_classifier(content, names.classifier, str(path)) if known.classifier else {}
+    tensors = match_backbone(content, backbone, names, str(path))
+    return {f"teacher.backbone.{name}": tensor for name, tensor in tensors.items()} | {
+        f"teacher.{name}": tensor for name, tensor in classifier.items()
+    }
 
 
-def _check_top(
-    content: dict[str, Any], encoders: tuple[str, ...], required: tuple[str, ...], beside: tuple[str, ...], path: Path
-) -> None:
-    missing = [key for key in required if key not in content]
+def _check_top(content: dict[str, Any], format: WeightFormat, path: Path) -> None:
+    """Raise ScfsError unless a checkpoint has the keys of its format, and no other."""
+    missing = [key for key in format.required if key not in content]
     if missing:
         raise ScfsError(f"{path}: has no key {missing[0]!r}, only {sorted(content)}")
-    unknown = sorted(content.keys() - {*encoders, *beside})
+    allowed = {*format.encoders, *format.beside}
+    unknown = sorted(content.keys() - allowed)
     if unknown:
-        raise ScfsError(f"{path}: unknown key {unknown[0]!r}: allowed are {sorted((*encoders, *beside))}")
-    for encoder in encoders:
+        raise ScfsError(f"{path}: unknown key {unknown[0]!r}: allowed are {sorted(allowed)}")
+    for encoder in format.encoders:
         if not isinstance(content.get(encoder, {}), dict):
             raise ScfsError(f"{path}: {encoder!r} is a {type(content[encoder]).__name__}, not a mapping to tensors")

@@ -1,4 +1,4 @@
-"""Exported weights: one safetensors file per run with both encoders, their heads, and where they come from."""
+"""A run's weights: one safetensors file with both encoders, their heads, and the run that they come from."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file of weights holds beside the tensors."""
+    """Facts that a file of weights holds beside the tensors."""
 
     run: str
     """Name of the run."""
@@ -30,7 +30,7 @@ class Weights:
     settings: dict[str, Any]
     """The run's settings with defaults filled in (the class Pretrain as plain values)."""
     dataset_digest: str
-    """Hash of the images trained on."""
+    """Hash of the images that the run was trained on."""
     precision: str
     """Arithmetic of the forward pass after "auto" was resolved."""
     classes: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ def load_backbone(path: Path, encoder: str = "teacher") -> "tuple[Backbone | ViT
 def load_classifier(path: Path, encoder: str = "teacher") -> nn.Linear | None:
     """Build the classifier that `encoder` was trained with; None where there is none.
 
-    That of others' weights comes without the names of its classes.
+    A classifier of third-party weights comes without the names of its classes.
 
     Raises:
         ScfsError: the file is unreadable, or has classes but not their classifier.

@@ -1,4 +1,4 @@
-"""Files of others: only tensors and plain values are read from them, never code."""
+"""Reader of third-party weight files: it takes only tensors and plain values from them, and never runs their code."""
 
 import argparse
 import re
@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 
 from scfs.errors import ScfsError
 
-# DINO's checkpoints keep their command line in one; it has attributes and no behaviour.
 HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
+"""Classes that a pickle may name. DINO's checkpoints keep their command line in one, which has no behaviour."""
 
 
-def read_foreign(path: Path) -> dict[str, Any]:
-    """Content of a .safetensors file, or of one by `torch.save`.
+def read_third_party(path: Path) -> dict[str, Any]:
+    """Read a .safetensors file, or one that `torch.save` wrote.
 
     Raises:
         ScfsError: no such file, damaged, something else than tensors and plain values, or not a mapping of names.

@@ -30,7 +30,7 @@ from scfs.detection.training import Training, train
 from scfs.detection.trial import open_trial
 from scfs.detection.weights import read_converted
 from scfs.errors import ScfsError
-from scfs.weights.safe_pickle import dump, load
+from scfs.io.safe_pickle import dump, load
 
 pytestmark = pytest.mark.detectron2
 

@@ -21,15 +21,16 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.backbone.resnet import build_resnet_backbone
 
-from scfs import __version__, paths
+from scfs import __version__
 from scfs.config.detection import Detection
+from scfs.config.weight_formats import converted_path
 from scfs.detection.backbone import build_scfs_resnet
 from scfs.detection.recipes import build_config
 from scfs.detection.weights import load_converted, read_converted
 from scfs.errors import ScfsError
+from scfs.io.safe_pickle import dump, load
 from scfs.model.backbones.resnet import ARCHITECTURES, LAYERS, Backbone
 from scfs.weights.export import export
-from scfs.weights.safe_pickle import dump, load
 
 pytestmark = pytest.mark.detectron2
 
@@ -149,7 +150,7 @@ def test_the_file_is_what_detectron2s_users_know_and_says_where_it_comes_from(tm
     }
     about = load_converted(detector(FPN, "narrow_resnet18"), path)
     assert vars(about) == {key: content["scfs"][key] for key in vars(about)}
-    assert paths.converted("some-run", "detectron2") == Path("weights/some-run/detectron2.pkl")
+    assert converted_path("some-run", "detectron2") == Path("weights/some-run/detectron2.pkl")
 
 
 def test_the_same_bytes_in_another_process(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from scfs.config.base import parse
 from scfs.config.pretrain import Imported
+from scfs.config.weight_formats import FORMATS
 from scfs.errors import ScfsError
 from scfs.io import download as fetching
-from scfs.weights.catalogue import Catalogue, Entry, catalogue, fetch
-from scfs.weights.keys import LAYOUTS
+from scfs.weights.catalogue import Catalogue, PublicWeights, catalogue, fetch
 
 CONTENT = bytes(range(256)) * 500
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -58,10 +58,10 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def entry(url: str, **values: Any) -> Entry:
+def entry(url: str, **values: Any) -> PublicWeights:
     base = {"url": url, "file": "w.pth", "sha256": SHA256, "size": len(CONTENT), "licence": "none", "citation": "none"}
     base |= {"format": "torchvision", "backbone": "resnet18", "encoders": ["teacher"]}
-    made: Entry = parse(Entry, base | values, "test")
+    made: PublicWeights = parse(PublicWeights, base | values, "test")
     return made
 
 
@@ -138,7 +138,7 @@ def test_the_shipped_catalogue() -> None:
     assert {"torchvision-resnet50", "dino-resnet50", "dino-resnet50-full", "dino-vit-s16"} <= entries.keys()
     for name, known in entries.items():
         assert urlparse(known.url).scheme == "https" and known.url.endswith(f"/{known.file}"), name
-        assert known.format in LAYOUTS and known.licence in ("BSD-3-Clause", "Apache-2.0"), name
+        assert FORMATS[known.format].imports and known.licence in ("BSD-3-Clause", "Apache-2.0"), name
         if known.format == "torchvision":  # the digits that torchvision itself checks
             assert known.file.endswith(f"-{known.sha256}.pth"), name
         if known.backbone.startswith("resnet"):

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from scfs import __version__
 from scfs.config.pretrain import Imported, Pretrain
+from scfs.config.weight_formats import FORMATS, export_formats
 from scfs.errors import ScfsError
 from scfs.model.backbones.resnet import Backbone
 from scfs.weights import import_weights
 from scfs.weights.export import export
-from scfs.weights.keys import NAMES, export_formats, renamed
 from scfs.weights.store import Weights, load_weights, save_weights
 
 IMAGES = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -101,10 +101,10 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     message = r"narrow_resnet18 cannot be written as 'timm': allowed are \['detectron2', 'safetensors', 'pth'\]"
     with pytest.raises(ScfsError, match=message):
         export(ours, "timm", "teacher", out)
-    assert export_formats("narrow_resnet18") == ("detectron2", "safetensors")
-    assert export_formats("resnet50") == ("torchvision", "timm", "detectron2", "safetensors")
-    assert export_formats("narrow_vit_8") == ("safetensors",)
-    assert export_formats("vit_small_16") == ("timm", "safetensors")
+    assert export_formats("narrow_resnet18") == ["detectron2", "safetensors", "pth"]
+    assert export_formats("resnet50") == ["torchvision", "timm", "detectron2", "safetensors", "pth"]
+    assert export_formats("narrow_vit_8") == ["safetensors", "pth"]
+    assert export_formats("vit_small_16") == ["timm", "safetensors", "pth"]
     with pytest.raises(ScfsError, match=r"holds no tensors named student\.backbone\.\*"):
         export(ours, "safetensors", "student", out)
     assert not out.exists()
@@ -119,8 +119,9 @@ def test_torchvisions_vit_computes_what_timms_does() -> None:
         torch.nn.init.normal_(block.attn.qkv.bias)
     target = torchvision.models.VisionTransformer(num_layers=2, **options).double().eval()  # type: ignore[arg-type]
     target.heads = torch.nn.Identity()  # type: ignore[assignment]
-    names = NAMES["torchvision", "vit"]
-    target.load_state_dict({renamed(key, names): value for key, value in source.state_dict().items()}, strict=True)
+    names = FORMATS["torchvision"].name_map("vit_base_16")
+    assert names is not None
+    target.load_state_dict({names(key): value for key, value in source.state_dict().items()}, strict=True)
     images = torch.randn(1, 3, 224, 224, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(target(images), source(images), rtol=1e-12, atol=1e-12)

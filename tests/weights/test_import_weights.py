@@ -17,7 +17,7 @@ from scfs.errors import ScfsError
 from scfs.io.results import sha256_of
 from scfs.model.backbones.resnet import Backbone, pooled
 from scfs.weights import catalogue, import_weights
-from scfs.weights.catalogue import Entry
+from scfs.weights.catalogue import PublicWeights
 from scfs.weights.store import load_backbone, load_weights
 
 
@@ -201,7 +201,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
+def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublicWeights:
     """The only entry of a catalogue: a file of torchvision's, fetched from a folder."""
     source = save(tmp_path / "source.pth", network("resnet18").state_dict())
     values = {
@@ -215,7 +215,7 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
         "backbone": "resnet18",
         "encoders": ["teacher"],
     }
-    made: Entry = parse(Entry, values, "test")
+    made: PublicWeights = parse(PublicWeights, values, "test")
     monkeypatch.setattr(catalogue, "catalogue", lambda: {"some-resnet18": made})
     return made
 
@@ -226,7 +226,7 @@ def run_of(tmp_path: Path, **values: Any) -> tuple[Path, Path]:
     return weights, result
 
 
-def test_an_entry_of_the_catalogue_is_a_run(entry: Entry, tmp_path: Path) -> None:
+def test_an_entry_of_the_catalogue_is_a_run(entry: PublicWeights, tmp_path: Path) -> None:
     weights, result = run_of(tmp_path, weights="some-resnet18", backbone="resnet18")
     record = json.loads(result.read_text())
     backbone, about = load_backbone(weights)
@@ -251,7 +251,7 @@ def test_an_entry_of_the_catalogue_is_a_run(entry: Entry, tmp_path: Path) -> Non
     assert json.loads(result.read_text())["identity"] == record["identity"]
 
 
-def test_an_entry_that_does_not_fit(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_does_not_fit(entry: PublicWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ScfsError, match=r"no weights 'other': not among \['some-resnet18'\]"):
         run_of(tmp_path, weights="other", backbone="resnet18")
     with pytest.raises(ScfsError, match="backbone = 'resnet34': the catalogue's file is a resnet18"):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from scfs import paths
+from scfs.config.weight_formats import converted_path
 
 STUDY = "demo"
 
@@ -33,7 +34,7 @@ def outputs(stage: str, rest: list[str]) -> list[Path]:
         result = paths.result(rest[1], "pretrain")
         return [paths.weights(rest[1]), result, result.with_suffix(".run.json"), paths.curve(rest[1])]
     if stage == "convert":
-        return [paths.converted(rest[1], rest[3])]
+        return [converted_path(rest[1], rest[3])]
     if stage == "evaluate":
         result = paths.result(rest[2], rest[0])
         return [

@@ -11,6 +11,7 @@ from snakemake.io import _IOFile
 
 from scfs import paths
 from scfs.config.study import load_study
+from scfs.config.weight_formats import FORMATS, converted_path, export_formats
 from scfs.data.sources.inputs import source_paths
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs

@@ -34,7 +34,7 @@ rule pretrain:
         launched("pretrain --run {wildcards.run:q}")
 
 
-# Others' weights, as a run.
+# Third-party weights, as a run.
 rule import_weights:
     output:
         weights=paths.weights("{run}"),
@@ -58,25 +58,21 @@ use rule import_weights as import_file with:
         run=any_of(IMPORTED_FILES),
 
 
-# The teacher's backbone in another library's names.
-rule convert:
-    input:
-        paths.weights("{run}"),
-    output:
-        paths.converted("{run}", "{library}"),
-    log:
-        "logs/convert/{library}/{run}.log",
-    wildcard_constraints:
-        library="torchvision|timm|safetensors",
-    params:
-        parameters=jobs.parameters_hash(study, "convert"),
-    shell:
-        command("convert --run {wildcards.run:q} --to {wildcards.library:q}")
+# The teacher's backbone in another library's format, with one rule for each ending of a file's name.
+for ending in sorted({FORMATS[format].ending for format in export_formats()}):
 
-
-# Detectron2's users expect a pickle.
-use rule convert as convert_detectron2 with:
-    output:
-        paths.converted("{run}", "{library}").with_suffix(".pkl"),
-    wildcard_constraints:
-        library="detectron2",
+    rule:
+        name:
+            "convert" if ending == "safetensors" else f"convert_{ending}"
+        input:
+            paths.weights("{run}"),
+        output:
+            paths.converted("{run}", f"{{library}}.{ending}"),
+        log:
+            "logs/convert/{library}/{run}.log",
+        wildcard_constraints:
+            library=any_of(format for format in export_formats() if FORMATS[format].ending == ending),
+        params:
+            parameters=jobs.parameters_hash(study, "convert"),
+        shell:
+            command("convert --run {wildcards.run:q} --to {wildcards.library:q}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scfs.errors import ScfsError
-from scfs.weights.safe_pickle import dump, load
+from scfs.io.safe_pickle import dump, load
 
 VALUE = {
     "name": "ünicode",

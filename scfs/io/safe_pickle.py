@@ -1,4 +1,4 @@
-"""Pickles that hold plain values and arrays and nothing else, which is how Detectron2 takes weights.
+"""Pickles of plain values and arrays, and a safe unpickler that reads nothing else: Detectron2 takes weights as such.
 
 NumPy's own pickles name a function that NumPy 2 moved, so that older versions cannot read the newer one's. Here an
 array is `numpy.ndarray(shape, type, bytearray)`, which all of them understand.
@@ -17,7 +17,7 @@ DAMAGED = (
     *(pickle.UnpicklingError, EOFError, ArithmeticError, AttributeError),
     *(LookupError, MemoryError, TypeError, ValueError),
 )
-"""What the reader may raise on bytes that are no pickle, or half of one."""
+"""Errors that the reader may raise on bytes that are no pickle, or half of one."""
 
 
 class _Pickler(pickle.Pickler):
@@ -27,7 +27,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-class _Unpickler(pickle.Unpickler):
+class _SafeUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = {"numpy.ndarray": _array, "builtins.bytearray": _bytes}
         if f"{module}.{name}" not in allowed:
@@ -54,14 +54,14 @@ def dump(value: Any) -> bytes:
 
 
 def load(path: Path) -> Any:
-    """Read what `dump` wrote; nothing else in the file is ever called.
+    """Read what `dump` wrote; nothing else that the file names is ever called.
 
     Raises:
         ScfsError: no such file, damaged, or more than plain values and arrays.
     """
     try:
         with path.open("rb") as file:
-            return _Unpickler(file).load()
+            return _SafeUnpickler(file).load()
     except OSError as error:
         raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     except DAMAGED as error:

@@ -1,4 +1,4 @@
-"""Strict matching: every tensor of a file gets its place in an encoder of ours, and every place its tensor."""
+"""Strict matching of state dicts: every tensor of a file has a place in our encoder, and every place its tensor."""
 
 import re
 from collections.abc import Mapping
@@ -8,17 +8,26 @@ import torch
 from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as SearchSettings
+from scfs.config.weight_formats import COUNTERS, NameMap, WeightFormat
 from scfs.errors import ScfsError
 from scfs.model.backbones.registry import NAMES, build_backbone
 from scfs.model.heads import SearchHead
-from scfs.weights.keys import DISTRIBUTED, OPTIONAL, WEIGHT_NORM, Layout, Names, names_in, renamed
 
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
+DISTRIBUTED = "module."
+"""Prefix of everything that DistributedDataParallel wraps; a file has it on all names of an encoder or on none."""
+
+WEIGHT_NORM = {
+    "last_layer.parametrizations.weight.original0": "last_layer.weight_g",
+    "last_layer.parametrizations.weight.original1": "last_layer.weight_v",
+}
+"""PyTorch's newer names of a weight-normalised layer, and the older ones, which are ours."""
+
 
 def backbone_shapes(backbone: str) -> Shapes:
-    """Names and shapes of one of our backbones."""
+    """Return the names and shapes of the tensors of one of our backbones."""
     with torch.device("meta"):
         return _shapes(build_backbone(backbone).state_dict())
 
@@ -27,19 +36,19 @@ def _shapes(tensors: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def matched(found: Mapping[str, Any], shapes: Shapes, what: str) -> Tensors:
+def match_tensors(found: Mapping[str, Any], shapes: Shapes, what: str) -> Tensors:
     """Take the tensors of `shapes` from `found`, which must have them all and no other.
 
     Args:
         found: tensors by name.
         shapes: wanted names and shapes.
-        what: begins the line of an error: the file, and what did not fit what.
+        what: beginning of an error's line: the file, and what did not fit what.
 
     Raises:
         ScfsError: an unknown or a missing name, a value that is no tensor, or another shape.
     """
     unknown = [name for name in found if name not in shapes]
-    missing = [name for name in shapes if name not in found and not name.endswith(OPTIONAL)]
+    missing = [name for name in shapes if name not in found and not name.endswith(COUNTERS)]
     if unknown or missing:
         said = [f"{_count(names)} {kind}" for names, kind in ((missing, "missing"), (unknown, "unknown")) if names]
         raise ScfsError(f"{what}: {', '.join(said)}")
@@ -60,11 +69,11 @@ def _count(names: list[str]) -> str:
     )
 
 
-def match_backbone(found: Mapping[str, Any], backbone: str, names: Names, source: str) -> Tensors:
-    """A library's tensors under our names.
+def match_backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: str) -> Tensors:
+    """Return a library's tensors under our names.
 
     Raises:
-        ScfsError: see `matched`; if they are those of another backbone of ours, the line says so.
+        ScfsError: see `match_tensors`; if they are those of another backbone of ours, the line says so.
     """
     try:
         return _backbone(found, backbone, names, source)
@@ -75,20 +84,20 @@ def match_backbone(found: Mapping[str, Any], backbone: str, names: Names, source
         raise
 
 
-def _backbone(found: Mapping[str, Any], backbone: str, names: Names, source: str) -> Tensors:
+def _backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: str) -> Tensors:
     shapes = backbone_shapes(backbone)
-    theirs = {renamed(name, names): shape for name, shape in shapes.items()}
-    tensors = matched(found, theirs, f"{source}: does not fit {backbone}")
-    return {name: tensors[renamed(name, names)] for name in shapes}
+    theirs = {names(name): shape for name, shape in shapes.items()}
+    tensors = match_tensors(found, theirs, f"{source}: does not fit {backbone}")
+    return {name: tensors[names(name)] for name in shapes}
 
 
-def _fits(found: Mapping[str, Any], backbone: str, names: Names) -> bool:
+def _fits(found: Mapping[str, Any], backbone: str, names: NameMap) -> bool:
     try:
-        theirs = {renamed(name, names): shape for name, shape in backbone_shapes(backbone).items()}
+        theirs = {names(name): shape for name, shape in backbone_shapes(backbone).items()}
     except KeyError:  # of another family than the names
         return False
     given = {name: tuple(value.shape) for name, value in found.items() if isinstance(value, Tensor)}
-    return all(given.get(name) == shape or name.endswith(OPTIONAL) for name, shape in theirs.items()) and all(
+    return all(given.get(name) == shape or name.endswith(COUNTERS) for name, shape in theirs.items()) and all(
         name in theirs for name in found
     )
 
@@ -105,12 +114,21 @@ def match_classifier(found: dict[str, Any], prefix: str, source: str) -> Tensors
     weight = given.get(f"{prefix}.weight")
     size = tuple(weight.shape) if isinstance(weight, Tensor) and weight.ndim == 2 else (1, 1)
     shapes: Shapes = {f"{prefix}.weight": size, f"{prefix}.bias": size[:1]}
-    tensors = matched(given, shapes, f"{source}: its classifier does not fit")
+    tensors = match_tensors(given, shapes, f"{source}: its classifier does not fit")
     return {f"classifier.{key.rpartition('.')[2]}": tensor for key, tensor in tensors.items()}
 
 
-def match_encoder(found: Mapping[str, Any], layout: Layout, backbone: str, source: str) -> Tensors:
-    """An encoder of a training checkpoint: `backbone.*`, `head.*`, `layer{i}_head.*` (in the file perhaps wrapped).
+def match_encoder(
+    found: Mapping[str, Any], format: WeightFormat, backbone: str, names: NameMap, source: str
+) -> Tensors:
+    """Return an encoder of a training checkpoint: `backbone.*`, `head.*`, `layer{i}_head.*`.
+
+    Args:
+        found: tensors of the encoder, with or without DistributedDataParallel's prefix.
+        format: prefix of the backbone, and names of the heads.
+        backbone: our name of the architecture.
+        names: names of its tensors.
+        source: the file, for an error's line.
 
     Raises:
         ScfsError: a tensor without a place, or a place without its tensor.
@@ -118,16 +136,13 @@ def match_encoder(found: Mapping[str, Any], layout: Layout, backbone: str, sourc
     plain = dict(found)
     if plain and all(key.startswith(DISTRIBUTED) for key in plain):
         plain = {key.removeprefix(DISTRIBUTED): value for key, value in plain.items()}
-    names = names_in(layout.library, backbone)
-    if names is None:
-        raise ScfsError(f"{source}: {backbone!r}: no such architecture in this format")
-    inside = _under(plain, layout.backbone)
+    inside = _under(plain, format.prefix)
     tensors = {f"backbone.{key}": value for key, value in match_backbone(inside, backbone, names, source).items()}
-    for head in layout.heads:
+    for head in format.heads:
         part = _under(plain, f"{head}.")
         part = {WEIGHT_NORM.get(key, key): value for key, value in part.items()}
         shapes = projection_shapes(part) if head == "head" else search_shapes(part)
-        taken = matched(part, shapes, f"{source}: its {head} does not fit")
+        taken = match_tensors(part, shapes, f"{source}: its {head} does not fit")
         tensors |= {f"{head}.{key}": value for key, value in taken.items()}
     if plain:
         raise ScfsError(f"{source}: {_count(list(plain))} unknown")
@@ -140,7 +155,7 @@ def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def projection_shapes(head: Mapping[str, Any]) -> Shapes:
-    """What a projection head of DINO's code has, given its depth, widths and whether there is BatchNorm.
+    """Return the names and shapes of a projection head of DINO's code, for the depth, widths and BatchNorm of `head`.
 
     The last layer is weight-normalised (weight_g, weight_v), or plain as in DINO's ResNet-50 checkpoint.
     """
@@ -165,11 +180,11 @@ def projection_shapes(head: Mapping[str, Any]) -> Shapes:
 
 def _batch_norm(name: str, channels: int) -> Shapes:
     vectors = ("weight", "bias", "running_mean", "running_var")
-    return {f"{name}.{vector}": (channels,) for vector in vectors} | {f"{name}.{OPTIONAL}": ()}
+    return {f"{name}.{vector}": (channels,) for vector in vectors} | {f"{name}.{COUNTERS}": ()}
 
 
 def search_shapes(head: Mapping[str, Any]) -> Shapes:
-    """What a search head has, given its widths."""
+    """Return the names and shapes of a search head, for the widths of `head`."""
     width, channels = (_size(head, "conv1.weight", 4) or (1, 1))[:2]
     hidden = (_size(head, "mlp.0.weight", 2) or (1, 1))[0]
     output = (_size(head, "mlp.3.weight", 2) or (1, 1))[0]
@@ -179,6 +194,6 @@ def search_shapes(head: Mapping[str, Any]) -> Shapes:
 
 
 def _size(tensors: Mapping[str, Any], key: str, dimensions: int) -> tuple[int, ...]:
-    """Shape of a tensor with so many dimensions; empty if there is none."""
+    """Return the shape of a tensor if it has so many dimensions, else nothing."""
     value = tensors.get(key)
     return tuple(value.shape) if isinstance(value, Tensor) and value.ndim == dimensions else ()

@@ -1,0 +1,204 @@
+"""Formats of weight files: how other libraries and training codes name and nest the tensors of our encoders.
+
+A format is declared once, here or by a plugin (scfs.config.registry), by one object; the study's keys `format` and
+`convert`, import, export, strict matching, the command line and both workflows take everything from it. The name maps
+below are the only ones. Ours: a ResNet's names are torchvision's, a ViT's are timm's, a head's are the authors'.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from scfs import paths
+from scfs.config.registry import NameIn, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COUNTERS = "num_batches_tracked"
+"""Ending of BatchNorm's counters, which older files lack; nothing that we compute depends on them."""
+
+
+@dataclass(frozen=True)
+class NameMap:
+    """Names of some backbones in one library."""
+
+    architectures: Mapping[str, str]
+    """Each backbone that the library has: our name, and the library's."""
+    classifier: str
+    """Prefix of the classifier, which is our encoder's `classifier`; empty: the library keeps none."""
+    rules: tuple[tuple[str, str], ...] = ()
+    """(beginning of our name as a pattern, what replaces it); no rules: the names are the same."""
+
+    def __call__(self, key: str) -> str:
+        """Return the library's name of one of our backbone's tensors.
+
+        Raises:
+            KeyError: no rule applies: the map lacks one.
+        """
+        if not self.rules:
+            return key
+        for pattern, replacement in self.rules:
+            if re.match(pattern, key):
+                return re.sub(f"^{pattern}", replacement, key)
+        raise KeyError(key)
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """A format: the names of the tensors, what stands around them in a file, and the kind of file."""
+
+    names: tuple[NameMap, ...] | None
+    """Name maps, each for other backbones; None: our own names, for every backbone."""
+    imports: bool = True
+    """True if files of this format can be imported."""
+    exports: bool = True
+    """True if weights can be exported to this format."""
+    ending: str = "safetensors"
+    """Ending of an exported file's name."""
+    file: Literal["safetensors", "torch"] | Callable[[dict[str, "Tensor"], dict[str, Any]], bytes] = "safetensors"
+    """Kind of an exported file: safetensors, or torch.save's; or a function that makes the file's content from the
+    tensors by name and the facts about them (scfs.weights.export)."""
+    published_as_safetensors: bool = True
+    """True if the makers publish .safetensors files; a file with any other ending was written by torch.save."""
+    encoders: tuple[str, ...] = ()
+    """Keys of an imported file with several encoders, which are also our names of them."""
+    required: tuple[str, ...] = ()
+    """Encoders that such a file must have."""
+    beside: tuple[str, ...] = ()
+    """Keys beside the encoders, which are not weights."""
+    flat: bool = True
+    """True if a file may also be one backbone and nothing else."""
+    prefix: str = ""
+    """Prefix of the backbone within an encoder."""
+    heads: tuple[str, ...] = ()
+    """Names of the heads within an encoder."""
+    classifier: bool = True
+    """True if a backbone may come with its classifier."""
+
+    def name_map(self, backbone: str) -> NameMap | None:
+        """Return the names of this backbone's tensors; None if the format does not have the architecture."""
+        if self.names is None:
+            return NameMap({backbone: backbone}, "classifier")
+        return next((names for names in self.names if backbone in names.architectures), None)
+
+
+def detectron2_pickle(tensors: dict[str, "Tensor"], facts: dict[str, Any]) -> bytes:
+    """Return what Detectron2 reads from a .pkl: it finds a detector's names that end as these do.
+
+    The key `scfs` is ours alone; Detectron2 hands it back with what else it does not use.
+    """
+    from scfs.io.safe_pickle import dump
+
+    model = {key: tensor.numpy() for key, tensor in tensors.items() if not key.endswith(COUNTERS)}
+    return dump({"__author__": "scfs", "matching_heuristics": True, "model": model, "scfs": facts})
+
+
+_RESNETS = {name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101")}
+
+_TORCHVISION = (
+    NameMap(_RESNETS, "fc"),
+    # torchvision has no ViT-S/16. Its attention keeps query, key and value in one matrix in timm's order.
+    NameMap(
+        {"vit_base_16": "vit_b_16"},
+        "heads.head",
+        (
+            (r"cls_token$", "class_token"),
+            (r"pos_embed$", "encoder.pos_embedding"),
+            (r"patch_embed\.proj\.", "conv_proj."),
+            (r"blocks\.(\d+)\.norm([12])\.", r"encoder.layers.encoder_layer_\1.ln_\2."),
+            (r"blocks\.(\d+)\.attn\.qkv\.", r"encoder.layers.encoder_layer_\1.self_attention.in_proj_"),
+            (r"blocks\.(\d+)\.attn\.proj\.", r"encoder.layers.encoder_layer_\1.self_attention.out_proj."),
+            (r"blocks\.(\d+)\.mlp\.fc1\.", r"encoder.layers.encoder_layer_\1.mlp.0."),
+            (r"blocks\.(\d+)\.mlp\.fc2\.", r"encoder.layers.encoder_layer_\1.mlp.3."),
+            (r"norm\.", "encoder.ln."),
+        ),
+    ),
+)
+
+_TIMM = (
+    NameMap(_RESNETS, "fc"),
+    NameMap({"vit_small_16": "vit_small_patch16_224", "vit_base_16": "vit_base_patch16_224"}, "head"),
+)
+
+# Detectron2 counts the stages from the stem, and a convolution owns its norm. Its blocks take any width, so that it has
+# the narrow ResNet too.
+_DETECTRON2 = NameMap(
+    {**_RESNETS, "narrow_resnet18": "narrow_resnet18"},
+    "",
+    (
+        (r"conv1\.", "stem.conv1."),
+        (r"bn1\.", "stem.conv1.norm."),
+        *(
+            (rf"layer{layer}\.(\d+)\.{ours}\.", rf"res{layer + 1}.\1.{theirs}.")
+            for layer in (1, 2, 3, 4)
+            for ours, theirs in (
+                (r"conv(\d)", r"conv\2"),
+                (r"bn(\d)", r"conv\2.norm"),
+                (r"downsample\.0", "shortcut"),
+                (r"downsample\.1", "shortcut.norm"),
+            )
+        ),
+    ),
+)
+
+_TRAINING = ("optimizer", "epoch", "fp16_scaler")
+
+FORMATS: Registry[WeightFormat] = Registry("format")
+FORMATS.add("torchvision")(WeightFormat(_TORCHVISION, published_as_safetensors=False))
+FORMATS.add("timm")(WeightFormat(_TIMM))
+# DINO's vision_transformer.py has timm's names; its ResNets are torchvision's, whose names timm shares.
+FORMATS.add("dino")(
+    WeightFormat(
+        _TIMM,
+        exports=False,
+        published_as_safetensors=False,
+        encoders=("student", "teacher"),
+        required=("teacher",),
+        beside=(*_TRAINING, "args", "dino_loss"),
+        prefix="backbone.",
+        heads=("head",),
+        classifier=False,
+    )
+)
+# main_scfs.py at commit 7bb7c37; `model.` comes from torchextractor, which wraps the backbone there.
+FORMATS.add("official")(
+    WeightFormat(
+        _TORCHVISION,
+        exports=False,
+        published_as_safetensors=False,
+        encoders=("student", "teacher"),
+        required=("student", "teacher"),
+        beside=(*_TRAINING, "arch", "dino_loss_fn", *(f"dino_loss_l{layer}_fn" for layer in (2, 3, 4))),
+        flat=False,
+        prefix="backbone.model.",
+        heads=("head", "layer2_head", "layer3_head", "layer4_head"),
+        classifier=False,
+    )
+)
+FORMATS.add("detectron2")(WeightFormat((_DETECTRON2,), imports=False, ending="pkl", file=detectron2_pickle))
+FORMATS.add("safetensors")(WeightFormat(None))
+FORMATS.add("pth")(WeightFormat(None, imports=False, ending="pth", file="torch"))
+
+ImportFormat = Annotated[str, NameIn(FORMATS, lambda format: format.imports)]
+"""Name of a format that can be imported."""
+ExportFormat = Annotated[str, NameIn(FORMATS, lambda format: format.exports)]
+"""Name of a format that can be exported."""
+
+
+def import_formats() -> list[str]:
+    """List the formats that can be imported."""
+    return [name for name in FORMATS if FORMATS[name].imports]
+
+
+def export_formats(backbone: str | None = None) -> list[str]:
+    """List the formats that weights can be exported to: those of this architecture, or all."""
+    known = [name for name in FORMATS if FORMATS[name].exports]
+    return known if backbone is None else [name for name in known if FORMATS[name].name_map(backbone)]
+
+
+def converted_path(run: str, format: str) -> Path:
+    """Return the file that `convert` writes: a run's backbone in a format."""
+    return paths.converted(run, f"{format}.{FORMATS[format].ending}")
