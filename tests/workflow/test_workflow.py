@@ -1,6 +1,5 @@
 """The workflow: what is made from what, what makes a stage stale, interruption, messages. `scfs` is a stand-in here."""
 
-import ast
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from repository import ROOT, command_environment, copy_repository, git
 from scfs import paths
 from scfs.config.study import Study, load_study, params_schema
 from scfs.evaluation.run import EVALUATE
-from scfs.pipeline.code_inputs import modules_of
+from scfs.pipeline.code_inputs import inspection_modules, modules_of
 
 HERE = Path(__file__).parent
 ORDER = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads", "resources", "params", "shell"]
@@ -99,47 +98,47 @@ def test_pretraining_depends_on_its_data_alone(jobs: list[dict[str, Any]]) -> No
         assert job["input"] == [str(paths.manifest("garments"))]
 
 
-NOT_FOLLOWED = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress", "scfs.data.official.restore")
-RUN, INSPECT = "scfs.evaluation.run", "scfs.data.inspection"
+LOADED = """
+import importlib, json, sys
+from types import ModuleType
+restore = ModuleType("scfs.data.official.restore")  # images that it restores have the manifest's hashes
+restore.__getattr__, restore.__file__ = (lambda name: None), "__init__.py"
+sys.modules[restore.__name__] = restore
+import scfs.config.study
+settings = set(sys.modules)
+importlib.import_module(sys.argv[1])
+loaded = [name for name in sys.modules if name.startswith("scfs.") and name not in settings]
+print(json.dumps([name for name in loaded if "__init__" not in sys.modules[name].__file__]))
+"""
+"""Prints the modules that Python loads with one, but for empty packages and what the settings load."""
+NO_INPUT = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress")
 
 
-def imported_modules(*modules: str, leave_out: set[str]) -> set[str]:
-    """Modules of the package that these are made of, themselves included."""
-    found: set[str] = set()
-    waiting = set(modules)
-    while waiting:
-        module = waiting.pop()
-        found.add(module)
-        for node in ast.walk(ast.parse(module_file(module).read_text())):
-            if isinstance(node, ast.Import):
-                names = {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                assert node.level == 0, f"{module}: relative import"
-                names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            else:
-                continue
-            followed = {name for name in names if name.startswith("scfs.") and not name.startswith(NOT_FOLLOWED)}
-            waiting |= {name for name in followed if module_file(name).is_file()} - found - leave_out
-    return found
+def loaded_files(module: str) -> set[Path]:
+    command = [sys.executable, "-c", LOADED, module]
+    run = subprocess.run(command, cwd=ROOT, env=command_environment(ROOT), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    names = [name for name in json.loads(run.stdout) if not name.startswith(NO_INPUT)]
+    return {Path(name.replace(".", "/")).with_suffix(".py") for name in names}
 
 
-def module_file(module: str) -> Path:
-    path = ROOT / module.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def test_no_module_that_evaluations_load_is_left_out(study: Study) -> None:
+    kinds = [kind for kind in EVALUATE if kind in {protocol.kind for protocol in study.evaluate.values()}]
+    found = {path for kind in EVALUATE for path in modules_of(kind)}
+    assert len(kinds) == len(EVALUATIONS) and loaded_files("scfs.evaluation.run") <= found
+    assert {Path("scfs/weights/store.py"), Path("scfs/runtime/device.py")} <= set.intersection(
+        *(set(modules_of(kind)) for kind in kinds)
+    )
 
 
-@pytest.mark.parametrize("kind", list(EVALUATE))
-def test_an_evaluation_depends_on_what_it_imports(kind: str) -> None:
-    # All kinds are imported where one of them is chosen.
-    shared = imported_modules(RUN, leave_out={function.__module__ for function in EVALUATE.values()})
-    expected = shared | imported_modules(EVALUATE[kind].__module__, leave_out=set())
-    assert set(modules_of(kind)) == {module_file(module).relative_to(ROOT) for module in expected}
+def test_no_module_that_an_inspection_loads_is_left_out() -> None:
+    assert loaded_files("scfs.data.inspection") <= set(inspection_modules())
 
 
-def test_an_inspection_depends_on_what_it_imports(jobs: list[dict[str, Any]]) -> None:
-    expected = {str(module_file(name).relative_to(ROOT)) for name in imported_modules(INSPECT, leave_out=set())}
+def test_inspections_have_their_modules_as_inputs(jobs: list[dict[str, Any]]) -> None:
     for job in (job for job in jobs if job["rule"] == "inspect"):
-        assert set(job["input"]) == {str(paths.manifest(job["wildcards"]["dataset"])), *expected}
+        modules = set(map(str, inspection_modules()))
+        assert set(job["input"]) == {str(paths.manifest(job["wildcards"]["dataset"])), *modules}
 
 
 def test_evaluations_have_their_modules_as_inputs(jobs: list[dict[str, Any]], study: Study) -> None:
@@ -305,31 +304,37 @@ def test_swapped_settings_are_seen(folder: Path) -> None:
     assert {f"pretrain --run {run}" for run in RUNS} <= planned(folder)
 
 
-def test_code_of_the_training_makes_nothing_stale(folder: Path) -> None:
-    for module in ("training/pretrain.py", "training/loop.py", "losses.py", "model/scfs.py"):
+def change(folder: Path, *modules: str) -> None:
+    for module in modules:
         replace(folder / "scfs" / module, '"""\n', '"""\n# changed\n')
+
+
+def test_code_of_the_training_makes_nothing_stale(folder: Path) -> None:
+    change(folder, "training/pretrain.py", "training/loop.py", "model/losses.py", "model/scfs.py", "config/pretrain.py")
+    change(folder, "evaluation/finetune/training.py", "detection/training.py", "weights/export.py")
     assert "Nothing to be done" in snakemake(folder)
 
 
+@pytest.mark.parametrize("module", ["weights/store.py", "runtime/device.py", "views/images.py"])
+def test_what_every_evaluation_imports_makes_all_stale_and_no_training(folder: Path, module: str) -> None:
+    change(folder, module)
+    shown = {"table main", "figure layers", "figure attention", "report"}
+    assert planned(folder) == evaluated(EVALUATIONS, RUNS) | shown
+
+
 def test_code_of_an_evaluation_makes_it_stale(folder: Path) -> None:
-    replace(folder / "scfs" / "evaluation" / "knn.py", '"""\n', '"""\n# changed\n')
+    change(folder, "evaluation/knn.py")
     # The figures of other results are as they were.
     assert planned(folder) == evaluated({"knn", "layers"}, RUNS) | {"table main", "figure layers", "report"}
 
 
 def test_the_search_makes_attention_stale(folder: Path) -> None:
-    replace(folder / "scfs" / "model" / "search.py", '"""\n', '"""\n# changed\n')
+    change(folder, "model/search.py")
     assert planned(folder) == evaluated({"attention"}, RUNS) | {"table main", "figure attention", "report"}
 
 
-def test_the_views_make_every_evaluation_stale_and_no_training(folder: Path) -> None:
-    replace(folder / "scfs" / "views" / "images.py", '"""\n', '"""\n# changed\n')
-    shown = {"table main", "figure layers", "figure attention", "report"}
-    assert planned(folder) == evaluated(EVALUATIONS, RUNS) | shown
-
-
 def test_code_of_the_inspection_makes_the_inspections_and_the_report_stale(folder: Path) -> None:
-    replace(folder / "scfs" / "data" / "inspection.py", '"""\n', '"""\n# changed\n')
+    change(folder, "data/inspection.py")
     assert planned(folder) == {"inspect garments", "inspect garments-detection", "report"}
 
 
