@@ -16,7 +16,7 @@ from benchmarks.measure import Spread
 from benchmarks.ranks import CPU, meeting, noise, seconds, settings
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 
 SPEEDS = (2000, 1000, 500)
 """Megabits per second, both directions together."""
@@ -33,7 +33,7 @@ def measure() -> dict[str, list[float]]:
         batch = noise(world.rank)
         trainings = {}
         for name, bucket in BUCKETS.items():
-            trainings[name] = Training(settings(world.size), 100, CPU, "fp32", "")
+            trainings[name] = Pretraining(settings(world.size), 100, CPU, "fp32", "")
             trainings[name].gradient_allreduce = GradientAllReduce(trainings[name].model.student.parameters(), bucket)
         found: dict[str, list[float]] = {name: [] for name in trainings}
         for _ in range(ROUNDS + 1):

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from scfs.config.pretrain import Pretrain
 from scfs.costs.scaling import Cluster, step, work
 from scfs.runtime import collectives
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 from scfs.views.loader import Batch
 
 SIZES = (1, 2, 4)
@@ -57,7 +57,7 @@ def measure() -> dict[str, float]:
     torch.set_num_threads(1)
     with collectives.process_group(CPU) as world:
         chosen = settings(world.size)
-        training = Training(chosen, 100, CPU, "fp32", "")
+        training = Pretraining(chosen, 100, CPU, "fp32", "")
         batch = noise(world.rank)
         silent, whole = [], []
         for _ in range(STEPS):  # in turn, as the machine changes

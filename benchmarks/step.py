@@ -9,7 +9,8 @@ from torch import Tensor
 from benchmarks.measure import Call, Pair
 from benchmarks.reference_step import ReferenceStep
 from scfs.config.pretrain import Pretrain
-from scfs.training.loop import AUTOCAST, Training
+from scfs.training.base import AUTOCAST
+from scfs.training.loop import Pretraining
 from scfs.views.images import normalize
 from scfs.views.loader import Batch
 
@@ -45,13 +46,13 @@ def crops_of(batch: Batch, device: torch.device, dtype: torch.dtype) -> list[Ten
 
 
 Option = Literal["activation_checkpointing", "compile", "side_stream"]
-"""One that `Training` has."""
+"""A switch of `Pretraining`."""
 
 
 def ours(settings: Pretrain, precision: str, device: torch.device, option: Option | None = None) -> Call:
     """A step of the training loop, from uint8 crops."""
     how: dict[str, Any] = {option: True} if option else {}
-    training = Training(settings, STEPS_PER_EPOCH, device, precision, "", **how)
+    training = Pretraining(settings, STEPS_PER_EPOCH, device, precision, "", **how)
     batch = batch_of(settings)
 
     def call() -> None:
@@ -64,7 +65,7 @@ def ours(settings: Pretrain, precision: str, device: torch.device, option: Optio
 
 def reference(settings: Pretrain, precision: str, device: torch.device) -> Call:
     """A step of the authors' loop, from normalised crops."""
-    start = Training(settings, STEPS_PER_EPOCH, CPU, "fp32", "")
+    start = Pretraining(settings, STEPS_PER_EPOCH, CPU, "fp32", "")
     step = ReferenceStep(settings, start.model.state_dict(), device, torch.float32)
     schedules = start.schedules
     values = {

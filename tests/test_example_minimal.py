@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.step import batch_of, crops_of
 from examples.minimal import TAU_TEACHER, Scfs
 from scfs.config.pretrain import Pretrain
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 
 EXAMPLE = ROOT / "examples" / "minimal.py"
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def test_it_is_one_page() -> None:
 
 def test_two_steps_are_the_products() -> None:
     """The loss, all gradients after clipping, all weights and buffers, and all centres."""
-    training = Training(SETTINGS, 2, CPU, "fp64", "")
+    training = Pretraining(SETTINGS, 2, CPU, "fp64", "")
     product = training.model
     example = Scfs(SETTINGS.backbone, SETTINGS.head, SETTINGS.search_head, lr=training.schedules.lr(0))
     for network in (example.student, example.teacher):

@@ -18,7 +18,7 @@ from PIL import Image
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Pretrain
 from scfs.model.losses import PRESETS, Preset
-from scfs.training.loop import Labels, Training
+from scfs.training.loop import Labels, Pretraining
 from scfs.views import colour, loader
 from scfs.views.augmentation_table import augmentation_table
 from scfs.views.loader import Batch, ViewBatches
@@ -64,7 +64,7 @@ def steps(method: str) -> dict[str, list[float]]:
     """All terms of three steps, and the teacher's parameters summed at the end."""
     labels = Labels(torch.tensor([0, 1, 2, 1]), 3) if method == "supervised" else None
     settings = Pretrain.model_validate(SETTINGS | METHODS[method])
-    training = Training(settings, 1, torch.device("cpu"), "fp64", "", labels)
+    training = Pretraining(settings, 1, torch.device("cpu"), "fp64", "", labels)
     crop_boxes = torch.tensor(CROP_BOXES, dtype=torch.int32)[:, None].expand(-1, 4, -1)
     seen: dict[str, list[float]] = {}
     for step in range(3):

@@ -15,7 +15,7 @@ from scfs.config.pretrain import Optimizer, Pretrain
 from scfs.model.losses import batch_mean, data_loss, teacher_probabilities, updated_center
 from scfs.model.scfs import SCFS, Encoder
 from scfs.model.search import attention_map, search_query, searched_features
-from scfs.training.optimizer import LARS, clip_each
+from scfs.training.optimizer import LARS, clip_per_parameter
 from scfs.training.schedules import cosine_with_warmup, linear_warmup
 
 GOLDEN = np.load(os.environ.get("SCFS_GOLDEN", Path(__file__).parent / "golden" / "official.npz"))
@@ -201,7 +201,7 @@ def test_clipping_of_each_parameter() -> None:
     parameters = [torch.nn.Parameter(torch.zeros_like(gradient)) for gradient in recorded.values()]
     for parameter, gradient in zip(parameters, recorded.values(), strict=True):
         parameter.grad = gradient.clone()
-    assert_same(torch.stack(clip_each(parameters, limit)), norms, "norms")
+    assert_same(torch.stack(clip_per_parameter(parameters, limit)), norms, "norms")
     assert (norms > limit).any() and (norms < limit).any()
     for name, parameter in zip(recorded, parameters, strict=True):
         assert_same(parameter.grad, after[name], name)

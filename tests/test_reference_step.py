@@ -7,7 +7,7 @@ from torch import Tensor
 from benchmarks.reference_step import ReferenceStep
 from benchmarks.step import batch_of, crops_of
 from scfs.config.pretrain import Pretrain
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 
 CPU = torch.device("cpu")
 SETTINGS = Pretrain.model_validate(
@@ -31,7 +31,7 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 def test_steps_equal_the_product() -> None:
     """The first steps of an epoch in which the last layer is frozen, and of the next one."""
-    training = Training(SETTINGS, STEPS // 2, CPU, "fp64", "")
+    training = Pretraining(SETTINGS, STEPS // 2, CPU, "fp64", "")
     schedules, initial = training.schedules, {k: v.clone() for k, v in training.model.state_dict().items()}
     reference = ReferenceStep(SETTINGS, initial, CPU, torch.float64)
     for step in range(STEPS):

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from scfs.config.detection import Detection
 from scfs.detection.average import gather
@@ -16,20 +15,17 @@ from scfs.detection.data import without_empty
 from scfs.detection.devkit import write_devkit
 from scfs.detection.inference import Arrays, find_all, show
 from scfs.detection.metric import RECALLS, Metric
-from scfs.detection.training import Training, estimate_bn, train
+from scfs.detection.training import DetectorTraining, estimate_bn, train
 from scfs.detection.trial import Trial, open_trial
 from scfs.detection.voc_metric import VocMetric
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_arrays
-from scfs.io.locks import run_lock
 from scfs.io.progress import log
 from scfs.io.results import write_result
 from scfs.paths import run_folder
 from scfs.runtime import collectives
-from scfs.runtime.cpu import keep_freed_memory
-from scfs.runtime.device import resolve_device
 from scfs.runtime.world import find_world
-from scfs.training.checkpointing import resume
+from scfs.training.base import hold_run, prepare_process
 
 __all__ = ["detect", "gather"]
 
@@ -70,18 +66,14 @@ def detect(
         ScfsError: weights, data or protocol do not allow it, the losses diverge, the disk is full, another process
             trains this trial, or the process was asked to stop (after saving).
     """
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    chosen = collectives.local_device(resolve_device(device))
+    chosen = prepare_process(threads, device)
     if (size := find_world().size) > 1 and chosen.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
     with ExitStack() as held:
         with collectives.process_group(chosen):
             trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=size)
-            collectives.check_same("identity of the trial (protocol, data, weights, threads)", trial.identity)
             folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
-            if collectives.is_first():
-                held.enter_context(run_lock(folder))
+            held.enter_context(hold_run(folder, trial.identity))
             metric, shown, times = _trained_and_tested(trial, folder, converted, workers, save_every)
         if find_world().rank > 0:
             return
@@ -91,8 +83,8 @@ def detect(
         write_result(out, trial.record(scores), {"device": str(chosen), "workers": workers, "processes": size, **times})
 
 
-def _announce(trial: Trial, folder: Path) -> None:
-    """Say what will happen before it does."""
+def _log_start(trial: Trial, folder: Path) -> None:
+    """Log what will happen before it does."""
     solver, small = trial.cfg.SOLVER, " on a small machine" if trial.protocol.small_machine else ""
     log(
         f"{trial.run}: {trial.protocol.recipe}{small}, {trial.part}, {trial.weights.architecture},"
@@ -106,9 +98,9 @@ def _trained_and_tested(
     trial: Trial, folder: Path, converted: Path, workers: int, save_every: float
 ) -> tuple[Metric, Arrays, dict[str, float | None]]:
     """Train from where the folder stands to the end: what is found then, what figures show, how long it took."""
-    training = Training(trial.cfg, trial.seed, trial.identity, converted)
-    _announce(trial, folder)
-    resume(training, folder)
+    training = DetectorTraining(trial.cfg, trial.seed, trial.identity, converted)
+    _log_start(trial, folder)
+    training.resume(folder)
     data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, collectives.world())
     seconds_per_step = train(training, data, folder, workers=workers, save_every=save_every)
     seconds = round(training.seconds(), 1)

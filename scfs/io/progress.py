@@ -55,20 +55,39 @@ def log(message: str) -> None:
             file.write(message + "\n")
 
 
-def track(items: Iterable[T], description: str, unit: str = "it", total: int | None = None) -> Iterator[T]:
-    """Yield `items` and show how far they are; `total` defaults to their length where they have one."""
+def track(
+    items: Iterable[T],
+    description: str,
+    unit: str = "it",
+    total: int | None = None,
+    note: Callable[[], str] = lambda: "",
+) -> Iterator[T]:
+    """Yield `items` and show how far they are.
+
+    Args:
+        items: what is worked on.
+        description: what is done with it.
+        unit: what an item is.
+        total: number of items; default: their length where they have one.
+        note: text to show after the speed.
+    """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if _silent:
         yield from items
         return
     if sys.stderr.isatty() and not _log_files:
-        yield from tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, leave=False)
+        with tqdm(items, desc=description, unit=unit, total=total, dynamic_ncols=True, leave=False) as bar:
+            for item in bar:
+                yield item
+                bar.set_postfix_str(note(), refresh=False)
         return
     started, done, of = time.monotonic(), 0, f"/{total}" if total else ""
 
     def say() -> None:
-        log(f"{description}: {done}{of} {unit}, {done / (time.monotonic() - started):.1f} {unit}/s")
+        rate = done / (time.monotonic() - started)
+        speed = f"{1 / rate:.1f} s/{unit}" if 0 < rate < 1 else f"{rate:.1f} {unit}/s"
+        log(", ".join(filter(None, (f"{description}: {done}{of} {unit}", speed, note()))))
 
     with _regularly(say):
         for item in items:

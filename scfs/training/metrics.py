@@ -1,12 +1,12 @@
-"""What a training shows of itself: epoch means, rates, the finite guard, warnings.
+"""Metrics of a training: epoch means, the check that terms are finite, warnings, and the throughput.
 
 Terms stay on the device in a small buffer and are fetched together every `interval` steps, so no step waits for them.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,23 +14,29 @@ from torch import Tensor
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 
-AT_LN_K = 0.99  # share of ln K above which the data loss counts as not learning
-COLLAPSED = 0.01  # share of ln K below which the teacher's entropy counts as collapsed
+AT_LN_K = 0.99
+"""Fraction of ln K above which the data loss counts as not learning."""
+COLLAPSED = 0.01
+"""Fraction of ln K below which the teacher's entropy counts as collapsed."""
+
+T = TypeVar("T")
 
 
 class DivergedError(ScfsError):
-    """A term of a step is NaN or infinite."""
+    """A term of a step is NaN or infinite, or the weights are."""
 
-    def __init__(self, step: int, terms: dict[str, float], lr: float) -> None:
+    def __init__(self, step: int, terms: dict[str, float], lr: float, reason: str = "") -> None:
+        """Take the step, its terms and its learning rate; `reason` comes before them in the message."""
         self.step, self.terms, self.lr = step, terms, lr
-        shown = ", ".join(f"{name} {value:.6g}" for name, value in terms.items())
-        super().__init__(f"training diverged at step {step}: {shown}, lr {lr:.6g}")
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in terms.items()) or "no losses yet"
+        super().__init__(f"training diverged at step {step}: {reason}{shown}, lr {lr:.6g}")
 
 
 class TermBuffer:
-    """Terms of the last steps, on their device until they are fetched."""
+    """Holds the terms of the last steps on their device until they are fetched."""
 
     def __init__(self, lr: Callable[[int], float]) -> None:
+        """Take the learning rate as a function of the step, for the message of an error."""
         self.lr = lr
         self._names: list[str] = []
         self._rows: list[tuple[int, Tensor]] = []
@@ -39,15 +45,15 @@ class TermBuffer:
         return len(self._rows)
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        """Keep the terms of a step, the same ones in every step."""
+        """Keep the terms of a step; every step has terms of the same names."""
         self._names = list(terms)
         self._rows.append((step, torch.stack([term.detach().float() for term in terms.values()])))
 
     def fetch(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Bring all to the host and forget them: each step and its terms.
+        """Copy all terms to the host, empty the buffer, and yield each step with its terms.
 
         Raises:
-            DivergedError: at the first step with a term that is NaN or infinite.
+            DivergedError: a term is NaN or infinite; names the first such step, all its terms and the rate.
         """
         rows, self._rows = self._rows, []
         if not rows:
@@ -60,10 +66,18 @@ class TermBuffer:
             yield step, terms
 
 
-class Monitor:
-    """Collects the terms of every step. Its state is part of a checkpoint, so that curves survive a resume."""
+class Metrics:
+    """Averages the terms of every step over epochs. Its state is part of a checkpoint, so curves survive a resume."""
 
     def __init__(self, steps_per_epoch: int, prototypes: int, lr: Callable[[int], float], interval: int = 20) -> None:
+        """Start before the first epoch.
+
+        Args:
+            steps_per_epoch: number of steps in an epoch.
+            prototypes: K; the data loss is ln K where nothing is learnt.
+            lr: learning rate as a function of the step.
+            interval: number of steps whose terms are fetched together.
+        """
         self.steps_per_epoch = steps_per_epoch
         self.ln_k = math.log(prototypes)
         self.lr = lr
@@ -75,7 +89,7 @@ class Monitor:
         self.latest: dict[str, float] = {}
 
     def record(self, step: int, terms: dict[str, Tensor]) -> bool:
-        """Take the terms of a step; True when they were fetched and `latest` holds new values."""
+        """Take the terms of a step; return True if they were fetched, so that `latest` has new values."""
         self._buffer.add(step, terms)
         if len(self._buffer) < self.interval and (step + 1) % self.steps_per_epoch:
             return False
@@ -83,10 +97,10 @@ class Monitor:
         return True
 
     def fetch(self) -> None:
-        """Bring buffered terms to the host, check that they are finite and add them to the epoch's sums.
+        """Add the buffered terms to the sums of the epoch.
 
         Raises:
-            DivergedError: a term is NaN or infinite; names the first such step with all its terms and the rate.
+            DivergedError: see `TermBuffer.fetch`.
         """
         for step, terms in self._buffer.fetch():
             for name, value in terms.items():
@@ -115,33 +129,45 @@ class Monitor:
             self.warnings.append(message)
             log(f"warning: {message}")
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for the checkpoint."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the plain values that belong to a checkpoint."""
         return {"curve": self.curve, "sums": self._sums, "warnings": self.warnings}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the values of a checkpoint."""
         self.curve, self._sums, self.warnings = state["curve"], state["sums"], state["warnings"]
 
 
-class Rates:
-    """Images per second and the share of time spent waiting for data, since the last call of `take`."""
+class Throughput:
+    """Measures images per second, and the fraction of the time that is spent waiting for batches."""
 
     def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self._reset()
+        """Start now, with batches of this many images."""
+        self.batch, self._waited, self._steps = batch, 0.0, 0
+        self._start = self._last = self._now()
 
-    def _reset(self) -> None:
-        self._started, self._waited, self._steps = time.perf_counter(), 0.0, 0
+    def timed(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield the batches, and count the time until each of them is there."""
+        asked = time.perf_counter()
+        for batch in batches:
+            self._waited += time.perf_counter() - asked
+            self._steps += 1
+            yield batch
+            asked = time.perf_counter()
 
-    def waited(self, seconds: float) -> None:
-        """Count a step that waited this long for its batch."""
-        self._waited += seconds
-        self._steps += 1
+    def latest(self) -> dict[str, float]:
+        """Return the rates since the last call."""
+        last, self._last = self._last, self._now()
+        return self._rates(last)
 
-    def take(self) -> dict[str, float]:
-        """Rates since the last call."""
-        passed = max(time.perf_counter() - self._started, 1e-9)
-        rates = {"images_per_second": self._steps * self.batch / passed, "data_wait_share": self._waited / passed}
-        self._reset()
-        return rates
+    def overall(self) -> dict[str, float]:
+        """Return the rates since the start."""
+        return self._rates(self._start)
+
+    def _now(self) -> tuple[float, float, int]:
+        return time.perf_counter(), self._waited, self._steps
+
+    def _rates(self, since: tuple[float, float, int]) -> dict[str, float]:
+        passed, waited, steps = (now - before for now, before in zip(self._now(), since, strict=True))
+        passed = max(passed, 1e-9)
+        return {"images_per_second": steps * self.batch / passed, "data_wait_share": waited / passed}

@@ -44,8 +44,8 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimi
 
 
 @torch.no_grad()
-def clip_each(parameters: Iterable[Tensor], limit: float) -> list[Tensor]:
-    """Scale each gradient on its own by min(1, limit / (norm + 1e-6)), in place.
+def clip_per_parameter(parameters: Iterable[Tensor], limit: float) -> list[Tensor]:
+    """Clip each gradient on its own, in place: times min(1, limit / (norm + 1e-6)) (authors' code).
 
     Returns:
         The norms before clipping, on the parameters' device (no synchronisation).

@@ -13,17 +13,15 @@ from scfs.data.opening import open_split
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_text
-from scfs.io.locks import run_lock
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
 from scfs.model.ops import compile_errors
 from scfs.paths import run_folder
 from scfs.runtime import collectives
-from scfs.runtime.cpu import keep_freed_memory
-from scfs.runtime.device import resolve_device, resolve_precision
+from scfs.runtime.device import resolve_precision
 from scfs.runtime.world import World, find_world
-from scfs.training.checkpointing import resume
-from scfs.training.loop import Labels, Training, train
+from scfs.training.base import hold_run, log_sharing, prepare_process
+from scfs.training.loop import Labels, Pretraining, train
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import Weights, save_weights
@@ -111,9 +109,7 @@ def pretrain(
             or the method is supervised and the split has no labels or a single class; torch.compile fails, or is asked
             for by several processes on CPUs.
     """
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    chosen = collectives.local_device(resolve_device(device))
+    chosen = prepare_process(threads, device)
     if compile and chosen.type == "cpu" and find_world().size > 1:
         raise ScfsError(
             "pretrain: --compile by several processes needs GPUs, and these compute on cpu; allowed: without it"
@@ -121,11 +117,10 @@ def pretrain(
     views = settings.views
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
     precision = resolve_precision(settings.precision, chosen, min(sizes))
-    parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
     where = resolve_colour(colour, chosen)
-    if (
-        settings.epochs and where == "device"
-    ):  # what the CPUs do is the identity that runs had before there was a choice
+    parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
+    # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
+    if settings.epochs and where == "device":
         parameters["colour"] = where
     if settings.epochs and compile:
         parameters["fused"] = True
@@ -133,23 +128,13 @@ def pretrain(
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.method == "supervised" else None
     with collectives.process_group(chosen) as world:
-        collectives.check_same("identity of the run (settings, data, precision, threads)", whole_identity)
         data = view_batches(images, settings, world, where) if settings.epochs else None
-        with run_lock(folder) if collectives.is_first() else nullcontext():
+        with hold_run(folder, whole_identity):
             steps = len(images) // settings.batch
-            training = Training(
-                settings,
-                steps,
-                chosen,
-                precision,
-                whole_identity,
-                labels,
-                activation_checkpointing,
-                compile,
-                side_stream,
-            )
-            announce(run, training, images, folder)
-            resume(training, folder)
+            switches = activation_checkpointing, compile, side_stream
+            training = Pretraining(settings, steps, chosen, precision, whole_identity, labels, *switches)
+            log_start(run, training, images, folder)
+            training.resume(folder)
             with compile_errors() if compile else nullcontext():
                 rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
             if not collectives.is_first():
@@ -158,16 +143,16 @@ def pretrain(
             classes = list(images.classes) if labels else []
             about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
             save_weights(weights, tensors, about)
-    curve = training.monitor.curve
+    curve = training.metrics.curve
     last = {name: values[-1] for name, values in curve.items() if name not in ("epoch", "step", "lr")}
     if last:
-        last["loss_data_over_ln_k"] = last["loss_data"] / training.monitor.ln_k
+        last["loss_data_over_ln_k"] = last["loss_data"] / training.metrics.ln_k
     record = {
         "run": run,
         "values": last,
         "curve": curve,
-        "ln_k": training.monitor.ln_k,
-        "warnings": training.monitor.warnings,
+        "ln_k": training.metrics.ln_k,
+        "warnings": training.metrics.warnings,
         "settings": about.settings,
         "dataset": {"name": images.name, "split": images.split, "images": len(images), "digest": images.digest},
         "identity": whole_identity,
@@ -192,13 +177,13 @@ def curve_table(curve: dict[str, list[float]]) -> str:
 
 
 def view_batches(images: ImageSet, settings: Pretrain, world: World, colour: Colour = "cpu") -> ViewBatches:
-    """This process's share of every batch of the run."""
+    """Make the run's batches, of which this process gets its part."""
     order = settings.batch, settings.epochs, settings.seed
     return ViewBatches(images, settings.views, *order, parts=settings.accumulate, world=world, colour=colour)
 
 
 def labels_of(images: ImageSet) -> Labels:
-    """Labels to learn from.
+    """Get the labels to learn from.
 
     Raises:
         ScfsError: there are none, or all images are of one class.
@@ -212,21 +197,16 @@ def labels_of(images: ImageSet) -> Labels:
     return Labels(torch.from_numpy(labels), len(images.classes))
 
 
-def announce(run: str, training: Training, images: ImageSet, folder: Path) -> None:
-    """Say what will happen before it does: batch and rate are what users most often get wrong."""
-    settings, schedules = training.settings, training.schedules
+def log_start(run: str, training: Pretraining, images: ImageSet, folder: Path) -> None:
+    """Log what will happen before it does: batch and rate are what users most often get wrong."""
+    settings = training.settings
     if not settings.epochs:
         log(f"{run}: random initial weights of {settings.backbone}, seed {settings.seed}")
         return
     peak = settings.optimizer.lr * settings.batch / 256
     log(
         f"{run}: {settings.method}, {settings.backbone}, {len(images)} images, batch {settings.batch},"
-        f" {settings.epochs} epochs = {schedules.total} steps, peak lr {peak:g}, {training.device},"
+        f" {settings.epochs} epochs = {training.total} steps, peak lr {peak:g}, {training.device},"
         f" {training.precision}, seed {settings.seed}; state in {folder}"
     )
-    if settings.accumulate > 1:
-        part = settings.batch // settings.accumulate
-        log(f"{run}: {settings.accumulate} parts per step, BatchNorm sees {part} images at a time")
-    if (world := collectives.world()).size > 1:
-        share = -(-settings.batch // settings.accumulate // world.size) * settings.accumulate
-        log(f"{run}: {world.size} processes with up to {share} images of each batch, BatchNorm synchronised over them")
+    log_sharing(run, settings.batch, settings.accumulate)

@@ -26,7 +26,7 @@ from scfs.data.opening import open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
 from scfs.detection.inference import show, shown_size
-from scfs.detection.training import Training, train
+from scfs.detection.training import DetectorTraining, train
 from scfs.detection.trial import open_trial
 from scfs.detection.weights import read_converted
 from scfs.errors import ScfsError
@@ -193,7 +193,7 @@ def test_identity_holds_what_the_training_depends_on(scenes: Path, weights: Path
 
 def test_a_rate_that_explodes_is_one_line(scenes: Path, weights: Path, tmp_path: Path) -> None:
     opened = trial(scenes, weights)
-    training = Training(opened.cfg, 0, "some", weights)
+    training = DetectorTraining(opened.cfg, 0, "some", weights)
     training.scheduler.base_lrs = [1e12 for _ in training.scheduler.base_lrs]
     training.optimizer.param_groups[0]["lr"] = 1e12
     data = TrainingBatches(opened.train.records, opened.cfg, 0)
@@ -224,7 +224,7 @@ def test_weights_of_another_depth_are_one_line(scenes: Path, weights: Path, tmp_
     (tmp_path / "deeper.pkl").write_bytes(dump(content))
     opened = trial(scenes, tmp_path / "deeper.pkl")
     with pytest.raises(ScfsError, match="resnet34 does not fit the detector"):
-        Training(opened.cfg, 0, "some", tmp_path / "deeper.pkl")
+        DetectorTraining(opened.cfg, 0, "some", tmp_path / "deeper.pkl")
 
 
 def test_a_part_that_the_protocol_does_not_have(scenes: Path, weights: Path) -> None:

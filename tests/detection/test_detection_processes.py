@@ -13,11 +13,10 @@ from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.inference import find_all
 from scfs.detection.stage import detect
-from scfs.detection.training import Training, train
+from scfs.detection.training import DetectorTraining, train
 from scfs.detection.trial import open_trial
 from scfs.errors import ScfsError
 from scfs.runtime import collectives
-from scfs.training.checkpointing import resume
 
 pytestmark = pytest.mark.detectron2
 
@@ -31,8 +30,8 @@ def trained(scenes: Path, weights: Path, folder: Path) -> dict[str, Any]:
     with collectives.process_group(CPU) as world:
         trial = open_trial(SHORT, "trial-0", "some-run", weights, scenes, CPU, threads=1, processes=world.size)
         trial.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
-        training = Training(trial.cfg, 0, "some", weights)
-        resume(training, folder)
+        training = DetectorTraining(trial.cfg, 0, "some", weights)
+        training.resume(folder)
         data = TrainingBatches(trial.train.records, trial.cfg, 0, world)
         train(training, data, folder, workers=0, save_every=0)
         metric = CocoMetric(trial.test, masks=True)

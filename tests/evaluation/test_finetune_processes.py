@@ -94,7 +94,7 @@ def test_of_two_processes_the_first_writes(files: Files, tmp_path: Path, capfd: 
     processes = finetune_ranks.start("stage", tmp_path, *files, small(steps=3), size=2)
     errors = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    assert "2 processes share each batch" in errors[0] and "step 3 of 3" in errors[0] and not errors[1]
+    assert "2 processes with up to" in errors[0] and "step 3 of 3" in errors[0] and not errors[1]
     assert set(json.loads((tmp_path / "out.json").read_text())["values"]) == {"top1", "top5", "mean_per_class"}
     assert json.loads((tmp_path / "out.run.json").read_text())["processes"] == 2
     assert len(list(tmp_path.glob("*.pt"))) == 1

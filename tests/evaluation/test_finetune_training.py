@@ -175,7 +175,7 @@ def diverging(start: Start, images: ImageSet, steps: int) -> Any:
     data, training = CropBatches(images, protocol), start(protocol, 1e38, 0.0, precision="fp32")
     with pytest.raises(DivergedError) as caught:
         for step in range(steps):
-            training.record(step, training.train_step(data.batch(step)))
+            training.record(training.train_step(data.batch(step)))
     return training.step, caught.value
 
 

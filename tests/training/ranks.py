@@ -26,7 +26,7 @@ from scfs.model.ops import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training import pretrain as stage
-from scfs.training.loop import Labels, Training
+from scfs.training.loop import Labels, Pretraining
 from scfs.views.loader import ViewBatches
 
 CPU = torch.device("cpu")
@@ -51,14 +51,14 @@ def settings(case: str) -> Pretrain:
     return Pretrain.model_validate(values | {"views": {**values["views"], **small}})
 
 
-def untrained(case: str, steps_per_epoch: int, **how: bool) -> Training:
+def untrained(case: str, steps_per_epoch: int, **how: bool) -> Pretraining:
     """A case before its first step; for the supervised one the images' rows give labels of three classes.
 
-    `how`: see Training.
+    `how`: see Pretraining.
     """
     chosen = settings(case)
     labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
-    return Training(chosen, steps_per_epoch, CPU, "fp64", "", labels, **how)
+    return Pretraining(chosen, steps_per_epoch, CPU, "fp64", "", labels, **how)
 
 
 def trained(case: str, images: Path, **how: bool) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
@@ -240,7 +240,10 @@ def messages(out: Path, images: Path) -> None:
             chosen = settings(case)
             data = stage.view_batches(image_folder(images), chosen, world)
             labels = Labels(torch.arange(24) % 3, 3) if chosen.method == "supervised" else None
-            training, seen = Training(chosen, data.steps_per_epoch, CPU, "fp32", "", labels), noted.setdefault(case, [])
+            training, seen = (
+                Pretraining(chosen, data.steps_per_epoch, CPU, "fp32", "", labels),
+                noted.setdefault(case, []),
+            )
 
             def reduce(tensor: Tensor, *, seen: list[tuple[str, int]] = seen, **how: Any) -> Any:
                 seen.append(("all_reduce", tensor.numel() * tensor.element_size()))

@@ -6,7 +6,7 @@ from test_step import crops
 from torch.autograd.graph import saved_tensors_hooks
 
 from scfs.config.pretrain import Pretrain
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 from scfs.views.loader import Batch
 
 CASES = {
@@ -23,7 +23,7 @@ CASES = {
 
 def trained(settings: Pretrain, precision: str, activation_checkpointing: bool) -> tuple[dict, dict, int]:
     """Terms, state and saved bytes after three steps."""
-    training = Training(
+    training = Pretraining(
         settings, 2, torch.device("cpu"), precision, "", activation_checkpointing=activation_checkpointing
     )
     saved: dict[int, int] = {}

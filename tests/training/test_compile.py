@@ -19,7 +19,7 @@ from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.runtime.world import World
 from scfs.training import pretrain as stage
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 
 CPU = torch.device("cpu")
 
@@ -29,8 +29,8 @@ def test_what_is_traced_trains_as_what_is_not(backbone: str, tiny: Pretrain, mon
     tiny = Pretrain.model_validate(tiny.model_dump() | {"backbone": backbone})
     compiled = ranks.traced_alone(monkeypatch.setattr)
     found = []
-    for compile in (False, True):
-        training = Training(tiny, 4, CPU, "fp64", "", compile=compile)
+    for compiles in (False, True):
+        training = Pretraining(tiny, 4, CPU, "fp64", "", compile=compiles)
         terms = [training.train_step(batch([1, 2, 3, 4, 5, 6], step)) for step in range(2)]
         found.append([*terms, training.model.state_dict()])
     assert len(compiled) == 3  # the student's two sizes and the teacher's one, whole; no step makes more
@@ -51,11 +51,11 @@ def test_by_two_processes_as_by_one(noise_folder: Path, tmp_path: Path) -> None:
 def test_it_is_another_run(tiny: Pretrain, noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     identities: list[str] = []
 
-    def noted(self: Training, settings: Pretrain, steps: int, device: object, precision: str, name: str, *_) -> None:
+    def noted(self: Pretraining, settings: Pretrain, steps: int, device: object, precision: str, name: str, *_) -> None:
         identities.append(name)
         raise ScfsError("enough")
 
-    monkeypatch.setattr(Training, "__init__", noted)
+    monkeypatch.setattr(Pretraining, "__init__", noted)
     files = {"weights": tmp_path / "w", "result": tmp_path / "r", "folder": tmp_path / "run"}
     untrained = tiny.model_copy(update={"epochs": 0})
     for settings, options in (

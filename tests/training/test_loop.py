@@ -13,7 +13,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.scfs import SCFS
-from scfs.training.metrics import Monitor
+from scfs.training.metrics import Metrics
 from scfs.training.pretrain import pretrain
 from scfs.training.schedules import Schedules
 from scfs.weights.store import load_backbone, load_weights
@@ -109,16 +109,16 @@ def test_weights_that_explode_in_the_last_step_are_not_exported(
     ("loss", "entropy", "expected"), [(0.8, 0.5, None), (0.995, 0.5, "sits at ln K"), (0.5, 0.001, "collapse")]
 )
 def test_warnings(loss: float, entropy: float, expected: str | None) -> None:
-    monitor = Monitor(steps_per_epoch=2, prototypes=64, lr=lambda step: 0.1)
+    metrics = Metrics(steps_per_epoch=2, prototypes=64, lr=lambda step: 0.1)
     for step in range(10):
-        monitor.record(
+        metrics.record(
             step,
             {"loss_data": torch.tensor(loss * math.log(64)), "teacher_entropy": torch.tensor(entropy * math.log(64))},
         )
     if expected is None:
-        assert monitor.warnings == []
+        assert metrics.warnings == []
     else:
-        (warning,) = monitor.warnings  # said once, not every epoch
+        (warning,) = metrics.warnings  # said once, not every epoch
         assert expected in warning and warning.startswith("epoch 3")
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.training.pretrain import pretrain
-from scfs.training.scalars import Scalars
 
 CHILD = """
 import sys
 from pathlib import Path
 from scfs.config.pretrain import Pretrain
-from scfs.data.folders import image_folder
+from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.training.pretrain import pretrain
 settings, images, out = Pretrain.model_validate_json(sys.argv[1]), image_folder(Path(sys.argv[2])), Path(sys.argv[3])
@@ -207,17 +205,3 @@ def test_run_is_held_by_one_process(tiny: Pretrain, noise_folder: Path, tmp_path
     finally:
         process.kill()
         process.communicate()
-
-
-@pytest.mark.parametrize(
-    "left", ["", "step", "step\tloss\n", "step\tloss\n0\t1.5\n1\t1.", "step\tloss\n0\t1.5\n1\t1.25\n"]
-)
-def test_scalars_go_on_from_what_a_killed_process_left(tmp_path: Path, left: str) -> None:
-    file = tmp_path / "dvclive" / "plots" / "metrics" / "loss.tsv"
-    file.parent.mkdir(parents=True)
-    file.write_text(left)
-    with closing(Scalars(tmp_path, 1)) as scalars:
-        scalars.write(1, {"loss": 0.5})
-    lines = file.read_text().splitlines()
-    assert lines[0] == "step\tloss" and lines[-1] == "1\t0.5"
-    assert lines[1:-1] == (["0\t1.5"] if "1.5\n" in left else [])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scfs.training.optimizer import SGD, clip_each
+from scfs.training.optimizer import SGD, clip_per_parameter
 
 SHAPES = [(4, 3, 3, 3), (5, 4), (7,)]
 
@@ -79,7 +79,7 @@ def test_clipping_leaves_what_is_within_the_limit(limit: float) -> None:
     values = parameters()
     give_gradients(values, 2)
     before = [value.grad.clone() for value in values]  # type: ignore[union-attr]
-    norms = clip_each(values, limit)
+    norms = clip_per_parameter(values, limit)
     for value, gradient, norm in zip(values, before, norms, strict=True):
         assert norm == pytest.approx(gradient.norm().item())
         assert value.grad is not None
@@ -93,5 +93,5 @@ def test_a_gradient_that_is_not_finite_stays_so() -> None:
     values = parameters()
     give_gradients(values, 2)
     values[0].grad[0, 0, 0, 0] = float("nan")  # type: ignore[index]
-    clip_each(values, 1e3)
+    clip_per_parameter(values, 1e3)
     assert not torch.isfinite(values[0].grad).any() and torch.isfinite(values[1].grad).all()  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 from scfs.views.loader import Batch
 
 Changed = Callable[..., Pretrain]
@@ -40,8 +40,8 @@ def batch(rows: list[int], step: int = 0) -> Batch:
     return Batch(step, images, crops(images, 2, 32), crops(images, 2, 16), crop_boxes)
 
 
-def trained(settings: Pretrain, steps: list[Batch], precision: str = "fp64") -> Training:
-    training = Training(settings, 4, torch.device("cpu"), precision, "")
+def trained(settings: Pretrain, steps: list[Batch], precision: str = "fp64") -> Pretraining:
+    training = Pretraining(settings, 4, torch.device("cpu"), precision, "")
     for step in steps:
         training.train_step(step)
     return training
@@ -84,7 +84,7 @@ def test_weight_decay_follows_its_cosine_and_spares_biases_and_norms(changed: Ch
         "weight_decay": 0.04,
         "weight_decay_end": 0.4,
     }
-    training = Training(changed(optimizer=optimizer), 4, torch.device("cpu"), "fp64", "")
+    training = Pretraining(changed(optimizer=optimizer), 4, torch.device("cpu"), "fp64", "")
     before = {key: value.clone() for key, value in training.model.student.named_parameters()}
     decays = []
     for step in range(12):
@@ -106,9 +106,9 @@ def test_fp16_finds_its_scale_learns_and_resumes_with_it(changed: Changed) -> No
     training = trained(settings, [batch([1, 2, 3, 4, 5, 6], step) for step in range(12)], "fp16")
     scale = training.scaler.get_scale()
     assert 1 < scale < 2**16
-    initial = Training(settings, 4, torch.device("cpu"), "fp16", "").model.student.backbone.conv1.weight
+    initial = Pretraining(settings, 4, torch.device("cpu"), "fp16", "").model.student.backbone.conv1.weight
     weight = training.model.student.backbone.conv1.weight
     assert torch.isfinite(weight).all() and not torch.equal(weight, initial)
-    resumed = Training(settings, 4, torch.device("cpu"), "fp16", "")
+    resumed = Pretraining(settings, 4, torch.device("cpu"), "fp16", "")
     resumed.restore(training.state(), Path("here"))
     assert resumed.scaler.get_scale() == scale

@@ -16,7 +16,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.model.supervised import Supervised
-from scfs.training.loop import Labels, Training
+from scfs.training.loop import Labels, Pretraining
 from scfs.views.images import normalize
 from scfs.views.loader import ViewBatches
 from scfs.weights.store import load_backbone, load_classifier, load_weights
@@ -84,8 +84,8 @@ def test_resumes_exactly(settings: Pretrain, coloured: Path, tmp_path: Path) -> 
 def test_loss_is_the_mean_over_all_crops_of_the_images_own_classes(settings: Pretrain, coloured: Path) -> None:
     images = image_folder(coloured)
     labels = torch.from_numpy(images.require_labels())
-    training = Training(settings, 4, torch.device("cpu"), "fp64", "", Labels(labels, 3))
-    assert training.monitor.ln_k == math.log(3)
+    training = Pretraining(settings, 4, torch.device("cpu"), "fp64", "", Labels(labels, 3))
+    assert training.metrics.ln_k == math.log(3)
     model = training.model
     assert isinstance(model, Supervised)
     batch = ViewBatches(images, settings.views, 6, 1, 0)[0]
@@ -105,7 +105,7 @@ def test_loss_is_the_mean_over_all_crops_of_the_images_own_classes(settings: Pre
 def test_average_holds_parameters_and_statistics_alike(settings: Pretrain, coloured: Path) -> None:
     images = image_folder(coloured)
     labels = Labels(torch.from_numpy(images.require_labels()), 3)
-    training = Training(settings, 4, torch.device("cpu"), "fp64", "", labels)
+    training = Pretraining(settings, 4, torch.device("cpu"), "fp64", "", labels)
     before = {name: value.clone() for name, value in training.model.teacher.state_dict().items()}
     training.train_step(ViewBatches(images, settings.views, 6, 1, 0)[0])
     student = training.model.student.state_dict()

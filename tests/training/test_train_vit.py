@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.backbones.vit import ViT
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 from scfs.training.optimizer import build_optimizer
 from scfs.training.schedules import Schedules
 
@@ -53,7 +53,9 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(tiny: Pretrain) -> None:
     head = {**tiny.head.model_dump(), "batch_norm": False}
     models = []
     for parts in (1, 2, 3):
-        training = Training(vit(tiny, method="dino", head=head, accumulate=parts), 4, torch.device("cpu"), "fp64", "")
+        training = Pretraining(
+            vit(tiny, method="dino", head=head, accumulate=parts), 4, torch.device("cpu"), "fp64", ""
+        )
         for step in range(3):
             training.train_step(batch([4, 9, 2, 7, 5, 1], step))
         models.append(training.model)
@@ -63,7 +65,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(tiny: Pretrain) -> None:
 
 
 def test_the_students_blocks_alone_are_left_out(tiny: Pretrain, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = Training(vit(tiny), 4, torch.device("cpu"), "fp32", "")
+    training = Pretraining(vit(tiny), 4, torch.device("cpu"), "fp32", "")
     seen: list[tuple[bool, int, Tensor | None]] = []
     forward = ViT.forward
 
@@ -85,7 +87,7 @@ def test_the_students_blocks_alone_are_left_out(tiny: Pretrain, monkeypatch: pyt
 @pytest.mark.parametrize("preset", ["official", "paper"])
 def test_every_method_moves_every_parameter_of_the_student(tiny: Pretrain, method: str, preset: str) -> None:
     settings = vit(tiny, method=method, preset=preset, drop_path=0.0)
-    training = Training(settings, 4, torch.device("cpu"), "fp32", "")
+    training = Pretraining(settings, 4, torch.device("cpu"), "fp32", "")
     before = {name: value.clone() for name, value in training.model.student.named_parameters()}
     for step in range(5):
         terms = training.train_step(batch([1, 2, 3, 4, 5, 6], step))

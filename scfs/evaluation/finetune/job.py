@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,13 @@ from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
 from scfs.evaluation.finetune.training import FineTuning
 from scfs.io.atomic import write_json
-from scfs.io.locks import run_lock
-from scfs.io.progress import log, track
+from scfs.io.progress import log
 from scfs.io.results import sha256_of
 from scfs.paths import run_folder
 from scfs.runtime import collectives
-from scfs.runtime.cpu import keep_freed_memory
-from scfs.runtime.device import resolve_device, resolve_precision
-from scfs.runtime.stop_signals import stop_signals
+from scfs.runtime.device import resolve_precision
 from scfs.runtime.world import World
-from scfs.training.checkpointing import Keeper, resume
+from scfs.training.base import hold_run, log_sharing, prepare_process
 from scfs.training.metrics import DivergedError
 from scfs.views.workers import prefetch
 from scfs.weights.store import load_backbone
@@ -98,9 +95,7 @@ def occasion(
     Raises:
         ScfsError: the device is not there, or see `labelled_data`.
     """
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    chosen = collectives.local_device(resolve_device(device))
+    chosen = prepare_process(threads, device)
     precision = resolve_precision(protocol.precision, chosen, protocol.crop)
     with collectives.process_group(chosen) as world:
         data = labelled_data(protocol, manifest)
@@ -134,8 +129,7 @@ def fine_tune(
     data = CropBatches(train, now.protocol, now.world)
     own = _identity(now, lr, weight_decay, train, test)
     folder = run_folder(f"{now.run}-{now.evaluation}-{part}", own)
-    collectives.check_same("identity of the training (protocol, data, weights, precision, threads)", own)
-    with run_lock(folder) if collectives.is_first() else nullcontext():
+    with hold_run(folder, own):
         left = folder / "outcome.json"
         found = json.loads(left.read_text()) if collectives.is_first() and left.is_file() else None
         outcome: dict[str, Any] | None = collectives.broadcast_object(found)
@@ -143,8 +137,8 @@ def fine_tune(
             log(f"{folder}: already finished")
             return outcome if collectives.is_first() else None
         training = FineTuning(now.protocol, lr, weight_decay, backbone, data, now.device, now.precision, own)
-        _announce(now, part, training, data, folder)
-        resume(training, folder)
+        _log_start(now, part, training, data, folder)
+        training.resume(folder)
         try:
             _train(training, data, folder, now.workers, now.save_every)
             values, diverged = measure(training.model, now.protocol, test, now.device, now.workers), None
@@ -177,26 +171,13 @@ def _identity(now: Occasion, lr: float, weight_decay: float, train: ImageSet, te
 
 def _train(training: FineTuning, data: CropBatches, folder: Path, workers: int, save_every: float) -> None:
     """Train from where it stands to the last step."""
-    first, total = training.step, training.total
-    if first == total:
-        return
-    if first:
-        log(f"resuming at step {first} of {total}")
-    keeper = Keeper(folder, save_every)
     parts = training.protocol.accumulate
-    made = prefetch(data, range(first * parts, total * parts), workers, training.device.type == "cuda")
-    batches = zip(*[made] * parts, strict=True)
-    try:
-        with stop_signals() as received:
-            for batch in track(batches, "fine-tune", unit="step", total=total - first):
-                training.record(training.step, training.train_step(batch))
-                keeper.after_step(training, total, received)
-    finally:
-        keeper.checkpoints.wait()
+    made = prefetch(data, range(training.step * parts, training.total * parts), workers, training.device.type == "cuda")
+    training.run(zip(*[made] * parts, strict=True), folder, save_every)
 
 
-def _announce(now: Occasion, part: str, training: FineTuning, data: CropBatches, folder: Path) -> None:
-    """Say what will happen before it does."""
+def _log_start(now: Occasion, part: str, training: FineTuning, data: CropBatches, folder: Path) -> None:
+    """Log what will happen before it does."""
     protocol = now.protocol
     decay = training.optimizer.param_groups[0]["weight_decay"]
     log(
@@ -205,8 +186,4 @@ def _announce(now: Occasion, part: str, training: FineTuning, data: CropBatches,
         f" peak lr {training.peak:g}, weight decay {decay:g}, {now.device}, {now.precision}, seed {protocol.seed};"
         f" state in {folder}"
     )
-    if protocol.accumulate > 1:
-        size = protocol.batch // protocol.accumulate
-        log(f"{now.run}: {protocol.accumulate} parts per step, BatchNorm sees {size} images at a time")
-    if now.world.size > 1:
-        log(f"{now.run}: {now.world.size} processes share each batch, BatchNorm synchronised over them")
+    log_sharing(now.run, protocol.batch, protocol.accumulate)

@@ -9,7 +9,7 @@ import torch
 from scfs.config.pretrain import Pretrain
 from scfs.model.ops.side_stream import SideStream
 from scfs.model.scfs import SCFS
-from scfs.training.loop import Training
+from scfs.training.loop import Pretraining
 
 SETTINGS = {
     "dataset": "noise",
@@ -96,5 +96,5 @@ def test_nothing_differs(name: str) -> None:
 def test_the_training_asks_for_it() -> None:
     settings = Pretrain.model_validate(SETTINGS)
     for side_stream in (False, True):
-        training = Training(settings, 1, torch.device("cpu"), "fp32", "", side_stream=side_stream)
+        training = Pretraining(settings, 1, torch.device("cpu"), "fp32", "", side_stream=side_stream)
         assert isinstance(training.model.side_stream, SideStream) == side_stream
