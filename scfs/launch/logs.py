@@ -5,10 +5,11 @@ from pathlib import Path
 
 from scfs.io.progress import log
 
-SUBMITIT_LINE = re.compile(r"submitit (INFO|WARNING) ")
 ERROR = re.compile(r"(scfs: |\w*Error\b|\w*Exception\b|Traceback )")
-STARTED = "Starting with JobEnvironment"
-"""Text of the first line that Submitit logs at each start of the job."""
+STARTED = "scfs-job: a process starts"
+"""First line of each process at each start of the job: a job that is queued again goes on in the same files."""
+NOT_SHOWN = re.compile(rf"submitit (INFO|WARNING) |{STARTED}")
+"""Lines that no user needs."""
 LOST = re.compile(r"srun: error: \S+: tasks? (\d+)[\d,-]*: (?!Exited|Terminated)")
 """srun names the process that a signal ended (Killed, Segmentation fault), not those that it then ends itself."""
 EXITED = re.compile(r"srun: error: \S+: tasks? (\d+)[\d,-]*: ")
@@ -39,7 +40,7 @@ def lines_of(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     text = text.rpartition(STARTED)[2].partition("\n")[2] if STARTED in text else text
-    return [line for line in text.splitlines() if line.strip() and not SUBMITIT_LINE.match(line)]
+    return [line for line in text.splitlines() if line.strip() and not NOT_SHOWN.match(line)]
 
 
 def failed_rank(folder: Path, job: str) -> int:
@@ -76,5 +77,5 @@ class Follower:
         self._read += len(new)
         *lines, self._rest = (self._rest + new.decode(errors="replace")).split("\n")
         for line in lines:
-            if line.strip() and not SUBMITIT_LINE.match(line):
+            if line.strip() and not NOT_SHOWN.match(line):
                 log(line)

@@ -16,6 +16,7 @@ from scfs.errors import ProcessLostError, ScfsError
 from scfs.io.atomic import write_json
 from scfs.io.progress import log, silence
 from scfs.launch import slurm
+from scfs.launch.logs import STARTED
 from scfs.runtime.cpu import worker_count
 from scfs.runtime.stop_signals import PreemptedError, stop_signals
 from scfs.runtime.world import find_world
@@ -76,6 +77,7 @@ class Payload:
         Raises:
             SystemExit: with status 1 after an error, which the log says in one line, or after a stop.
         """
+        print(STARTED, file=sys.stderr, flush=True)
         started = time.monotonic()
         received: list[int] = []
         if self.launcher is not None:

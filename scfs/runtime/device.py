@@ -45,7 +45,7 @@ def resolve_precision(name: str, device: torch.device, smallest_crop: int) -> st
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() and not broken else "fp32"
+    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) and not broken else "fp32"
 
 
 def autocast_device_type(x: torch.Tensor) -> str:

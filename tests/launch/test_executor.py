@@ -1,13 +1,16 @@
 """The parts of Submitit that docs/upgrades.md lists, with commands of SLURM that only note what they are asked."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 from submitit.core.utils import DelayedSubmission
 
 from scfs.errors import ScfsError
-from scfs.launch.executor import ended_well, submit
+from scfs.launch.executor import LocalProcesses, ended_well, submit
+from scfs.launch.logs import STARTED, lines_of, rank_log
 from scfs.launch.payload import Payload, StageCall
 from scfs.launch.settings import Launch
 
@@ -90,3 +93,15 @@ def test_a_job_has_ended_well_if_all_its_processes_say_so(tmp_path: Path) -> Non
     assert not ended_well(tmp_path, "7")
     (logs / "7_1_result.pkl").write_bytes(pickle.dumps(("success", None)))
     assert ended_well(tmp_path, "7")
+
+
+def test_a_local_job_has_the_files_and_the_number_that_we_rely_on(tmp_path: Path) -> None:
+    processes = LocalProcesses(Payload(StageCall(dict, {}, 1, 0), tmp_path, ROOT), Launch(executor="local"))  # type: ignore[arg-type]
+    assert b"submitit.local" in Path("/proc", processes.id, "cmdline").read_bytes()
+    end = time.monotonic() + 120
+    while not processes.ended():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    log = rank_log(tmp_path, processes.id, 0)
+    assert STARTED in log.read_text() and lines_of(log) == []
+    assert ended_well(tmp_path, processes.id)

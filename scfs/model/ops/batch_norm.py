@@ -149,5 +149,6 @@ def synchronize_batch_norm(model: M, device: torch.device, compile: bool = False
 def _synchronize(norm: _BatchNorm) -> SynchronizedBatchNorm:
     """The same layer, with the same parameters and buffers."""
     made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum)
-    made._parameters, made._buffers = norm._parameters, norm._buffers
+    for name, value in (*norm.named_parameters(), *norm.named_buffers()):
+        setattr(made, name, value)
     return made.train(norm.training)
