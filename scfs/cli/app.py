@@ -25,6 +25,12 @@ app = typer.Typer(
     help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True
 )
 
+
+def switch(name: str, help: str) -> Any:
+    """Describe an option --NAME without a value, which SCFS_NAME in the environment sets too."""
+    return typer.Option(f"--{name}", envvar=f"SCFS_{name.upper().replace('-', '_')}", help=help)
+
+
 Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Name of a run in the study.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: a GPU if there is one.")]
 Colour = Annotated[
@@ -33,6 +39,17 @@ Colour = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Image readers.  [default: half of the spare cores]")]
 SaveEvery = Annotated[float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")]
+Checkpointing = Annotated[
+    bool,
+    switch("activation-checkpointing", "Keep less in memory and compute it again: slower, same result to the bit."),
+]
+Compile = Annotated[
+    bool,
+    switch("compile", "For GPUs: torch.compile fuses the backbones' operations; another run, as it rounds otherwise."),
+]
+SideStream = Annotated[
+    bool, switch("side-stream", "For one GPU, or a ViT: the teacher beside the student, in more memory; same result.")
+]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from scfs import paths
 from scfs.cli import calls
-from scfs.cli.app import Colour, Device, Run, SaveEvery, Workers, app, load, member
+from scfs.cli.app import Checkpointing, Colour, Compile, Device, Run, SaveEvery, SideStream, Workers, app, load, member
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.runtime.cpu import usable_cores
@@ -64,30 +64,9 @@ def pretrain(
     colour: Colour = "auto",
     workers: Workers = None,
     save_every: SaveEvery = 120,
-    activation_checkpointing: Annotated[
-        bool,
-        typer.Option(
-            "--activation-checkpointing",
-            envvar="SCFS_ACTIVATION_CHECKPOINTING",
-            help="Keep less in memory and compute it again: slower, same result to the bit.",
-        ),
-    ] = False,
-    compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            envvar="SCFS_COMPILE",
-            help="For GPUs: torch.compile fuses the backbones' operations; another run, as it rounds otherwise.",
-        ),
-    ] = False,
-    side_stream: Annotated[
-        bool,
-        typer.Option(
-            "--side-stream",
-            envvar="SCFS_SIDE_STREAM",
-            help="For one GPU, or a ViT: the teacher beside the student, in more memory; same result.",
-        ),
-    ] = False,
+    activation_checkpointing: Checkpointing = False,
+    compile: Compile = False,
+    side_stream: SideStream = False,
 ) -> None:
     """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
 

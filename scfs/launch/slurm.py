@@ -26,6 +26,8 @@ class ClusterJob(NamedTuple):
     state: str
     reason: str
     """Reason why it waits, or the nodes on which it runs."""
+    folder: Path
+    """Working folder."""
 
 
 class UnreachableError(ScfsError):
@@ -55,22 +57,12 @@ def live_jobs() -> list[ClusterJob]:
         NoClusterError: this machine belongs to no cluster.
         UnreachableError: the controller does not answer; nothing is known then, and nothing must be submitted.
     """
-    said = _ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%R|%k")
+    said = _ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%R|%Z|%k")
     jobs = []
     for line in said.splitlines():
-        identifier, state, reason, comment = line.split("|", 3)
-        jobs.append(ClusterJob(identifier, comment.strip(), state, reason))
+        identifier, state, reason, folder, comment = line.split("|", 4)
+        jobs.append(ClusterJob(identifier, comment.strip(), state, reason, Path(folder)))
     return jobs
-
-
-def folders() -> dict[str, Path]:
-    """Map each job of the user that waits or runs to its working folder.
-
-    Raises:
-        UnreachableError: the controller does not answer.
-    """
-    said = _ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%Z")
-    return {job: Path(folder) for job, folder in (line.split("|", 1) for line in said.splitlines())}
 
 
 def state_of(job: str) -> tuple[str, str]:

@@ -54,7 +54,5 @@ def _own_jobs() -> list[slurm.ClusterJob]:
 
 def _jobs() -> list[str]:
     """Name the jobs that Snakemake submitted itself."""
-    if not slurm.live_jobs_here():
-        return []
-    own = {job.id for job in _own_jobs()}
-    return [f"job {job}" for job, folder in slurm.folders().items() if folder == Path.cwd() and job not in own]
+    jobs = [job for job in slurm.live_jobs_here() if not job.comment.startswith("scfs:")]
+    return [f"job {job.id}" for job in jobs if job.folder == Path.cwd()]

@@ -17,7 +17,6 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that a killed Snakemake has left, on a machine with a cluster whose jobs the tests choose."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slurm, "live_jobs", lambda: [])
-    monkeypatch.setattr(slurm, "folders", lambda: {})
     lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
@@ -37,7 +36,7 @@ def test_a_launcher_or_a_training_keeps_it(locked: Path, holder: str, monkeypatc
         with pytest.raises(ScfsError, match=f"not cleared: {holder} still works"):
             unlock()
         assert locked.exists()
-        adoptable = slurm.Job("7", "scfs:small-fedcba9876543210:abc", "RUNNING", "n1")
+        adoptable = slurm.ClusterJob("7", "scfs:small-fedcba9876543210:abc", "RUNNING", "n1", Path.cwd())
         monkeypatch.setattr(slurm, "live_jobs", lambda: [adoptable])
         if "jobs" in holder:  # its launcher lives: nobody else may follow the job
             with pytest.raises(ScfsError, match="not cleared"):
@@ -49,12 +48,11 @@ def test_a_launcher_or_a_training_keeps_it(locked: Path, holder: str, monkeypatc
 def test_a_job_of_snakemake_keeps_it_and_one_of_another_folder_does_not(
     locked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = slurm.Job("8", "rule_evaluate", "PENDING", "Priority")
+    job = slurm.ClusterJob("8", "rule_evaluate", "PENDING", "Priority", locked.parents[2])
     monkeypatch.setattr(slurm, "live_jobs", lambda: [job])
-    monkeypatch.setattr(slurm, "folders", lambda: {"8": locked.parents[2]})
     with pytest.raises(ScfsError, match="not cleared: job 8 still works"):
         unlock()
-    monkeypatch.setattr(slurm, "folders", lambda: {"8": Path("/elsewhere")})
+    monkeypatch.setattr(slurm, "live_jobs", lambda: [job._replace(folder=Path("/elsewhere"))])
     assert "cleared" in unlock()
 
 
@@ -75,3 +73,13 @@ def test_a_machine_without_a_cluster_has_no_jobs(monkeypatch: pytest.MonkeyPatch
     assert slurm.live_jobs_here() == []
     with pytest.raises(ScfsError, match="squeue: not found; the executor slurm needs SLURM's commands"):
         slurm.live_jobs()
+
+
+def test_squeues_lines_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho '7|RUNNING|n[1-2]|/a/folder|scfs:small-0:token'\necho '8|PENDING|(None)|/b|'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    running, waiting = slurm.live_jobs()
+    assert running == slurm.ClusterJob("7", "scfs:small-0:token", "RUNNING", "n[1-2]", Path("/a/folder"))
+    assert (waiting.id, waiting.comment, waiting.folder) == ("8", "", Path("/b"))

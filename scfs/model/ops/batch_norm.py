@@ -148,7 +148,7 @@ def synchronize_batch_norm(model: M, device: torch.device, compile: bool = False
 
 def _synchronize(norm: _BatchNorm) -> SynchronizedBatchNorm:
     """The same layer, with the same parameters and buffers."""
-    made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     for name, value in (*norm.named_parameters(), *norm.named_buffers()):
         setattr(made, name, value)
     return made.train(norm.training)
