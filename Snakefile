@@ -1,6 +1,9 @@
 """The whole pipeline of a study: params.yaml (the demo), or another one by --configfile config/<study>/params.yaml."""
 
-from snakemake.utils import min_version, validate
+from jsonschema import validate
+from snakemake.utils import min_version
+
+from scfs.config.study import params_schema
 
 min_version("9.0")
 
@@ -12,7 +15,7 @@ if not config:
 include: "workflow/rules/common.smk"
 
 
-validate(config, "workflow/schemas/params.schema.json", set_default=False)
+validate(config, params_schema())  # as workflow/schemas/params.schema.json, and with the kinds of plugins
 
 
 report: "workflow/report/workflow.rst"

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ranks`: the cost model of scfs.scaling beside real runs of 1, 2 and 4 processes (gloo).
+"""`python -m benchmarks.ranks`: the cost model of scfs.costs.machine beside real runs of 1, 2 and 4 processes (gloo).
 
 Each process has the same number of images. The model gets, measured in the same meeting, what a step takes while all
 processes compute but send nothing, and gloo's latency and bandwidth between them; it predicts the step of all together.
@@ -20,7 +20,8 @@ import torch
 import torch.distributed as dist
 
 from scfs.config.pretrain import Pretrain
-from scfs.costs.scaling import Cluster, step, work
+from scfs.costs.counting import training_work
+from scfs.costs.machine import Cluster, step
 from scfs.runtime import collectives
 from scfs.training.loop import Pretraining
 from scfs.views.loader import Batch
@@ -132,7 +133,7 @@ def cluster_of(found: dict[str, float], size: int) -> Cluster:
     """This machine, in the model's terms, while `size` processes share it."""
     ring = 2 * (size - 1) / size
     return Cluster(
-        flops=work(settings(1)).flops * IMAGES / found["silent"],
+        flops=training_work(settings(1)).flops * IMAGES / found["silent"],
         memory=float("inf"),
         launch=0,
         gpus_per_node=size,
@@ -147,7 +148,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for size in SIZES:
         found = meeting(size)
-        computed = step(work(settings(size)), IMAGES * size, size, cluster_of(found, size), 0.0)
+        computed = step(training_work(settings(size), messages=True), IMAGES * size, size, cluster_of(found, size))
         times = [found["silent"], found["step"], computed.seconds, computed.network]
         said = " | ".join(f"{value * 1e3:.0f} ms" for value in times)
         print(f"| {size} | {said} | {found['step'] / computed.seconds:.2f} |", flush=True)

@@ -111,7 +111,7 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
     if worth_a_job and submits("pretrain"):
         from scfs.costs.forecast import forecast
 
-        hours = forecast(run, settings, manifest).announced().hours
+        hours = forecast(run, settings, manifest)
         keywords["sha256"] = sha256_of(manifest)
     call = StageCall(calls.pretrain_split, keywords, study.torch_threads, workers)
     start("pretrain", run, call, settings, [manifest], hours, job=worth_a_job)

@@ -1,17 +1,14 @@
-"""What a pre-training will take, said before its job is submitted: batch and rate are often wrong."""
+"""The estimate of a pre-training that is logged before its job is submitted: batch and rate are often wrong."""
 
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from scfs import paths
 from scfs.config.identity import identity
 from scfs.config.pretrain import Pretrain
-from scfs.costs.gpu import PEAK, SHARE
+from scfs.costs.machine import CPU, PEAK, SHARE, Work, hours
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_json
@@ -19,105 +16,63 @@ from scfs.io.progress import log
 from scfs.launch.code_snapshot import code_version
 from scfs.launch.settings import Launch, load_launch
 
-CPU = 5e10
-"""Operations per second of a process on a CPU: the demo's SCFS, 8 epochs of 6000 images at 0.7 GFLOP, took 679 s on one
-core of an AMD EPYC (Turin) in bf16."""
 
-
-class Counts(NamedTuple):
-    """What `scfs plan` counts of a training."""
-
-    flops: float
-    """Operations per image."""
-    bytes: int
-    """On the disk: exported weights and the states that are kept."""
-
-
-def counts(settings: Pretrain) -> Counts:
-    """Counted by torch once and kept, so that a launcher that comes back to its job need not import torch."""
+def kept_work(settings: Pretrain) -> Work:
+    """Count a training once and keep it, so that a launcher that comes back to its job need not import torch."""
     path = paths.counts(f"{identity('pretrain', settings)}-{code_version()}")
     try:
-        return Counts(**json.loads(path.read_text()))
+        return Work(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):  # not there, or not whole
         pass
-    from scfs.costs.plan import training_bytes, training_flops
+    from scfs.costs.counting import training_work
 
-    found = Counts(training_flops(settings), sum(training_bytes(settings)))
+    work = training_work(settings)
     with suppress(ScfsError):  # a full disk is said more clearly below
-        write_json(path, found._asdict())
-    return found
+        write_json(path, vars(work))
+    return work
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Of one run with these launch settings. The speed is computed, not measured."""
-
-    run: str
-    settings: Pretrain
-    images: int
-    """Of the split."""
-    launch: Launch
-
-    @cached_property
-    def counts(self) -> Counts:
-        """Of the settings."""
-        return counts(self.settings)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps."""
-        return self.images // self.settings.batch * self.settings.epochs
-
-    @property
-    def images_per_second(self) -> float:
-        """Of all processes together, at a tenth of an H100's peak per GPU (scfs.gpu), or at `CPU` per process."""
-        gpus, processes = self.launch.nodes * self.launch.gpus_per_node, self.launch.nodes * self.launch.processes
-        speed = gpus * PEAK * SHARE if gpus else processes * CPU
-        return speed / self.counts.flops if self.settings.epochs else 1.0
-
-    @property
-    def hours(self) -> float:
-        """Of computing, without waiting in the queue."""
-        return self.steps * self.settings.batch / self.images_per_second / 3600
-
-    def announced(self) -> "Forecast":
-        """Log it, and return it.
-
-        Raises:
-            ScfsError: the batch has fewer images than there are processes, or the disk has no room.
-        """
-        settings, processes = self.settings, self.launch.nodes * self.launch.processes
-        part = settings.batch // settings.accumulate
-        if part < processes:
-            raise ScfsError(
-                f"{self.run}: {self.launch.nodes} x {self.launch.processes} processes share parts of {part} images"
-                f" (batch / accumulate); at most {part} processes are allowed"
-            )
-        free = shutil.disk_usage(Path.cwd()).free
-        log(
-            f"{self.run}: batch {settings.batch} = {processes} processes x {part / processes:g} images"
-            + (f" x {settings.accumulate} parts" if settings.accumulate > 1 else "")
-            + f", lr {settings.optimizer.lr:g} x batch / 256 = {settings.optimizer.lr * settings.batch / 256:g},"
-            f" {settings.epochs} epochs = {self.steps} steps"
-        )
-        log(
-            f"{self.run}: about {self.images_per_second:,.0f} images/s, {self.hours:,.1f} h (computed, not measured);"
-            f" {self.counts.bytes / 1e9:,.1f} GB of disk, {free / 1e9:,.0f} GB are free"
-        )
-        if self.counts.bytes > free:
-            raise ScfsError(
-                f"{Path.cwd()}: {free / 1e9:.1f} GB free, {self.counts.bytes / 1e9:.1f} GB needed for {self.run}"
-            )
-        return self
-
-
-def forecast(run: str, settings: Pretrain, manifest: Path) -> Forecast:
-    """What a run of a prepared data set will take with the launch settings of this occasion.
+def forecast(run: str, settings: Pretrain, manifest: Path) -> float:
+    """Log what a run of a prepared data set will take with the present launch settings, and return its hours.
 
     Raises:
-        ScfsError: there is no such manifest or split, or the launch settings are wrong.
+        ScfsError: there is no such manifest or split, the launch settings are wrong, or see `announce`.
     """
     images = numbers_of_images(manifest)
     if settings.split not in images:
         raise ScfsError(f"{manifest}: split {settings.split!r}: not among {sorted(images)}")
-    return Forecast(run, settings, images[settings.split], load_launch())
+    return announce(run, settings, images[settings.split], load_launch())
+
+
+def announce(run: str, settings: Pretrain, images: int, launch: Launch) -> float:
+    """Log batch, rate, speed, hours and disk of a training on so many images; return the hours without the queue.
+
+    The speed is computed, not measured: a tenth of an H100's peak for each GPU, or `CPU` for each process.
+
+    Raises:
+        ScfsError: the batch has fewer images than there are processes, or the disk has no room.
+    """
+    processes, gpus = launch.nodes * launch.processes, launch.nodes * launch.gpus_per_node
+    part = settings.batch // settings.accumulate
+    if part < processes:
+        raise ScfsError(
+            f"{run}: {launch.nodes} x {launch.processes} processes share parts of {part} images"
+            f" (batch / accumulate); at most {part} processes are allowed"
+        )
+    work, steps = kept_work(settings), images // settings.batch * settings.epochs
+    rate = (gpus * PEAK * SHARE if gpus else processes * CPU) / work.flops
+    taken = hours(steps * settings.batch, rate)
+    disk, free = work.weights + work.states, shutil.disk_usage(Path.cwd()).free
+    log(
+        f"{run}: batch {settings.batch} = {processes} processes x {part / processes:g} images"
+        + (f" x {settings.accumulate} parts" if settings.accumulate > 1 else "")
+        + f", lr {settings.optimizer.lr:g} x batch / 256 = {settings.optimizer.lr * settings.batch / 256:g},"
+        f" {settings.epochs} epochs = {steps} steps"
+    )
+    log(
+        f"{run}: about {rate:,.0f} images/s, {taken:,.1f} h (computed, not measured);"
+        f" {disk / 1e9:,.1f} GB of disk, {free / 1e9:,.0f} GB are free"
+    )
+    if disk > free:
+        raise ScfsError(f"{Path.cwd()}: {free / 1e9:.1f} GB free, {disk / 1e9:.1f} GB needed for {run}")
+    return taken

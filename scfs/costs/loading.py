@@ -1,4 +1,4 @@
-"""What a core needs for the views of an image: from the benchmarks' history, or measured in a few seconds."""
+"""Seconds of a core for the views of an image: from the benchmarks' history, or measured in a few seconds."""
 
 import json
 import statistics
@@ -18,14 +18,14 @@ from scfs.views.loader import ViewBatches
 
 HISTORY = Path("results/benchmarks")
 COMPARISONS: dict[Colour, str] = {"cpu": "loader", "device": "loader-crops"}
-"""Of benchmarks/registry.py: the paper's views of images of 500 x 375."""
+"""Comparisons of benchmarks/registry.py: the paper's views of images of 500 x 375."""
 IMAGES, ROUNDS = 8, 5
 QUALITY = 97
-"""Of JPEG: files of about 110 kB, as ImageNet's."""
+"""JPEG quality that gives files of about 110 kB, as ImageNet's."""
 
 
 def cpu_seconds(views: Views, colour: Colour) -> tuple[float, str]:
-    """Seconds of one core per image of 500 x 375 pixels, and where the number comes from."""
+    """Return the seconds of one core per image of 500 x 375 pixels, and where the number comes from."""
     if views == Views():
         for path in sorted(HISTORY.glob("*.json"), reverse=True):
             found = json.loads(path.read_text())["found"].get(COMPARISONS[colour])
@@ -35,7 +35,7 @@ def cpu_seconds(views: Views, colour: Colour) -> tuple[float, str]:
 
 
 def measured(views: Views, colour: Colour) -> float:
-    """Seconds of CPU time per image: the median of some batches of painted images."""
+    """Measure the CPU time per image in seconds: the median of some batches of painted images."""
     log("measuring what a core needs for an image")
     rng = np.random.default_rng(0)
     with TemporaryDirectory() as folder:

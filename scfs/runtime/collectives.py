@@ -22,6 +22,7 @@ T = TypeVar("T")
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 _world = World()
+_dry_run: list[tuple[str, int]] | None = None
 _async_group: dist.ProcessGroup | None = None
 
 
@@ -98,6 +99,29 @@ def _is_first_failure(failures: dist.Store) -> bool:
 
 
 @contextmanager
+def dry_run(processes: int) -> Iterator[list[tuple[str, int]]]:
+    """Act as the first of several processes that are not there: collectives send nothing, and keep what they are given.
+
+    Yields:
+        The messages so far: "all_reduce" or "all_gather", and the bytes that each process gives.
+    """
+    global _world, _dry_run
+    _world, _dry_run = World(0, processes), []
+    try:
+        yield _dry_run
+    finally:
+        _world, _dry_run = World(), None
+
+
+def _is_dry(kind: str, given: Tensor) -> bool:
+    """True in a dry run, which notes the message."""
+    if _dry_run is None:
+        return False
+    _dry_run.append((kind, given.numel() * given.element_size()))
+    return True
+
+
+@contextmanager
 def _communicating() -> Iterator[None]:
     try:
         yield
@@ -111,8 +135,9 @@ def all_reduce(tensor: Tensor) -> Tensor:
     if _world.size == 1:
         return tensor
     summed = tensor.clone(memory_format=torch.contiguous_format)
-    with _communicating():
-        dist.all_reduce(summed)
+    if not _is_dry("all_reduce", summed):
+        with _communicating():
+            dist.all_reduce(summed)
     return summed
 
 
@@ -122,8 +147,9 @@ def all_gather(tensor: Tensor) -> Tensor:
     if _world.size == 1:
         return tensor[None]
     everyone = [torch.empty_like(tensor) for _ in range(_world.size)]
-    with _communicating():
-        dist.all_gather(everyone, tensor.contiguous())
+    if not _is_dry("all_gather", tensor):
+        with _communicating():
+            dist.all_gather(everyone, tensor.contiguous())
     return torch.stack(everyone)
 
 
@@ -144,6 +170,8 @@ def begin_all_reduce_(tensor: Tensor) -> Callable[[], None]:
     With gloo it uses a process group of its own, so that other collectives need not wait for it. NCCL has one group
     only, because two must not be used at the same time (see torch.distributed.new_group).
     """
+    if _is_dry("all_reduce", tensor):
+        return lambda: None
     with _communicating():
         work = dist.all_reduce(tensor, group=_async_group, async_op=True)
 

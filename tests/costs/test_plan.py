@@ -4,7 +4,8 @@ import pytest
 
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import parse_study
-from scfs.costs.plan import describe, forward_flops, plan, training_bytes, training_flops
+from scfs.costs.counting import forward_flops, training_work
+from scfs.costs.plan import describe, plan
 
 SMALL_HEADS = {
     "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
@@ -24,7 +25,7 @@ STUDY = {
 
 
 def test_the_papers_scfs_takes_142_gigaflop_per_image() -> None:
-    assert training_flops(Pretrain(dataset="x")) / 1e9 == pytest.approx(142, rel=0.05)
+    assert training_work(Pretrain(dataset="x")).flops / 1e9 == pytest.approx(142, rel=0.05)
 
 
 def test_a_resnet50_takes_8_gigaflop_forward() -> None:
@@ -37,7 +38,7 @@ def test_dino_takes_the_student_three_times_and_the_teacher_once() -> None:
     student = 2 * forward_flops("resnet50", 224) + 8 * forward_flops("resnet50", 96)
     teacher = 2 * forward_flops("resnet50", 224)
     # The first convolution needs no gradient of the image, which saves some hundredths.
-    assert training_flops(settings) == pytest.approx(3 * student + teacher, rel=0.03)
+    assert training_work(settings).flops == pytest.approx(3 * student + teacher, rel=0.03)
 
 
 @pytest.mark.parametrize("method", ["dino_ml", "roi_crop", "supervised"])
@@ -48,7 +49,7 @@ def test_every_method_is_counted(method: str) -> None:
         "views": {"global_size": 64, "local_size": 32},
         **SMALL_HEADS,
     }
-    assert training_flops(Pretrain(method=method, **small)) > 2 * forward_flops("narrow_resnet18", 64)
+    assert training_work(Pretrain(method=method, **small)).flops > 2 * forward_flops("narrow_resnet18", 64)
 
 
 def test_disk_of_a_training() -> None:
@@ -58,12 +59,13 @@ def test_disk_of_a_training() -> None:
     """
     head = 2 * (2048 * 2048 + 2048) + 2048 * 256 + 256 + 65536 * 256
     encoder = 4 * (23_508_032 + 53_120 + head + 65536) + 8 * 53
-    weights, states = training_bytes(Pretrain(dataset="x", method="dino"))
-    assert weights == 2 * encoder
-    assert states == 2 * (2 * encoder + 4 * 65536 + 4 * (23_508_032 + head))
+    work = training_work(Pretrain(dataset="x", method="dino"))
+    assert work.weights == 2 * encoder
+    assert work.states == 2 * (2 * encoder + 4 * 65536 + 4 * (23_508_032 + head))
     adamw = Pretrain(dataset="x", method="dino", optimizer={"name": "adamw"})
-    assert training_bytes(adamw)[1] - states == 2 * 4 * (23_508_032 + head)
-    assert training_bytes(Pretrain(dataset="x", method="dino", epochs=0, optimizer={"warmup_epochs": 0}))[1] == 0
+    assert training_work(adamw).states - work.states == 2 * 4 * (23_508_032 + head)
+    random = Pretrain(dataset="x", method="dino", epochs=0, optimizer={"warmup_epochs": 0})
+    assert training_work(random).states == 0
 
 
 def test_costs_of_a_study() -> None:

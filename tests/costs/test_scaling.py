@@ -1,5 +1,6 @@
 """The cost model: what it counts is what processes do, and its arithmetic."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import torch
 
 from scfs.config.pretrain import Views
 from scfs.costs import loading
-from scfs.costs.plan import training_flops
-from scfs.costs.scaling import IMAGENET, Cluster, Message, Work, describe, hours, knee, report, step, work
+from scfs.costs.counting import training_work
+from scfs.costs.machine import Cluster, Work, hours, scaling_limit, step
+from scfs.costs.scaling import IMAGENET, describe, report
 from scfs.errors import ScfsError
 
 
@@ -23,7 +25,7 @@ def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path) -> Non
     for case in ranks.CASES:
         if case == "parts":  # counted as one part
             continue
-        counted = [tuple(message) for message in work(ranks.settings(case)).messages]
+        counted = list(training_work(ranks.settings(case), messages=True).messages)
         if case == "supervised":  # of 3 classes there, of 1000 in the plan: the gradients alone know of them
             big = max(range(len(counted)), key=lambda index: counted[index][1])
             assert counted[big][0] == one[case][big][0] == "all_reduce"
@@ -32,14 +34,16 @@ def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path) -> Non
         assert len(counted) > 3
 
 
-def test_operations_are_the_plans() -> None:
-    settings = ranks.settings("scfs")
-    found = work(settings)
-    assert found.flops == training_flops(settings)
+def test_messages_do_not_change_what_else_is_counted() -> None:
+    found, alone = (training_work(ranks.settings("scfs"), messages) for messages in (True, False))
+    assert found.messages and not alone.messages
+    assert dataclasses.replace(found, messages=()) == alone
     assert found.traffic > 0 and found.kernels > 100
 
 
-TOY = Work(flops=1e9, traffic=1e6, kernels=10, messages=(Message("all_reduce", 8000), Message("all_gather", 100)))
+TOY = Work(
+    flops=1e9, traffic=1e6, kernels=10, messages=(("all_reduce", 8000), ("all_gather", 100)), weights=0, states=0
+)
 SLOW = Cluster(
     flops=1e12, memory=1e12, launch=1e-6, gpus_per_node=2, cores=2, within=1e6, between=5e5, latency=1e-4, hop=1e-3
 )
@@ -49,23 +53,23 @@ def test_a_step_by_hand() -> None:
     alone = step(TOY, 8, 1, SLOW, 1e-3)
     assert alone.operations == pytest.approx(8e-3) and alone.memory == pytest.approx(8e-6)
     assert alone.launches == pytest.approx(1e-5) and alone.network == 0 and alone.cores == pytest.approx(4e-3)
-    assert alone.seconds == pytest.approx(8e-3) and alone.binds == "operations"
+    assert alone.seconds == pytest.approx(8e-3) and alone.limit == "operations"
     assert alone.images_per_second == pytest.approx(1000)
     pair = step(TOY, 8, 2, SLOW, 1e-3)  # a ring of 2: all_reduce moves its bytes once, all_gather too
     assert pair.network == pytest.approx(2e-4 + (8000 + 100) / 1e6)
-    assert pair.seconds == pytest.approx(4e-3 + 8.3e-3) and pair.binds == "network"
+    assert pair.seconds == pytest.approx(4e-3 + 8.3e-3) and pair.limit == "network"
     eight = step(TOY, 8, 8, SLOW, 1e-3)
     assert eight.network == pytest.approx(2 * (1e-4 + 2e-3) + (2 * 7 / 8 * 8000 + 7 * 100) / 5e5)
     assert step(TOY, 8, 3, SLOW, 1e-3).operations == pytest.approx(3e-3)  # the largest share
     starved = step(TOY, 8, 2, SLOW, 0.1)
-    assert starved.binds == "cores" and starved.seconds == pytest.approx(0.2)
+    assert starved.limit == "cores" and starved.seconds == pytest.approx(0.2)
 
 
-def test_the_knee() -> None:
+def test_the_scaling_limit() -> None:
     free = Cluster(flops=1e12, launch=0, latency=0, hop=0, within=1e15, between=1e15)
-    assert knee(TOY, 64, free, 0).processes == 64
-    assert knee(TOY, 8, SLOW, 0).processes == 1
-    assert hours(3600, 10, 100) == pytest.approx(0.1)
+    assert scaling_limit(TOY, 64, free, 0).processes == 64
+    assert scaling_limit(TOY, 8, SLOW, 0).processes == 1
+    assert hours(36000, 100) == pytest.approx(0.1)
 
 
 def test_a_report_of_the_papers_runs_says_that_it_is_computed() -> None:
@@ -73,7 +77,7 @@ def test_a_report_of_the_papers_runs_says_that_it_is_computed() -> None:
     text = describe(settings, IMAGENET, [1, 2, 64], Cluster(), 1e-3, "given")
     assert "computed, not measured" in text and "1.00 ms of a core (given)" in text
     assert "more than the 8 images of a batch" in text
-    assert text.count("\nknee: ") == 1
+    assert text.count("\nscaling limit: ") == 1
 
 
 @pytest.mark.parametrize("gpus", ["", "0", "two", "1,,2"])
@@ -100,6 +104,6 @@ def test_the_command(tmp_path) -> None:
     command = [sys.executable, "-m", "scfs.cli", "scaling", "demo-scfs", "--gpus", "1,2", "--cpu-ms", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "computed, not measured" in done.stdout and "knee: " in done.stdout
+    assert "computed, not measured" in done.stdout and "scaling limit: " in done.stdout
     failed = subprocess.run([*command[:4], "nothing"], capture_output=True, text=True)
     assert failed.returncode != 0 and "nothing" in failed.stderr and "Traceback" not in failed.stderr
