@@ -65,12 +65,12 @@ class FineTune(ViewProtocol):
     train: str = "train"
     """Split to train on."""
     labels: LabelledFiles | LabelledShare | None = None
-    """Which images of it have labels (semi-supervised learning); none: all."""
+    """Images of it that have labels (semi-supervised learning); none: all."""
     validation: Share | str = 0.1
-    """What chooses among rates and weight decays: a share of each class of the labelled images, drawn from `seed`, or
+    """Images that choose among rates and decays: a share of each class of the labelled images, drawn from `seed`, or
     a split's name, which the final training gets in any case."""
     metric: Literal["top1", "mean_per_class"] = "top1"
-    """What is compared to choose, and what the data set's users report."""
+    """Accuracy that is compared to choose, and that the data set's users report."""
     steps: Positive | None = None
     """Training steps [SimCLR B.8: 20000]; or `epochs`."""
     epochs: Positive | None = None

@@ -87,7 +87,7 @@ class Protocol(Config):
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What `passes` takes for granted, for the plan's reader."""
+        """Assumptions of `passes`, for the plan's reader."""
         return ()
 
     def small(self) -> Self:

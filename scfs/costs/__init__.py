@@ -1,1 +1,1 @@
-"""What a study costs: images per second, hours and memory, estimated before anything runs."""
+"""Costs of a study: images per second, hours and disk, estimated before anything runs."""

@@ -1,4 +1,4 @@
-"""The cost model: what a training's counted work takes on a machine. Computed, nothing of it is measured on a GPU.
+"""The cost model: the seconds that a training's counted work takes on a machine. No GPU has confirmed it.
 
 A step of B images on P GPUs takes
 
@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a GPU has. Defaults: an H100 SXM among 8 in a node, as its maker states it where nothing else is said."""
+    """A GPU and its network. Defaults: an H100 SXM among 8 in a node, as its maker states it unless said otherwise."""
 
     flops: float = SHARE * PEAK
     """Operations per second."""

@@ -1,4 +1,4 @@
-"""Search attention maps (Eq. 6) of clean views, as in the paper's Fig. 3, and how well they meet the object.
+"""Search attention maps (Eq. 6) of clean views, as in the paper's Fig. 3, and their overlap with the object.
 
 Fig. 3: four local images are the 2 x 2 jigsaw of the global one; each one's pooled map searches the global image's map,
 and so does the mean of the four.
@@ -27,7 +27,7 @@ PIECES = 4
 
 @dataclass(frozen=True)
 class Searched:
-    """Views of some images, their jigsaw pieces, and what the pieces find."""
+    """Views of some images, their jigsaw pieces, and the attention maps of the pieces."""
 
     rows: np.ndarray
     """Rows of the images, (B,)."""
@@ -36,9 +36,9 @@ class Searched:
     pieces: np.ndarray
     """(B, 4, s, s, 3) uint8: top left, top right, bottom left, bottom right."""
     maps: np.ndarray
-    """A of each piece's feature, cosines, (B, 4, H, W) float32."""
+    """Attention A of each piece's feature, cosines, (B, 4, H, W) float32."""
     mean_map: np.ndarray
-    """A of the pieces' mean feature, (B, H, W) float32."""
+    """Attention A of the pieces' mean feature, (B, H, W) float32."""
 
 
 def jigsaw(view: np.ndarray, size: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def view_of_mask(mask: np.ndarray, resize: int, crop: int) -> np.ndarray:
 
 
 def _nearest_pixels(side: int, shorter: int, resize: int, crop: int) -> np.ndarray:
-    """Pixels of a side that the view's pixels fall on after resizing `shorter` to `resize` and cropping, (crop,)."""
+    """Find the pixels of a side that the view's fall on after resizing `shorter` to `resize` and cropping, (crop,)."""
     resized = resize * side // shorter
     first = round((resized - crop) / 2)
     return ((first + np.arange(crop) + 0.5) * side / resized).astype(np.int64)
@@ -80,7 +80,7 @@ def upsampled(maps: np.ndarray, size: int) -> np.ndarray:
 
 
 def score(attention: np.ndarray, mask: np.ndarray) -> tuple[float, bool]:
-    """How well a map meets an object.
+    """Score a map by its overlap with an object.
 
     Args:
         attention: A at the view's pixels, (S, S).
@@ -99,7 +99,7 @@ def score(attention: np.ndarray, mask: np.ndarray) -> tuple[float, bool]:
 def _scores(
     protocol: Attention, encoder: FrozenEncoder, images: ImageSet, masks: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Values over all images that have a mask; an object that the centre crop leaves out cannot be scored."""
+    """Compute the values over all images with a mask; an object that the centre crop leaves out cannot be scored."""
     rows = np.array([row for row, path in enumerate(images.paths) if path in masks], dtype=np.int64)
     batches = collectives.round_robin(split_rows(rows, FORWARD_BATCH))
     own = [
@@ -119,7 +119,7 @@ def _scores(
 
 
 def _scores_of(protocol: Attention, found: Searched, masks: list[np.ndarray]) -> list[tuple[float, bool]]:
-    """Scores of those images of a batch whose object is in the view."""
+    """Score those images of a batch whose object is in the view."""
     viewed = [view_of_mask(mask, protocol.resize, protocol.crop) for mask in masks]
     maps = upsampled(found.mean_map, protocol.crop)
     return [score(attention, mask) for attention, mask in zip(maps, viewed, strict=True) if mask.any()]
@@ -128,7 +128,7 @@ def _scores_of(protocol: Attention, found: Searched, masks: list[np.ndarray]) ->
 def _figure(
     protocol: Attention, encoder: FrozenEncoder, images: ImageSet, masks: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Arrays of the figure for images at even distances, so that a split sorted by class shows many classes."""
+    """Make the figure's arrays for images at even distances, so that a split sorted by class shows many classes."""
     number = min(protocol.figure_images, len(images))
     rows = np.arange(number) * len(images) // number
     found = list(search(protocol, encoder, images, split_rows(rows, FORWARD_BATCH)))

@@ -1,4 +1,4 @@
-"""What a supervised model takes an image for, an over-augmented crop of it, and what the crop finds there (Fig. 1).
+"""Class probabilities of an image, of an over-augmented crop of it, and of what the crop finds in it (Fig. 1).
 
 The crop's pooled layer4 searches the image's layer4 (Eq. 6); the searched map (Eq. 7) is pooled and classified.
 """
@@ -33,20 +33,20 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Classified:
-    """Some images, their over-augmented crops, and what they are taken for."""
+    """Some images, their over-augmented crops, and their class probabilities."""
 
     views: np.ndarray
     """(B, S, S, 3) uint8."""
     crops: np.ndarray
     """The over-augmented one of each image's crops, (B, s, s, 3) uint8."""
     attention: np.ndarray
-    """A of the crop's feature on the image's map, (B, H, W) float32."""
+    """Attention A of the crop's feature on the image's map, (B, H, W) float32."""
     probabilities: np.ndarray
-    """Of the classes, for each of `SAMPLES`, (B, 3, K) float32."""
+    """Class probabilities for each of `SAMPLES`, (B, 3, K) float32."""
 
 
 def drawn_crops(image: Pixels, row: int, seed: int, views: Views) -> Pixels:
-    """The local crops of an image as pre-training draws and colours them, (N, s, s, 3)."""
+    """Make the local crops of an image as pre-training draws and colours them, (N, s, s, 3)."""
     table = augmentation_table(seed, 0, [row], [image.shape[:2]], views)[0, GLOBAL_NUMBER:]
     crops = np.empty((len(table), views.local_size, views.local_size, 3), np.uint8)
     for crop, drawn in zip(crops, table, strict=True):
@@ -135,7 +135,7 @@ def evaluate(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Evaluation
 
 
 def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Probability of the true class, and whether it is the likeliest (0 or 1): (2, B, 3) float64, from (B, 3, K)."""
+    """Give the true class's probability, and 1 if it is the likeliest, else 0: (2, B, 3) float64, from (B, 3, K)."""
     true = probabilities[np.arange(len(labels)), :, labels]
     return np.stack([true, probabilities.argmax(2) == labels[:, None]], dtype=np.float64)
 
@@ -143,7 +143,7 @@ def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _figure(
     protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Arrays of the figure for images at even distances, so that a split sorted by class shows many classes."""
+    """Make the figure's arrays for images at even distances, so that a split sorted by class shows many classes."""
     number = min(protocol.figure_images, len(images))
     rows = np.arange(number) * len(images) // number
     found = list(classify_rows(protocol, encoder, images, split_rows(rows, FORWARD_BATCH)))

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from scfs.model.backbones.vit import ViT
 
 FEATURE = "feature"
-"""Stands among the names of layers for the image's own feature: pooled layer4 of a ResNet, [CLS] of a ViT."""
+"""Name that stands among those of layers for the image's own feature: pooled layer4 of a ResNet, [CLS] of a ViT."""
 FORWARD_BATCH = 64
 """Images per forward pass; fixed, since the last bits of a feature can depend on it."""
 BLOCK = 1024
 """Images whose features are handed on together."""
 
 Show = Callable[[np.ndarray, int], np.ndarray]
-"""Makes of a decoded image (H, W, 3) and its row what the encoder sees, (S, S, 3) uint8."""
+"""Function that makes the encoder's input (S, S, 3) uint8 from a decoded image (H, W, 3) and its row."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class FrozenEncoder:
 
     @property
     def has_cls(self) -> bool:
-        """Whether the image's feature is a ViT's [CLS], not a pooled map."""
+        """True if the image's feature is a ViT's [CLS], not a pooled map."""
         return self.backbone.name in PATCH
 
     def joining(self, cls_blocks: int) -> "FrozenEncoder":
-        """The same with another number of [CLS] in the image's feature.
+        """Return the same encoder with another number of [CLS] in the image's feature.
 
         Raises:
             ScfsError: more than one, of a ResNet.
@@ -69,7 +69,7 @@ class FrozenEncoder:
         return replace(self, cls_blocks=cls_blocks)
 
     def width(self, layer: str) -> int:
-        """Length of a layer's pooled feature, or of the image's own."""
+        """Return the length of a layer's pooled feature, or of the image's own."""
         return self.backbone.channels["layer4"] * self.cls_blocks if layer == FEATURE else self.backbone.channels[layer]
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class _ShownImages:
 
 
 def clean_view(protocol: ViewProtocol) -> Show:
-    """View without augmentation: shorter side to `resize`, then the centre crop of side `crop`."""
+    """Make a view without augmentation: shorter side to `resize`, then the centre crop of side `crop`."""
     return partial(_clean, resize=protocol.resize, crop=protocol.crop)
 
 
@@ -111,7 +111,7 @@ def split_rows(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def blocks_of(images: ImageSet) -> list[np.ndarray]:
-    """All rows, in the manifest's order, in blocks."""
+    """Cut all rows, in the manifest's order, into blocks."""
     return split_rows(np.arange(len(images)), BLOCK)
 
 
@@ -138,7 +138,7 @@ def own_features(
     blocks: list[np.ndarray],
     what: str = "features of",
 ) -> Iterator[dict[str, Tensor]]:
-    """Pooled features of the images in those blocks of rows that fall to this process.
+    """Compute pooled features of the images in those blocks of rows that fall to this process.
 
     Yields:
         For each of `collectives.round_robin(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
@@ -158,7 +158,7 @@ def stream(
     blocks: list[np.ndarray],
     what: str = "features of",
 ) -> Iterator[dict[str, Tensor]]:
-    """Pooled features of the images in all blocks of rows, in order, on all processes.
+    """Compute pooled features of the images in all blocks of rows, in order, on all processes.
 
     Yields:
         For each block: layer -> (images, C_i) float32 on the encoder's device.
@@ -176,8 +176,11 @@ def _room(encoder: FrozenEncoder, layers: Sequence[str], images: int) -> dict[st
 
 
 def extract(encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], show: Show) -> dict[str, Tensor]:
-    """Pooled features of a whole split: layer -> (n, C_i) float32 on the CPU, in the manifest's order; each process has
-    all of them."""
+    """Compute pooled features of a whole split, all of them on each process.
+
+    Returns:
+        layer -> (n, C_i) float32 on the CPU, in the manifest's order.
+    """
     features = {layer: torch.empty(len(images), encoder.width(layer)) for layer in layers}
     done = 0
     for block in stream(encoder, images, layers, show, blocks_of(images)):

@@ -21,7 +21,7 @@ QUERIES = 1024
 """Queries that are compared or voted on at a time."""
 LOW_32_BITS = 0xFFFFFFFF
 NOBODY = torch.iinfo(torch.int64).min
-"""Less than any neighbour."""
+"""Key that is less than any neighbour's."""
 
 Accuracy = tuple[float, float]
 """Top-1 and top-5 in percent."""
@@ -64,13 +64,13 @@ class Neighbours:
             so_far.copy_(_better(so_far, similarity, rows))
 
     def nearest(self) -> tuple[Tensor, Tensor]:
-        """Similarities (m, k) float32 and rows (m, k), nearest first, on the CPU, of k features seen or more."""
+        """Return similarities (m, k) float32 and rows (m, k), nearest first, on the CPU, of k features seen or more."""
         best = torch.cat([_best_of_all(so_far) for so_far in self._best.split(QUERIES)]).cpu()
         return _similarity_of(best), LOW_32_BITS - (best & LOW_32_BITS)
 
 
 def _better(so_far: Tensor, similarity: Tensor, rows: Tensor) -> Tensor:
-    """The best keys (m, k), greatest first, of those so far (m, k) and those of further similarities (m, c).
+    """Select the best keys (m, k), greatest first, of those so far (m, k) and those of further similarities (m, c).
 
     After the first blocks few features are as near as the k-th one so far: keys are made and ordered of those alone.
     """
@@ -91,7 +91,7 @@ def _better(so_far: Tensor, similarity: Tensor, rows: Tensor) -> Tensor:
 
 
 def _best_of_all(own: Tensor) -> Tensor:
-    """The best keys (m, k) of those that the processes have."""
+    """Select the best keys (m, k) of those that the processes have."""
     return collectives.all_gather(own).transpose(0, 1).flatten(1).topk(own.shape[1]).values
 
 
@@ -102,24 +102,24 @@ def _sortable(similarity: Tensor, rows: Tensor) -> Tensor:
 
 
 def _similarity_of(keys: Tensor) -> Tensor:
-    """The similarities that are joined in keys."""
+    """Extract the similarities from keys."""
     return _flipped_if_negative((keys >> 32).int()).view(torch.float32)
 
 
 def _flipped_if_negative(bits: Tensor) -> Tensor:
-    """Float bits <-> integers of the same order: negative floats grow downwards as integers."""
+    """Convert float bits to integers of the same order, or back: negative floats grow downwards as integers."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
 def lengths(features: Tensor) -> Tensor:
-    """Euclidean norms (c,) of features (c, C); above 0, as F.normalize has them."""
+    """Compute the Euclidean norms (c,) of features (c, C); above 0, as F.normalize has them."""
     return torch.linalg.vector_norm(features, dim=1).clamp_min(1e-12)
 
 
 def vote(
     similarities: Tensor, neighbour_labels: Tensor, labels: Tensor, ks: Sequence[int], temperature: float, classes: int
 ) -> dict[int, Accuracy]:
-    """Accuracies of the weighted vote for each k.
+    """Compute the accuracies of the weighted vote for each k.
 
     Top-5 counts the first min(5, k) classes, as in the authors' code.
 
@@ -146,7 +146,7 @@ def vote(
 
 
 def _rank_of_true_class(weights: Tensor, neighbour_labels: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Number of classes (m,) that score higher than the true one, or the same with a lower class number."""
+    """Count the classes (m,) that score higher than the true one, or the same with a lower class number."""
     scores = weights.new_zeros(len(labels), classes).scatter_add_(1, neighbour_labels, weights)
     true = scores.gather(1, labels[:, None])
     before = torch.arange(classes) < labels[:, None]
@@ -191,7 +191,7 @@ def knn_per_layer(
 
 @evaluates(Knn)
 def evaluate(protocol: Knn, encoder: FrozenEncoder) -> EvaluationResult:
-    """k-NN accuracy of the image's feature: `top1` and `top5` at `report_k`, `top1_k10`, ... at each k."""
+    """Compute the k-NN accuracy of the image's feature: `top1` and `top5` at `report_k`, `top1_k10`, ... at each k."""
     accuracies, splits = knn_per_layer(protocol, encoder, [FEATURE])
     by_k = accuracies[FEATURE]
     top1, top5 = by_k[protocol.report_k]
@@ -201,7 +201,7 @@ def evaluate(protocol: Knn, encoder: FrozenEncoder) -> EvaluationResult:
 
 @evaluates(Layers)
 def evaluate_layers(protocol: Layers, encoder: FrozenEncoder) -> EvaluationResult:
-    """Top-1 in percent at `report_k` for each layer's pooled map, under the layer's name (the paper's Fig. 4).
+    """Compute top-1 in percent at `report_k` for each layer's pooled map, under the layer's name (the paper's Fig. 4).
 
     Raises:
         ScfsError: the backbone has no such layer.

@@ -47,7 +47,7 @@ Files = dict[Path, dict[str, Any]]
 
 
 def read_files(path: Path) -> Files:
-    """The study's file and all that it includes, which must be sound."""
+    """Read the study's file and all that it includes, which must be sound."""
     load_study(path)
     files: Files = {path: read_yaml(path)}
     for name in files[path].get("include", []):
@@ -56,7 +56,7 @@ def read_files(path: Path) -> Files:
 
 
 def smoke_files(files: Files, rows: int | None = None) -> Files:
-    """The files of the rehearsal.
+    """Make the files of the rehearsal.
 
     Args:
         files: see `read_files`.
@@ -86,7 +86,7 @@ def _part(values: Mapping[str, Any], section: str) -> Iterable[tuple[str, dict[s
 
 
 def _labelled(files: Files) -> set[str]:
-    """Data sets whose labels somebody needs, or that have a class list; the others are flat folders."""
+    """Find the data sets whose labels somebody needs, or that have a class list; the others are flat folders."""
     found = {protocol["dataset"] for values in files.values() for _, protocol in _part(values, "evaluate")}
     for values in files.values():
         found |= {name for name, data in _part(values, "data") if "class_list" in data}
@@ -137,7 +137,7 @@ def _small_data(name: str, data: dict[str, Any], complete: set[tuple[str, str]])
 
 
 def _own_data(data: dict[str, Any]) -> dict[str, Any]:
-    """A data set of one's own with the splits of an official one, whose archives no rehearsal waits for."""
+    """Replace an official data set, whose archives no rehearsal waits for, by one of one's own with the same splits."""
     official: Official = parse(Official, data, "smoke")
     listed = {key: data[key] for key in ("class_list",) if key in data}
     source = official.entry if official.has_boxes else "folder"  # entries with boxes are called as the sources are
@@ -145,7 +145,7 @@ def _own_data(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _small_run(name: str, run: dict[str, Any]) -> dict[str, Any]:
-    """A run's differences, or a stand-in for others' weights in the same format."""
+    """Make a run's differences small, or replace others' weights by a stand-in in the same format."""
     if "weights" not in run:
         return _resized(run, run)
     format = stand_in_format(run)
@@ -209,7 +209,7 @@ def _shortened(files: Files, main: Path, rows: int) -> Files:
 
 
 def _names(shown: Any) -> set[str]:
-    """Runs named anywhere in tables or figures."""
+    """Find the runs that are named anywhere in tables or figures."""
     if isinstance(shown, list):
         return {name for item in shown for name in _names(item)}
     if not isinstance(shown, dict):

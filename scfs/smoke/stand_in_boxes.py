@@ -33,7 +33,7 @@ class Box(NamedTuple):
 
 
 def small_splits(name: str, source: str, splits: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the stand-ins of a data set with boxes are: what replaces its `splits`."""
+    """Name the places of the stand-ins of a data set with boxes, which replace its `splits`."""
     place = f"datasets/{name}"
     if source == "coco":
         return {split: {"images": f"{place}/{split}", "annotations": f"{place}/{split}.json"} for split in splits}
@@ -56,7 +56,7 @@ def write_boxes(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def _boxes(seed: str, classes: Sequence[str]) -> Iterator[list[tuple[str, Box]]]:
-    """Objects of each image: at least one, and over all images at least one of each class."""
+    """Draw the objects of each image: at least one, and over all images at least one of each class."""
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
     for number in range(IMAGES):
         found = []
@@ -68,7 +68,7 @@ def _boxes(seed: str, classes: Sequence[str]) -> Iterator[list[tuple[str, Box]]]
 
 
 def write_coco(path: Path, seed: str) -> None:
-    """Instances of images 0.jpg, 1.jpg, ...: a diamond in each box as its mask, and a crowd in the first image."""
+    """Write instances of images 0.jpg, ...: a diamond in each box as its mask, and a crowd in the first image."""
     ids = {name: number for number, name in COCO_CATEGORIES.items()}
     images, objects = [], []
     for image_id, found in enumerate(_boxes(seed, tuple(ids)), start=1):
@@ -102,7 +102,7 @@ def _crowd(box: Box) -> dict[str, Any]:
 
 
 def write_devkits(lists: Sequence[Path], seed: str, classes: Sequence[str]) -> None:
-    """A devkit for each list of a split; together the lists name `IMAGES` images."""
+    """Write a devkit for each list of a split; together the lists name `IMAGES` images."""
     found = list(_boxes(seed, classes))
     for number, file in enumerate(lists):
         devkit, names = file.parents[2], [str(image) for image in range(number, IMAGES, len(lists))]
@@ -115,7 +115,7 @@ def write_devkits(lists: Sequence[Path], seed: str, classes: Sequence[str]) -> N
 
 
 def _annotation(file: str, found: Sequence[tuple[str, Box]]) -> bytes:
-    """VOC's XML. Its pixels count from 1 and the last one is included; the first object is there a second time, as a
+    """Make VOC's XML. Its pixels count from 1, the last is included; the first object is there a second time, as a
     difficult one."""
     root = Element("annotation")
     SubElement(root, "filename").text = file

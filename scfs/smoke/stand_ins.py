@@ -20,17 +20,17 @@ HEIGHT, WIDTH = 72, 96
 
 
 def class_list(dataset: str) -> dict[str, str]:
-    """Where a stand-in for a class list is, and its hash."""
+    """Name the place of a stand-in for a class list, and its hash."""
     return {"file": f"datasets/{dataset}.txt", "sha256": hashlib.sha256(LIST.encode()).hexdigest()}
 
 
 def labelled_files(evaluation: str) -> dict[str, str]:
-    """Where a stand-in for a list of labelled images is, and its hash: the names that `write_images` gives."""
+    """Name the place of a stand-in for a list of labelled images, and its hash: the names that `write_images` gives."""
     return {"file": f"datasets/{evaluation}.txt", "sha256": hashlib.sha256(LABELLED.encode()).hexdigest()}
 
 
 def stand_in_format(run: Mapping[str, Any]) -> str:
-    """Format of an imported run's weights: its own, or the catalogue's."""
+    """Find the format of an imported run's weights: its own, or the catalogue's."""
     from scfs.weights.catalogue import entry_named
 
     return str(run.get("format") or entry_named(run["weights"]).format)
@@ -40,7 +40,7 @@ def write_stand_ins(folder: Path, values: Mapping[str, Any], labelled: set[str])
     """Write all that a rehearsal's file names: folders of images, class lists, weights.
 
     Args:
-        folder: the rehearsal's.
+        folder: folder of the rehearsal.
         values: the file's content.
         labelled: data sets with sub-folders for classes; the others are flat.
     """
@@ -60,7 +60,7 @@ def write_stand_ins(folder: Path, values: Mapping[str, Any], labelled: set[str])
 
 
 def write_images(folder: Path, seed: str, labelled: bool, unlisted: bool) -> None:
-    """Noise, the same for the same seed; one more class, of one image, if there is a list to leave it out."""
+    """Write noise, the same for the same seed; one more class, of one image, if there is a list to leave it out."""
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little"))
     classes = [CLASSES[number % len(CLASSES)] if labelled else "" for number in range(IMAGES)]
     for number, name in enumerate([*classes, *([UNLISTED] if labelled and unlisted else [])]):
@@ -71,7 +71,7 @@ def write_images(folder: Path, seed: str, labelled: bool, unlisted: bool) -> Non
 
 
 def write_weights(path: Path, format: str, backbone: str) -> None:
-    """Random weights of a backbone as others would publish them."""
+    """Write random weights of a backbone as others would publish them."""
     import torch
     from safetensors.torch import save_file
 
@@ -88,7 +88,7 @@ def write_weights(path: Path, format: str, backbone: str) -> None:
 
 
 def _backbone(format: str, backbone: str) -> dict[str, Any]:
-    """A backbone in a library's names, with a classifier where the format has one."""
+    """Make a backbone in a library's names, with a classifier where the format has one."""
     import torch
 
     from scfs.config.weight_formats import FORMATS
@@ -105,7 +105,7 @@ def _backbone(format: str, backbone: str) -> dict[str, Any]:
 
 
 def _encoder(backbone: str) -> dict[str, Any]:
-    """An encoder of the authors' checkpoints, with small heads."""
+    """Make an encoder of the authors' checkpoints, with small heads."""
     from scfs.config.pretrain import ProjectionHead, SearchHead
     from scfs.config.weight_formats import FORMATS
     from scfs.model import heads

@@ -17,7 +17,7 @@ from scfs.views.workers import read_image
 
 
 class CropBatch(NamedTuple):
-    """One crop of each of some images."""
+    """Crops of some images, one of each."""
 
     pixels: Tensor
     """(B, S, S, 3) uint8."""
@@ -54,11 +54,11 @@ class CropBatches:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Batches in one pass over the images."""
+        """Number of batches in one pass over the images; need not be whole."""
         return len(self.images) / self.protocol.batch
 
     def batch(self, step: int) -> list[CropBatch]:
-        """The parts of a step's batch."""
+        """Make the parts of a step's batch."""
         number = self.protocol.accumulate
         return [self[step * number + part] for part in range(number)]
 

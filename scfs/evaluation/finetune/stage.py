@@ -12,7 +12,7 @@ from scfs.io.results import write_result
 
 FINAL = "final"
 COMPARED = ("run", "evaluation", "protocol", "dataset", "labelled", "weights", "stage_version", "torch_threads")
-"""What a cell's result must have in common with the final one's."""
+"""Entries that must be equal in the results of the cells and of the final training."""
 
 
 def tune(
@@ -129,7 +129,7 @@ def choose(protocol: FineTune, cells: dict[str, dict[str, Any]]) -> tuple[float,
 
 
 def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
-    """What a cell's result says, held to be of this grid, these images and these weights."""
+    """Read a cell's result, and refuse one of another grid, other images or other weights."""
     again = f"run the stage tune of {part} again"
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -148,7 +148,7 @@ def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
 
 
 def _difference(key: str, found: Any, wanted: Any) -> str:
-    """Where two values differ, in words."""
+    """Say in words where two values differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         inner = next(name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name))
         return _difference(f"{key}.{inner}", found.get(inner), wanted.get(inner))
