@@ -117,6 +117,20 @@ class Detection(Protocol):
         """Say what of a detector is counted."""
         return ("detection: the encoder's operations alone, on images of 4 : 3",)
 
+    def remarks(self, name: str) -> list[str]:
+        """Say where the values are means over trials, or not the recipe's numbers."""
+        found = []
+        if self.trials > 1:
+            found.append(
+                f"mean of {self.trials} trials of each run; their standard deviation is in the results of {name}."
+            )
+        if small := self.small_machine:
+            found.append(
+                f"small-machine settings, with fewer iterations ({small.iterations:,}), smaller images "
+                f"({small.short_side} pixels) and fewer proposals than the recipe {self.recipe}: not its numbers."
+            )
+        return found
+
     def small(self) -> Self:
         """Train for two steps on small images, in two trials at most."""
         sizes = {"iterations": 2, "short_side": SMALL_SIDE, "rpn_batch": 16, "roi_batch": 8, "proposals": 16}

@@ -90,6 +90,10 @@ class Protocol(Config):
         """Assumptions of `passes`, for the plan's reader."""
         return ()
 
+    def remarks(self, name: str) -> list[str]:
+        """Give the footnotes of a table that shows its values; `name` is its key in the study."""
+        return []
+
     def small(self) -> Self:
         """Make a copy that takes next to nothing, for a rehearsal. It measures as many values, in the same order."""
         return self

@@ -6,6 +6,7 @@ All that read a study import the kinds of figures, so matplotlib is imported her
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scfs.config.report import Figure
@@ -24,36 +25,7 @@ PAPER = "#fffffe"
 EITHER_THEME = "#767b84"
 """Grey that can be read on a light and on a dark page: pictures in pixels cannot follow the theme."""
 
-STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: no machine draws with another font
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.labelcolor": QUIET,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": PAPER,
-    "figure.facecolor": PAPER,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "grid.color": RULE,
-    "grid.linewidth": 0.7,
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "lines.linewidth": 1.7,
-    "svg.hashsalt": "scfs",
-    "svg.fonttype": "none",
-}
+STYLE = Path(__file__).with_name("figures.mplstyle")
 
 
 class DrawnFigure(Figure):
@@ -94,8 +66,7 @@ def style() -> Iterator[None]:
     import matplotlib as mpl
 
     with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
+        mpl.rc_file(STYLE)
         yield
 
 

@@ -3,7 +3,7 @@
 import base64
 import re
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from scfs.report import canvas
 from scfs.report.plot_styles import DARK, LIGHT, UNTRAINED_DARK, UNTRAINED_LIGHT
@@ -20,13 +20,13 @@ VARIABLES = {
 
 
 def theme(dark: bool) -> dict[str, str]:
-    """Values of the series' CSS variables."""
+    """Give the values of the CSS variables of the configurations' colours."""
     colours = {f"--series-{index}": colour for index, colour in enumerate(DARK if dark else LIGHT)}
     return {**colours, "--untrained": UNTRAINED_DARK if dark else UNTRAINED_LIGHT}
 
 
 def themed(colour: str) -> str:
-    """A figure's colour as the page writes it."""
+    """Write a figure's colour as the page does, by its CSS variable."""
     return f"var({VARIABLES[colour]})"
 
 
@@ -41,9 +41,10 @@ def inline_svg(drawing: bytes, name: str, label: str) -> Markup:
     body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
-    return Markup(f'<svg {box[0]} role="img" aria-label="{label}">{body}')
+    return Markup(f'<svg {box[0]} role="img" aria-label="{escape(label)}">{body}')
 
 
-def png_uri(drawing: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(drawing).decode()
+def inline_png(drawing: bytes, label: str) -> Markup:
+    """Turn a PNG file into an element that holds it."""
+    uri = "data:image/png;base64," + base64.b64encode(drawing).decode()
+    return Markup('<img src="{}" alt="{}">').format(uri, label)

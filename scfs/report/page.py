@@ -1,6 +1,6 @@
 """The report: one HTML file that holds everything it shows, and asks nothing of the network."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,11 @@ from scfs.config.study import Study
 from scfs.io.atomic import write_text
 from scfs.report import provenance
 from scfs.report.dataset_cards import dataset_cards
-from scfs.report.embed import inline_svg, png_uri, theme, themed
+from scfs.report.embed import inline_png, inline_svg, theme, themed
 from scfs.report.plot_styles import plot_styles, runs_in_order
 from scfs.report.tables import NO_NUMBER, build_table, format_paper, notes, render_text
 
 TEMPLATE = "page.html.j2"
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A figure of the page: an SVG element, or a PNG as a data URI."""
-
-    id: str
-    title: str
-    caption: str
-    svg: str = ""
-    png: str = ""
-    narrow: bool = False
 
 
 def write_report(study: Study, out: Path) -> None:
@@ -47,7 +35,7 @@ def write_report(study: Study, out: Path) -> None:
 
 
 def print_summary(study: Study) -> str:
-    """All tables as text, and the path of the report.
+    """Write all tables as text, and the path of the report.
 
     Raises:
         ScfsError: a result is missing.
@@ -69,8 +57,8 @@ def _context(study: Study) -> dict[str, Any]:
         "dark": theme(dark=True),
         "tables": [_table(study, name) for name in study.tables],
         "warnings": provenance.warnings(study),
-        "figures": _figures(study),
-        "data": _data(study),
+        "figures": list(_figures(study)),
+        "data": list(_data(study)),
         "runs": _runs(study),
         "facts": {
             "Settings": settings,
@@ -96,11 +84,11 @@ def _context(study: Study) -> dict[str, Any]:
 
 
 def _table(study: Study, name: str) -> dict[str, Any]:
-    """A table with its numbers written out; `share` is a value's length as a bar: percent of its column's greatest."""
+    """Write out the numbers of a table; `share` is a value's length as a bar: percent of its column's greatest."""
     table = build_table(study, name)
     columns = zip(*(row["cells"] for row in table["rows"]))
     greatest = [max((cell["mean"] for cell in cells if cell["n"]), default=0) for cells in columns]
-    colours = {run: themed(series.colour) for series in plot_styles(study) for run in series.runs}
+    colours = {run: themed(style.colour) for style in plot_styles(study) for run in style.runs}
     rows = []
     for row in table["rows"]:
         cells = []
@@ -126,35 +114,28 @@ def _table(study: Study, name: str) -> dict[str, Any]:
 
 
 def _runs(study: Study) -> list[dict[str, str]]:
-    """Runs in the order of the tables with their colour in the figures."""
-    by_run = {run: series for series in plot_styles(study) for run in series.runs}
+    """List the runs in the order of the tables, with their colour in the figures."""
+    by_run = {run: style for style in plot_styles(study) for run in style.runs}
     return [
         {"name": run, "label": by_run[run].label, "colour": themed(by_run[run].colour)} for run in runs_in_order(study)
     ]
 
 
-def _figures(study: Study) -> list[Embedded]:
+def _figures(study: Study) -> Iterator[dict[str, Any]]:
     """Draw the study's figures, in its order."""
-    embedded = []
     for name, figure in study.figures.items():
         drawing, title = figure.draw(study), figure.title or figure.heading
-        picture = {"svg": inline_svg(drawing, name, title)} if figure.format == "svg" else {"png": png_uri(drawing)}
-        embedded.append(Embedded(name, title, figure.caption, **picture, narrow=figure.narrow))
-    return embedded
+        picture = inline_svg(drawing, name, title) if figure.format == "svg" else inline_png(drawing, title)
+        yield {"id": name, "title": title, "caption": figure.caption, "picture": picture, "narrow": figure.narrow}
 
 
-def _data(study: Study) -> list[dict[str, Any]]:
-    """The study's data sets: numbers, warnings, pictures."""
-    return [
-        {
-            "name": card.name,
-            "rows": card.rows,
-            "warnings": card.warnings,
-            "contact": png_uri(card.contact),
-            "histogram": card.histogram and inline_svg(card.histogram, f"data-{card.name}", f"{card.name}: classes"),
-        }
-        for card in dataset_cards(study)
-    ]
+def _data(study: Study) -> Iterator[dict[str, Any]]:
+    """Show the study's data sets: numbers, warnings, pictures."""
+    for card in dataset_cards(study):
+        name, pictures = card.name, [inline_png(card.contact, f"{card.name}: some images of each split")]
+        if card.histogram:
+            pictures.append(inline_svg(card.histogram, f"data-{name}", f"{name}: classes"))
+        yield {"name": name, "rows": card.rows, "warnings": card.warnings, "pictures": pictures}
 
 
 def _reproduce(study: Study) -> str:

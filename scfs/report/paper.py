@@ -1,4 +1,4 @@
-"""The paper's numbers: paper_tables.yaml holds every number of its Tables 1 to 10 (Song et al., ICCV 2023)."""
+"""Numbers of the paper (Song et al., ICCV 2023): paper_tables.yaml holds all of its Tables 1 to 10."""
 
 from functools import cache
 from importlib.resources import files
@@ -11,47 +11,27 @@ from scfs.config.study import Study
 from scfs.errors import ScfsError
 
 CITATION = "Song et al., ICCV 2023"
-LABELS = {
-    "knn": "k-NN",
-    "lp": "linear probing",
-    **{f"top{k}_{share}pct": f"top-{k}, {share} %" for k in (1, 5) for share in (1, 10)},
-    **{f"ap{iou}": f"AP{iou}" for iou in ("", "50", "75")},
-    **{
-        f"{schedule}ap{part}{iou}": f"{schedule.replace('_', ' ')}{name} AP{iou}"
-        for schedule in ("", "1x_", "2x_")
-        for part, name in (("b", "box"), ("s", "mask"))
-        for iou in ("", "50", "75")
-    },
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "cub": "CUB-200",
-    "cars": "Stanford Cars",
-    "aircraft": "Aircraft (mean per class)",  # as those report whose numbers the table cites: SimCLR, BYOL
-    "pets": "Pets (mean per class)",
-}
-"""Headings of the paper's columns; others are headings already (Table 9's scales)."""
 SOURCE = "scfs/report/paper_tables.yaml"
 
 
 @cache
-def _tables() -> dict[str, Any]:
-    text = files("scfs.report").joinpath("paper_tables.yaml").read_text(encoding="utf-8")
-    tables: dict[str, Any] = yaml.safe_load(text)
-    return tables
+def _read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(files("scfs.report").joinpath(name).read_text(encoding="utf-8"))
+    return content
 
 
 def title(table: str) -> str:
-    """Name of a table for a reader: "Table 7" for table7."""
+    """Name a table for a reader: "Table 7" for table7."""
     return table.replace("table", "Table ")
 
 
 def column_label(column: str) -> str:
-    """Heading of one of the paper's columns."""
-    return LABELS.get(column, column)
+    """Give the heading of one of the paper's columns."""
+    return str(_read("paper_columns.yaml").get(column, column))
 
 
 def number(reference: PaperRow, column: str) -> float | None:
-    """The paper's number in a row and column; None where the paper has none.
+    """Look up the paper's number in a row and column; None where the paper has none.
 
     A row is named by its first column ("SCFS"; "Res2+Res3" where that is a list). Where several rows share it, the
     columns that follow are added: "SCFS, 256, 200".
@@ -91,7 +71,7 @@ def check(study: Study, source: str) -> None:
 
 
 def _table(reference: PaperRow) -> dict[str, Any]:
-    known = _tables()
+    known = _read("paper_tables.yaml")
     if reference.table not in known:
         raise ScfsError(f"{SOURCE}: table {reference.table!r}: not among {list(known)}")
     table: dict[str, Any] = known[reference.table]

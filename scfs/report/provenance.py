@@ -1,6 +1,6 @@
-"""What ran on what: settings, identities, machines and times of a study's runs, arranged for comparison."""
+"""Settings, identities, machines and times of a study's runs, arranged for comparison."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from scfs import paths
@@ -8,7 +8,7 @@ from scfs.config.protocol import Protocol
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report.plot_styles import runs_in_order
-from scfs.report.results import PRETRAIN, read_occasion, read_occasions, read_result, read_training
+from scfs.report.results import PRETRAIN, read_result, read_run_metadata, read_stage_metadata, read_training
 
 Facts = dict[str, list[str]]
 """A fact's name and its value for each run, in the order of `runs_in_order`."""
@@ -30,7 +30,7 @@ def settings_of(study: Study) -> Facts:
 
 
 def identities_of(study: Study) -> Facts:
-    """What identifies every run's pre-training: identity, images, weights, code version."""
+    """Collect what tells every run's pre-training from others: identity, images, weights, code version."""
     results = [read_result(study, run, PRETRAIN) for run in runs_in_order(study)]
     return {
         "identity": [_text(result.get("identity", UNKNOWN)) for result in results],
@@ -43,7 +43,7 @@ def identities_of(study: Study) -> Facts:
 
 
 def trainings_of(study: Study) -> Facts:
-    """What the evaluations that train recorded of it; a dash for a run without that evaluation.
+    """Collect what the evaluations that train recorded of it; a dash for a run without that evaluation.
 
     Raises:
         ScfsError: a result has no such record.
@@ -66,61 +66,46 @@ def _recorded(records: Mapping[str, Mapping[str, Any]], run: str, evaluation: st
 
 
 def machines_of(study: Study) -> Facts:
-    """Where and when every run's pre-training was executed."""
-    occasions = [read_occasion(run, PRETRAIN) for run in runs_in_order(study)]
-    fields = {
-        "device": "device",
-        "precision": "precision",
-        "loader workers": "workers",
-        "time": "seconds",
-        "images per second": "images_per_second",
-        "waiting for data": "data_wait_share",
-        "finished": "finished",
-        "host": "host",
-        "CPUs": "cpus",
-        "machine": "machine",
-        "Python": "python",
-        "PyTorch": "torch",
-        "scfs": "scfs",
-        "git revision": "git",
-        "lock SHA-256": "lock_sha256",
-        "image digest": "image_digest",
+    """Collect where and when every run's pre-training was executed."""
+    metadata = [read_run_metadata(run, PRETRAIN) for run in runs_in_order(study)]
+    return {
+        label: [UNKNOWN if one.get(key) is None else text(one[key]) for one in metadata]
+        for label, (key, text) in MACHINE.items()
     }
-    return {label: [_shown(key, occasion.get(key)) for occasion in occasions] for label, key in fields.items()}
 
 
 def times(study: Study) -> list[dict[str, Any]]:
-    """Seconds by run and stage: {run, stages: [(stage, seconds)], total}; stages that kept no time are left out.
+    """Add up seconds by run and stage: {run, stages: [(stage, seconds)], total}; stages without a record are left out.
 
-    An evaluation's are those of its parts too, as far as they were kept.
+    The seconds of an evaluation include those of its parts, as far as they were recorded.
     """
     rows = []
     for run in runs_in_order(study):
         stages = []
         for stage in (PRETRAIN, *study.evaluations_of(run)):
-            occasions = read_occasions(study, run, stage).values()
-            seconds = [float(occasion["seconds"]) for occasion in occasions if "seconds" in occasion]
+            metadata = read_stage_metadata(study, run, stage).values()
+            seconds = [float(one["seconds"]) for one in metadata if "seconds" in one]
             stages += [(stage, sum(seconds))] if seconds else []
         rows.append({"run": run, "stages": stages, "total": sum(seconds for _, seconds in stages)})
     return rows
 
 
 def warnings(study: Study) -> list[tuple[str, str]]:
-    """(run, warning) of all pre-trainings."""
+    """List (run, warning) of all pre-trainings."""
     return [
         (run, text) for run in runs_in_order(study) for text in read_result(study, run, PRETRAIN).get("warnings", [])
     ]
 
 
 def with_drawn_prototypes(study: Study) -> list[str]:
-    """Trained runs whose projection head's last layer was frozen to the end."""
+    """List the trained runs whose projection head's last layer was frozen to the end."""
     trained = [run for run in runs_in_order(study) if study.imported(run) is None]
     settings = {run: study.run(run) for run in trained}
     return [run for run, s in settings.items() if 0 < s.epochs <= s.optimizer.freeze_last_layer]
 
 
 def protocols(study: Study) -> list[dict[str, Any]]:
-    """Every evaluation: name, kind, what it is, its parameters, its images, and the spread within single runs."""
+    """Describe every evaluation: name, kind, definition, parameters, images, and the spread within single runs."""
     described = []
     for name, protocol in study.evaluate.items():
         results = {run: read_result(study, run, name) for run in runs_in_order(study) if (run, name) in study.pairs}
@@ -140,7 +125,7 @@ def protocols(study: Study) -> list[dict[str, Any]]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a reader: 48 s, 13 min 20 s, 5 h 02 min."""
+    """Write seconds for a reader: 48 s, 13 min 20 s, 5 h 02 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -170,25 +155,8 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _shown(key: str, value: Any) -> str:
-    if value is None:
-        return UNKNOWN
-    match key:
-        case "seconds":
-            return duration(value)
-        case "images_per_second":
-            return f"{value:.0f}"
-        case "data_wait_share":
-            return f"{100 * value:.1f} % of the time"
-        case "lock_sha256" | "image_digest" | "git":
-            return _short(value)
-        case "finished":
-            return str(value).replace("T", " ").replace("+00:00", " UTC")
-    return _text(value)
-
-
 def _short(value: str | None) -> str:
-    """First digits of a hash; a "-dirty" at the end of a revision is kept."""
+    """Shorten a hash to its first digits; a "-dirty" at the end of a revision is kept."""
     if not value:
         return UNKNOWN
     digits, dash, rest = value.removeprefix("sha256:").partition("-")
@@ -199,3 +167,24 @@ def _trained_on(dataset: Mapping[str, Any]) -> str:
     if not dataset:
         return UNKNOWN
     return f"{dataset.get('name')}/{dataset.get('split')}, {dataset.get('images', 0):,} images"
+
+
+MACHINE: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "device": ("device", _text),
+    "precision": ("precision", _text),
+    "loader workers": ("workers", _text),
+    "time": ("seconds", duration),
+    "images per second": ("images_per_second", "{:.0f}".format),
+    "waiting for data": ("data_wait_share", lambda share: f"{100 * share:.1f} % of the time"),
+    "finished": ("finished", lambda time: time.replace("T", " ").replace("+00:00", " UTC")),
+    "host": ("host", _text),
+    "CPUs": ("cpus", _text),
+    "machine": ("machine", _text),
+    "Python": ("python", _text),
+    "PyTorch": ("torch", _text),
+    "scfs": ("scfs", _text),
+    "git revision": ("git", _short),
+    "lock SHA-256": ("lock_sha256", _short),
+    "image digest": ("image_digest", _short),
+}
+"""Facts of an execution: label, its key in the record, and how its value is written."""

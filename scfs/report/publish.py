@@ -1,4 +1,4 @@
-"""A chosen snapshot of a study's results, for git: tables, figures, and what every number came from."""
+"""Chosen results of a study, for git: tables, figures, and the origin of every number."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,25 +8,25 @@ from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_json, write_text, write_with
-from scfs.report.results import PRETRAIN, read_occasions, read_result
+from scfs.report.results import PRETRAIN, read_result, read_stage_metadata
 from scfs.report.tables import Table, build_table, render_markdown
 
-OCCASION = ("git", "lock_sha256", "image_digest", "device", "precision", "torch", "finished", "seconds")
-"""What of an execution is published; not the host's name."""
+PUBLISHED = ("git", "lock_sha256", "image_digest", "device", "precision", "torch", "finished", "seconds")
+"""Metadata of an execution that are published; the host's name is not."""
 
 
 def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
     """Write tables and figures to `out`, both anew from the results.
 
-    Each table comes as Markdown, and as JSON with the identities of every number and the occasions of every stage.
+    Each table comes as Markdown, and as JSON with the identities of every number and the metadata of every execution.
 
     Args:
         study: the study.
-        names: tables and figures; none: all of them.
-        out: folder.
+        names: names of tables and figures; none: all of them.
+        out: folder to write to.
 
     Returns:
-        The files.
+        The files that were written.
 
     Raises:
         ScfsError: a name is unknown, a result is missing or stale, or was made by code with uncommitted changes.
@@ -51,48 +51,45 @@ def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
 
 
 def _drawn(study: Study, name: str) -> bytes:
-    """A figure of results that may be published."""
+    """Draw a figure of results that may be published."""
     figure = study.figures[name]
     for run in study.shown(figure):
         for stage in (PRETRAIN, *([figure.evaluation] if figure.evaluation else [])):
-            _occasions(study, run, stage)
+            _stage_metadata(study, run, stage)
     return figure.draw(study)
 
 
 def _published(study: Study, name: str) -> Table:
-    """The table with the settings of its runs and the occasions of its stages."""
+    """Build a table with the settings of its runs and the metadata of its stages' executions."""
     table = build_table(study, name)
-    occasions: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for run, identities in table["identities"].items():
         stages = [PRETRAIN, *identities["evaluations"]]
-        occasions[run] = {name: one for stage in stages for name, one in _occasions(study, run, stage).items()}
+        metadata[run] = {name: one for stage in stages for name, one in _stage_metadata(study, run, stage).items()}
     settings = {run: read_result(study, run, PRETRAIN)["settings"] for run in table["identities"]}
     protocols = {column["evaluation"]: study.evaluate[column["evaluation"]] for column in table["columns"]}
     return {
         **table,
-        "occasions": occasions,
+        "occasions": metadata,
         "settings": settings,
         "protocols": {key: protocol.model_dump(mode="json") for key, protocol in protocols.items()},
     }
 
 
-def _occasions(study: Study, run: str, stage: str) -> dict[str, dict[str, Any]]:
-    """What is published of a stage's executions, those of its parts among them, by name."""
-    occasions = read_occasions(study, run, stage)
-    for name, occasion in occasions.items():
-        revision = occasion.get("git")
+def _stage_metadata(study: Study, run: str, stage: str) -> dict[str, dict[str, Any]]:
+    """Choose the metadata of a stage's executions, those of its parts among them, by name."""
+    metadata = read_stage_metadata(study, run, stage)
+    for name, one in metadata.items():
+        revision = one.get("git")
         if not revision or str(revision).endswith("-dirty"):
             path = paths.result(run, name).with_suffix(".run.json")
             raise ScfsError(f"{path}: git = {revision!r}: only results of committed code can be published")
-    return {
-        name: {key: occasion[key] for key in OCCASION if occasion.get(key) is not None}
-        for name, occasion in occasions.items()
-    }
+    return {name: {key: one[key] for key in PUBLISHED if one.get(key) is not None} for name, one in metadata.items()}
 
 
 def _origin(table: Table) -> str:
-    """Lines below the table: code, environment, data and seeds. The whole of it stands in the JSON."""
-    occasions = [stage for stages in table["occasions"].values() for stage in stages.values()]
+    """Write the lines below the table: code, environment, data and seeds. The JSON has all of it."""
+    executions = [stage for stages in table["occasions"].values() for stage in stages.values()]
     evaluations = [one for run in table["identities"].values() for one in run["evaluations"].values()]
     digests = {
         f"{one['dataset']['name']}/{split}: {facts['digest']}"
@@ -101,8 +98,8 @@ def _origin(table: Table) -> str:
     }
     seeds = sorted({str(run["seed"]) for run in table["identities"].values()})
     lines = {
-        "code": sorted({occasion["git"] for occasion in occasions}),
-        "environment (SHA-256 of the lock)": sorted({occasion.get("lock_sha256", "–") for occasion in occasions}),
+        "code": sorted({one["git"] for one in executions}),
+        "environment (SHA-256 of the lock)": sorted({one.get("lock_sha256", "–") for one in executions}),
         "data": sorted(digests),
         "pre-training seeds": [", ".join(seeds)],
     }

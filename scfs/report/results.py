@@ -1,4 +1,4 @@
-"""Results as the other stages wrote them, checked to be there and to answer to the study's own settings."""
+"""Load results that other stages wrote, and check that they are of the study's own settings."""
 
 import json
 from pathlib import Path
@@ -64,18 +64,18 @@ def read_training(study: Study, run: str, evaluation: str) -> dict[str, Any]:
     return record
 
 
-def read_occasions(study: Study, run: str, evaluation: str) -> dict[str, dict[str, Any]]:
+def read_stage_metadata(study: Study, run: str, evaluation: str) -> dict[str, dict[str, Any]]:
     """Read the executions that a stage is made of: its own, and those of an evaluation's parts, if they were kept.
 
     Returns:
-        What read_occasion gives, by `evaluation` and by `evaluation/part`.
+        The answer of `read_run_metadata`, by `evaluation` and by `evaluation/part`.
     """
     parts = () if evaluation == PRETRAIN else study.evaluate[evaluation].parts
-    of_parts = {name: read_occasion(run, name) for name in (f"{evaluation}/{part}" for part in parts)}
-    return {evaluation: read_occasion(run, evaluation), **{name: one for name, one in of_parts.items() if one}}
+    of_parts = {name: read_run_metadata(run, name) for name in (f"{evaluation}/{part}" for part in parts)}
+    return {evaluation: read_run_metadata(run, evaluation), **{name: one for name, one in of_parts.items() if one}}
 
 
-def read_occasion(run: str, evaluation: str) -> dict[str, Any]:
+def read_run_metadata(run: str, evaluation: str) -> dict[str, Any]:
     """Read when, where and how long a stage ran (`.run.json`); empty where that was not kept."""
     path = paths.result(run, evaluation).with_suffix(".run.json")
     return _load(path) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""A study's tables: measured values with their identities, and the paper's numbers beside them, never among them."""
+"""Tables of a study: measured values with their identities, and the paper's numbers beside them, never among them."""
 
 from pathlib import Path
 from statistics import fmean, stdev
@@ -6,7 +6,6 @@ from textwrap import fill
 from typing import Any
 
 from scfs import paths
-from scfs.config.detection import Detection
 from scfs.config.identity import evaluate_identity, pretrain_identity
 from scfs.config.report import Column, Row
 from scfs.config.report import Table as TableConfig
@@ -38,14 +37,14 @@ def write_table(study: Study, name: str, out: Path) -> None:
 
 
 def metrics(table: Table) -> dict[str, dict[str, float]]:
-    """Our means alone, by row and column: what `dvc metrics diff` compares."""
+    """Take our means alone, by row and column, for `dvc metrics diff`."""
     return {
         row["label"]: {cell["label"]: cell["mean"] for cell in row["cells"]} for row in table["rows"] if row["runs"]
     }
 
 
 def render_text(study: Study, name: str) -> str:
-    """A table as aligned plain text for a terminal.
+    """Render a table as aligned plain text for a terminal.
 
     Raises:
         ScfsError: as write_table.
@@ -76,7 +75,7 @@ def _block(heading: str, lines: list[str]) -> list[str]:
 
 
 def build_table(study: Study, name: str) -> Table:
-    """Everything a table shows, as plain values.
+    """Collect everything that a table shows, as plain values.
 
     Keys: `columns` (ours), `column_notes` (texts), `paper_columns`, and `rows`, each with `cells` (mean, sd, n, values
     by run, the paper's number, best) in the order of `columns` and `paper` (numbers) in the order of `paper_columns`;
@@ -121,7 +120,7 @@ def build_table(study: Study, name: str) -> Table:
 
 
 def _origin(study: Study, row: Row) -> str:
-    """Where a row's weights come from: reproduced here, evaluated from others' weights, or only cited."""
+    """Name the origin of a row's weights: reproduced here, evaluated from others' weights, or only cited."""
     if not row.runs:
         return "cited"
     return "evaluated" if any(study.imported(run) is not None for run in row.runs) else "reproduced"
@@ -145,7 +144,7 @@ def _cell(study: Study, row: Row, column: Column) -> Cell:
 
 
 def _paper_columns(table: TableConfig) -> list[str]:
-    """The paper's columns that some row of the table has a counterpart for, each once."""
+    """List the paper's columns to which the table has a counterpart, each once."""
     keys = dict.fromkeys(column.paper for column in table.columns if column.paper)
     return list(keys) if any(row.paper for row in table.rows) else []
 
@@ -170,7 +169,7 @@ def _mark_best(rows: list[dict[str, Any]]) -> None:
 
 
 def _identities(study: Study, table: TableConfig) -> dict[str, Any]:
-    """By run: its configuration's hash and seed, and what each evaluation saw: weights, images, protocol, version."""
+    """Collect by run the hash of its settings, its seed, and the weights, images and protocol of each evaluation."""
     runs = dict.fromkeys(run for row in table.rows for run in row.runs)
     evaluations = dict.fromkeys(column.evaluation for column in table.columns)
     return {
@@ -204,7 +203,7 @@ def _seeds(protocol: dict[str, Any]) -> list[int] | None:
 
 
 def format_cell(cell: Cell) -> str:
-    """A measured value: its mean, and ± standard deviation where there are several seeds."""
+    """Write a measured value: its mean, and ± standard deviation where there are several seeds."""
     if cell["mean"] is None:
         return NO_NUMBER
     digits = cell["digits"]
@@ -217,7 +216,7 @@ def _starred(cell: Cell) -> str:
 
 
 def format_paper(value: float | None) -> str:
-    """One of the paper's numbers, with the decimal that the paper prints."""
+    """Write one of the paper's numbers, with the decimal that the paper prints."""
     return NO_NUMBER if value is None else f"{value:.1f}"
 
 
@@ -227,7 +226,7 @@ def paper_heading(table: Table) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """What a reader must know of the numbers: seeds, ranking, protocols, and where the paper's numbers come from."""
+    """List the footnotes of a table: seeds, ranking, protocols, and the source of the paper's numbers."""
     counts = {row["n"] for row in table["rows"]} - {0}
     if not counts:
         lines = []
@@ -253,14 +252,14 @@ def notes(table: Table) -> list[str]:
 
 
 def scale_note(table: Table) -> list[str]:
-    """Why the paper's numbers are not to be compared with ours; nothing where they may be."""
+    """Say why the paper's numbers are not to be compared with ours; nothing where they may be."""
     if not (table["scale"] and table["paper_columns"]):
         return []
     return [f"The paper's numbers are at {OTHER_SCALE} and not to be compared with ours: {table['scale']}"]
 
 
 def render_markdown(table: Table) -> str:
-    """A table as a GitHub table."""
+    """Render a table as a GitHub table."""
     prefix = f"{paper_heading(table)}: "
     headings = ["", "n", *(column["label"] for column in table["columns"])]
     headings += [prefix + column["label"] for column in table["paper_columns"]]
@@ -276,29 +275,14 @@ def _piped(cells: list[str]) -> str:
 
 
 def column_notes(study: Study, table: TableConfig) -> list[str]:
-    """Lines for the columns of detections that are means of several trials, or not the recipe's numbers.
+    """List what the evaluations have to say of their numbers, each line with the headings of the columns.
 
-    The standard deviation over trials is not shown beside the mean: ± stands for that over pre-training seeds alone.
-    It can be had as a column of its own, such as box_ap_sd.
+    A standard deviation within a run (X_sd) is not shown beside the mean, as ± stands for that over pre-training
+    seeds alone. It can be had as a column of its own, such as box_ap_sd, which needs no such line.
     """
     labels: dict[str, list[str]] = {}
     for column in table.columns:
         if not column.value.endswith("_sd"):
             labels.setdefault(column.evaluation, []).append(column.label)
-    notes = []
-    for evaluation, headings in labels.items():
-        protocol = study.evaluate[evaluation]
-        if not isinstance(protocol, Detection):
-            continue
-        columns, small = ", ".join(headings), protocol.small_machine
-        if protocol.trials > 1:
-            notes.append(
-                f"{columns}: mean of {protocol.trials} trials of each run; their standard deviation is in the results "
-                f"of {evaluation}."
-            )
-        if small is not None:
-            notes.append(
-                f"{columns}: small-machine settings, with fewer iterations ({small.iterations:,}), smaller images "
-                f"({small.short_side} pixels) and fewer proposals than the recipe {protocol.recipe}: not its numbers."
-            )
-    return notes
+    remarks = {name: study.evaluate[name].remarks(name) for name in labels}
+    return [f"{', '.join(labels[name])}: {text}" for name, texts in remarks.items() for text in texts]
