@@ -13,9 +13,16 @@ from scfs.report import provenance
 from scfs.report.dataset_cards import dataset_cards
 from scfs.report.embed import inline_png, inline_svg, theme, themed
 from scfs.report.plot_styles import plot_styles, runs_in_order
-from scfs.report.tables import NO_NUMBER, build_table, format_paper, notes, render_text
+from scfs.report.tables import build_table, format_number, notes, render_text
 
 TEMPLATE = "page.html.j2"
+FACTS = {
+    "Settings": (provenance.settings_of, ("method", "seed")),
+    "Training in evaluations": (provenance.trainings_of, ()),
+    "Identity": (provenance.identities_of, ("identity",)),
+    "Execution": (provenance.machines_of, ()),
+}
+"""Facts of the runs by their heading, and those that are shown for each run even if all runs share them."""
 
 
 def write_report(study: Study, out: Path) -> None:
@@ -45,11 +52,12 @@ def print_summary(study: Study) -> str:
 
 
 def _context(study: Study) -> dict[str, Any]:
-    settings, common_settings = provenance.differences(provenance.settings_of(study), always=("method", "seed"))
-    identities, common_identities = provenance.differences(provenance.identities_of(study), always=("identity",))
-    trainings, common_trainings = provenance.differences(provenance.trainings_of(study))
-    machines, common_machines = provenance.differences(provenance.machines_of(study))
+    facts: dict[str, provenance.Facts] = {}
+    common: dict[str, dict[str, str]] = {}
+    for part, (collect, always) in FACTS.items():
+        facts[part], common[part] = provenance.differences(collect(study), always)
     times = provenance.times(study)
+    common = {"Images and machine": {**common.pop("Identity"), **common.pop("Execution")}, **common}
     return {
         "study": study.study,
         "scale": study.scale,
@@ -59,66 +67,29 @@ def _context(study: Study) -> dict[str, Any]:
         "warnings": provenance.warnings(study),
         "figures": list(_figures(study)),
         "data": list(_data(study)),
-        "runs": _runs(study),
-        "facts": {
-            "Settings": settings,
-            "Training in evaluations": trainings,
-            "Identity": identities,
-            "Execution": machines,
-        },
-        "common": {
-            "Images and machine": {**common_identities, **common_machines},
-            "Training in evaluations": common_trainings,
-            "Settings": common_settings,
-        },
+        "runs": runs_in_order(study),
+        "colours": {run: themed(style.colour) for style in plot_styles(study) for run in style.runs},
+        "facts": facts,
+        "common": common,
         "times": times,
         "stages": list(dict.fromkeys(stage for row in times for stage, _ in row["stages"])),
-        "longest": max((row["total"] for row in times), default=0) or 1,
-        "total_time": sum(row["total"] for row in times),
         "protocols": provenance.protocols(study),
         "drawn_prototypes": provenance.with_drawn_prototypes(study),
         "kinds": {protocol.kind for protocol in study.evaluate.values()},
         "reproduce": _reproduce(study),
         "duration": provenance.duration,
+        "number": format_number,
     }
 
 
 def _table(study: Study, name: str) -> dict[str, Any]:
-    """Write out the numbers of a table; `share` is a value's length as a bar: percent of its column's greatest."""
+    """Build a table; `share` is the length of a value's bar: percent of its column's greatest."""
     table = build_table(study, name)
-    columns = zip(*(row["cells"] for row in table["rows"]))
-    greatest = [max((cell["mean"] for cell in cells if cell["n"]), default=0) for cells in columns]
-    colours = {run: themed(style.colour) for style in plot_styles(study) for run in style.runs}
-    rows = []
-    for row in table["rows"]:
-        cells = []
-        for cell, most in zip(row["cells"], greatest):
-            digits = cell["digits"]
-            if not cell["n"]:
-                cells.append({"mean": NO_NUMBER, "sd": "", "best": False, "share": "0", "runs": ""})
-                continue
-            cells.append(
-                {
-                    "mean": f"{cell['mean']:.{digits}f}",
-                    "sd": "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}",
-                    "best": cell["best"],
-                    "share": f"{100 * max(cell['mean'], 0) / most:.1f}" if most > 0 else "0",
-                    "runs": "; ".join(f"{run}: {value:.{digits + 1}f}" for run, value in cell["values"].items()),
-                }
-            )
-        paper = [format_paper(number) for number in row["paper"]]
-        rows.append(
-            {**row, "cells": cells, "paper": paper, "colour": colours[row["runs"][0]] if row["runs"] else "none"}
-        )
-    return {**table, "rows": rows, "notes": notes(table)}
-
-
-def _runs(study: Study) -> list[dict[str, str]]:
-    """List the runs in the order of the tables, with their colour in the figures."""
-    by_run = {run: style for style in plot_styles(study) for run in style.runs}
-    return [
-        {"name": run, "label": by_run[run].label, "colour": themed(by_run[run].colour)} for run in runs_in_order(study)
-    ]
+    for cells in zip(*(row["cells"] for row in table["rows"])):
+        means = [max(cell["mean"] or 0, 0) for cell in cells]
+        for cell, mean in zip(cells, means, strict=True):
+            cell["share"] = f"{100 * mean / max(means):.1f}" if mean else "0"
+    return {**table, "notes": notes(table)}
 
 
 def _figures(study: Study) -> Iterator[dict[str, Any]]:

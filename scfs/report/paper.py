@@ -15,7 +15,8 @@ SOURCE = "scfs/report/paper_tables.yaml"
 
 
 @cache
-def _read(name: str) -> dict[str, Any]:
+def read(name: str) -> dict[str, Any]:
+    """Read a file of the paper's: paper_tables.yaml, or the headings of its columns, paper_columns.yaml."""
     content: dict[str, Any] = yaml.safe_load(files("scfs.report").joinpath(name).read_text(encoding="utf-8"))
     return content
 
@@ -27,7 +28,7 @@ def title(table: str) -> str:
 
 def column_label(column: str) -> str:
     """Give the heading of one of the paper's columns."""
-    return str(_read("paper_columns.yaml").get(column, column))
+    return str(read("paper_columns.yaml").get(column, column))
 
 
 def number(reference: PaperRow, column: str) -> float | None:
@@ -71,7 +72,7 @@ def check(study: Study, source: str) -> None:
 
 
 def _table(reference: PaperRow) -> dict[str, Any]:
-    known = _read("paper_tables.yaml")
+    known = read("paper_tables.yaml")
     if reference.table not in known:
         raise ScfsError(f"{SOURCE}: table {reference.table!r}: not among {list(known)}")
     table: dict[str, Any] = known[reference.table]

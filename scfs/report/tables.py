@@ -55,7 +55,7 @@ def render_text(study: Study, name: str) -> str:
     blocks = [(f"study {table['study']}", aligned(ours))]
     if table["paper_columns"]:
         numbers = [[column["label"] for column in table["paper_columns"]]]
-        numbers += [[format_paper(value) for value in row["paper"]] for row in table["rows"]]
+        numbers += [[format_number(value) for value in row["paper"]] for row in table["rows"]]
         blocks.append((paper_heading(table), aligned(numbers, left=())))
     lines = [" | ".join(parts).rstrip() for parts in zip(*(_block(*block) for block in blocks))]
     width = max(100, max(map(len, lines)))
@@ -204,20 +204,17 @@ def _seeds(protocol: dict[str, Any]) -> list[int] | None:
 
 def format_cell(cell: Cell) -> str:
     """Write a measured value: its mean, and ± standard deviation where there are several seeds."""
-    if cell["mean"] is None:
-        return NO_NUMBER
-    digits = cell["digits"]
-    spread = "" if cell["sd"] is None else f" ± {cell['sd']:.{digits}f}"
-    return f"{cell['mean']:.{digits}f}{spread}"
+    spread = "" if cell["sd"] is None else f" ± {format_number(cell['sd'], cell['digits'])}"
+    return format_number(cell["mean"], cell["digits"]) + spread
+
+
+def format_number(value: float | None, digits: int = 1) -> str:
+    """Write a number, by default with the decimal that the paper prints; a dash where there is none."""
+    return NO_NUMBER if value is None else f"{value:.{digits}f}"
 
 
 def _starred(cell: Cell) -> str:
     return format_cell(cell) + ("*" if cell["best"] else " " if cell["n"] > 1 else "")
-
-
-def format_paper(value: float | None) -> str:
-    """Write one of the paper's numbers, with the decimal that the paper prints."""
-    return NO_NUMBER if value is None else f"{value:.1f}"
 
 
 def paper_heading(table: Table) -> str:
@@ -266,7 +263,7 @@ def render_markdown(table: Table) -> str:
     lines = [f"**{table['title']}**", "", _piped(headings), _piped(["---"] + ["---:"] * (len(headings) - 1))]
     for row in table["rows"]:
         cells = [f"**{format_cell(cell)}**" if cell["best"] else format_cell(cell) for cell in row["cells"]]
-        lines.append(_piped([row["label"], str(row["n"]), *cells, *map(format_paper, row["paper"])]))
+        lines.append(_piped([row["label"], str(row["n"]), *cells, *map(format_number, row["paper"])]))
     return "\n".join([*lines, "", *(f"{note}  " for note in notes(table) + scale_note(table))]).rstrip() + "\n"
 
 

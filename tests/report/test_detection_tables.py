@@ -10,7 +10,7 @@ from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.report import page, paper, provenance
 from scfs.report.publish import publish
-from scfs.report.results import read_occasions
+from scfs.report.results import read_stage_metadata
 from scfs.report.tables import build_table, notes, render_markdown, render_text
 
 SMALL = (
@@ -27,9 +27,12 @@ def as_written(study: Study) -> str:
 
 def test_every_number_of_the_papers_tables_has_a_heading_for_a_reader() -> None:
     known = {"method", "batch", "epochs", "mode", "layers", "backbone"}
-    columns = {f"table{number}": set(paper._tables()[f"table{number}"]["columns"]) - known for number in range(1, 7)}
+    columns = {
+        f"table{number}": set(paper.read("paper_tables.yaml")[f"table{number}"]["columns"]) - known
+        for number in range(1, 7)
+    }
     assert all(column in paper.LABELS for named in columns.values() for column in named)
-    labels = [paper.column_label(column) for column in paper._tables()["table4"]["columns"][2:]]
+    labels = [paper.column_label(column) for column in paper.read("paper_tables.yaml")["table4"]["columns"][2:]]
     assert labels[:6] == ["1x box AP", "1x box AP50", "1x box AP75", "1x mask AP", "1x mask AP50", "1x mask AP75"]
     assert labels[6:] == [label.replace("1x", "2x") for label in labels[:6]]
     assert [paper.column_label(column) for column in ("top1_1pct", "top5_10pct", "ap", "ap75", "apb", "aps50")] == [
@@ -122,8 +125,8 @@ def test_an_evaluation_took_as_long_as_its_parts_too(fake: FakeResults, detectio
     row = provenance.times(detection)[2]
     assert row["run"] == "scfs" and dict(row["stages"])["voc"] == 128.0
     assert row["total"] == sum(seconds for _, seconds in row["stages"])
-    assert list(read_occasions(detection, "scfs", "voc")) == ["voc", "voc/trial-0", "voc/trial-2"]
-    assert list(read_occasions(detection, "scfs", "pretrain")) == ["pretrain"]
+    assert list(read_stage_metadata(detection, "scfs", "voc")) == ["voc", "voc/trial-0", "voc/trial-2"]
+    assert list(read_stage_metadata(detection, "scfs", "pretrain")) == ["pretrain"]
 
 
 def test_a_published_table_has_the_parts_and_what_was_trained_with(fake: FakeResults, detection: Study) -> None:
