@@ -346,7 +346,7 @@ def test_a_lost_result_is_made_again(folder: Path) -> None:
 def test_snakemakes_own_report(folder: Path, tmp_path: Path) -> None:
     snakemake(folder, "--report", str(tmp_path / "report.html"))
     html = (tmp_path / "report.html").read_text()
-    for text in ("Measured values", "Training curves of every run", "k-NN accuracy on", "Search attention (Eq. 6)"):
+    for text in ("Measured values", "Means over each epoch", "k-NN on the pooled maps", "Mean search attention map"):
         assert text in html
 
 
