@@ -1,15 +1,99 @@
-"""Data sets of a study."""
+"""The data sources of a study: everything that one declares, in one class.
 
-from typing import Annotated, Literal, Self
+`prepare`, the plan, the rehearsal, the schema and the graphs take what they need from here. So a new source is a class
+with `@data_source`, and a function with `@prepares` (scfs.data.sources.registry) that writes its manifest.
+"""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, model_validator
 
 from scfs.config import official_sets as official
 from scfs.config.base import NAME, Config, Seed
+from scfs.config.registry import ChosenBy, Registry
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=28, le=96)]
 SplitName = Annotated[str, Field(pattern=NAME)]
+
+SMALL_IMAGES = 8
+"""Images of a split in a rehearsal."""
+SMALL_SCENES = 64
+"""Scenes of a split in a rehearsal where every class must have one: among eight, chance leaves some out."""
+SMALL_CLASSES = ("class-0", "class-1", "class-2", "class-3")
+"""Classes of the images in a rehearsal."""
+SMALL_CLASS_LIST = " ".join(SMALL_CLASSES) + "\n"
+"""Text of a class list in a rehearsal."""
+
+
+class DataSource(Config):
+    """A data set: where its images come from."""
+
+    boxes: ClassVar[bool] = False
+    """True if all data sets of this source have boxes."""
+    known_from: ClassVar[str] = "the study says"
+    """Words of `scfs plan` for where `known_images` are from; empty: they are exact."""
+
+    source: str
+    if TYPE_CHECKING:
+
+        @property
+        def splits(self) -> Mapping[str, Any]:
+            """Settings of each split, by name: a field of every source, or computed from its fields."""
+
+    @property
+    def has_boxes(self) -> bool:
+        """True if its images have annotated boxes, on which detectors can be trained."""
+        return self.boxes
+
+    @property
+    def known_images(self) -> Mapping[str, int]:
+        """Number of images by split, where it is known before `prepare` has counted them."""
+        return {}
+
+    @property
+    def catalogue_entries(self) -> Mapping[str, str]:
+        """Entries of the catalogue of official data sets that it is made from: they make its manifest stale."""
+        return {}
+
+    def inputs(self) -> list[Path]:
+        """List the user's own files and folders whose times tell if the manifest is stale; only those that are there.
+
+        A file that is added to a folder, removed or renamed changes the folder's time. A file that is overwritten in
+        place does not, nor does anything further down.
+        """
+        return []
+
+    def small(self, name: str, complete: Collection[str]) -> "DataSource":
+        """Make the data set that takes its place in a rehearsal.
+
+        Args:
+            name: of the data set; images of a rehearsal are in datasets/<name>.
+            complete: splits in which every class must have an image.
+
+        Returns:
+            Garment scenes, or ImageFolders, Coco or Voc, whose files the rehearsal writes.
+        """
+        return self
+
+
+SOURCES: Registry[type[DataSource]] = Registry("source")
+"""All data sources, by the value of their field `source`."""
+
+AnySource = TypeVar("AnySource", bound=type[DataSource])
+
+
+def data_source(source: AnySource) -> AnySource:
+    """Add a class to the data sources, under the only value of its field `source` (a decorator)."""
+    added: type[DataSource] = source
+    return SOURCES.add(str(get_args(added.model_fields["source"].annotation)[0]))(source)
+
+
+DataSet = Annotated[DataSource, ChosenBy(SOURCES, "source")]
 
 
 class SceneSplit(Config):
@@ -41,14 +125,53 @@ class SceneSplit(Config):
         return self
 
 
-class GarmentScenes(Config):
+@data_source
+class GarmentScenes(DataSource):
     """The embedded data set: scenes composed from a committed subset of Fashion-MNIST (MIT licence, Zalando)."""
+
+    boxes: ClassVar[bool] = True
+    known_from: ClassVar[str] = ""
 
     source: Literal["garment-scenes"]
     seed: Seed = 0
     """Seed of the composition; the same seed gives the same pixels on any machine."""
     splits: dict[SplitName, SceneSplit] = Field(min_length=1)
     """Splits by name."""
+
+    @property
+    def known_images(self) -> Mapping[str, int]:
+        """Number of scenes by split."""
+        return {split: settings.scenes for split, settings in self.splits.items()}
+
+    def small(self, name: str, complete: Collection[str]) -> "GarmentScenes":
+        """Make the same with few scenes."""
+        splits = {
+            split: settings.model_copy(update={"scenes": SMALL_SCENES if split in complete else SMALL_IMAGES})
+            for split, settings in self.splits.items()
+        }
+        return self.model_copy(update={"splits": splits})
+
+
+class OwnImages(DataSource):
+    """A data set of one's own, in files of one's own."""
+
+    images: dict[SplitName, Positive] = {}
+    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+    @model_validator(mode="after")
+    def _counted_splits_exist(self) -> Self:
+        for split in self.images:
+            if split not in self.splits:
+                raise ValueError(f"images.{split}: not among the splits {sorted(self.splits)}")
+        return self
+
+    @property
+    def known_images(self) -> Mapping[str, int]:
+        """Number of images by split, as the study says."""
+        return self.images
+
+    def _small_images(self) -> dict[str, int]:
+        return dict.fromkeys(self.images, SMALL_IMAGES)
 
 
 class ClassList(Config):
@@ -61,8 +184,14 @@ class ClassList(Config):
     url: str
     """Where it is published."""
 
+    def small(self, name: str) -> "ClassList":
+        """Describe the list of SMALL_CLASSES that takes its place in a rehearsal."""
+        digest = hashlib.sha256(SMALL_CLASS_LIST.encode()).hexdigest()
+        return self.model_copy(update={"file": f"datasets/{name}.txt", "sha256": digest})
 
-class ImageFolders(Config):
+
+@data_source
+class ImageFolders(OwnImages):
     """A data set of one's own: folders of JPEG or PNG images."""
 
     source: Literal["folder"]
@@ -70,28 +199,40 @@ class ImageFolders(Config):
     """Folder of each split: flat (no labels) or one sub-folder per class."""
     class_list: ClassList | None = None
     """Take only the sub-folders that this list names; none: all. All splits then need sub-folders."""
-    images: dict[SplitName, Positive] = {}
-    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
     unreadable: Literal["error", "skip"] = "error"
     """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""
 
-    @model_validator(mode="after")
-    def _counted_splits_exist(self) -> Self:
-        for split in self.images:
-            if split not in self.splits:
-                raise ValueError(f"images.{split}: not among the splits {sorted(self.splits)}")
-        return self
+    def inputs(self) -> list[Path]:
+        """List the folders and their sub-folders."""
+        return [path for folder in self.splits.values() for path in _folders(Path(folder))]
+
+    def small(self, name: str, complete: Collection[str]) -> "ImageFolders":
+        """Make folders of a few images."""
+        return self.model_copy(
+            update={
+                "splits": {split: f"datasets/{name}/{split}" for split in self.splits},
+                "images": self._small_images(),
+                "class_list": self.class_list and self.class_list.small(name),
+            }
+        )
 
 
-class ImageTable(Config):
+@data_source
+class ImageTable(OwnImages):
     """A data set of one's own: images that a table names."""
 
     source: Literal["table"]
     splits: dict[SplitName, str] = Field(min_length=1)
     """CSV or Parquet file of each split, with a column `path` (absolute, or relative to the table's folder) and, if the
     images have labels, a column `label`."""
-    images: dict[SplitName, Positive] = {}
-    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+    def inputs(self) -> list[Path]:
+        """List the tables."""
+        return _files(self.splits.values())
+
+    def small(self, name: str, complete: Collection[str]) -> ImageFolders:
+        """Make folders of a few images."""
+        return ImageFolders(source="folder", splits=self.splits, images=self.images).small(name, complete)
 
 
 class CocoSplit(Config):
@@ -103,18 +244,35 @@ class CocoSplit(Config):
     """JSON with boxes, and masks if there are any (cocodataset.org, "Data format": object detection)."""
 
 
-class Coco(Config):
+@data_source
+class Coco(OwnImages):
     """Images with boxes and masks in COCO's format: COCO itself, or a data set of one's own."""
+
+    boxes: ClassVar[bool] = True
 
     source: Literal["coco"]
     splits: dict[SplitName, CocoSplit] = Field(min_length=1)
     """Splits by name."""
-    images: dict[SplitName, Positive] = {}
-    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+    def inputs(self) -> list[Path]:
+        """List the annotations, and the folders of images and their sub-folders."""
+        folders = (path for split in self.splits.values() for path in _folders(Path(split.images)))
+        return [*_files(split.annotations for split in self.splits.values()), *folders]
+
+    def small(self, name: str, complete: Collection[str]) -> "Coco":
+        """Make COCO JSON of a few images."""
+        place = f"datasets/{name}"
+        splits = {
+            split: CocoSplit(images=f"{place}/{split}", annotations=f"{place}/{split}.json") for split in self.splits
+        }
+        return self.model_copy(update={"splits": splits, "images": self._small_images()})
 
 
-class Voc(Config):
+@data_source
+class Voc(OwnImages):
     """Images with boxes in a VOC devkit: PASCAL VOC itself, or a data set of one's own."""
+
+    boxes: ClassVar[bool] = True
 
     source: Literal["voc"]
     splits: dict[SplitName, tuple[str, ...]] = Field(min_length=1)
@@ -122,12 +280,27 @@ class Voc(Config):
     are looked for in the same devkit."""
     classes: tuple[str, ...] = ()
     """Names of the classes, in order; by default all that the annotations name, sorted (which is VOC's own order)."""
-    images: dict[SplitName, Positive] = {}
-    """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+
+    def inputs(self) -> list[Path]:
+        """List the lists of images."""
+        return _files(file for files in self.splits.values() for file in files)
+
+    def small(self, name: str, complete: Collection[str]) -> "Voc":
+        """Make devkits of a few images, one for each list."""
+        splits = {
+            split: tuple(
+                f"datasets/{name}/{split}-{number}/ImageSets/Main/{split}.txt" for number, _ in enumerate(lists)
+            )
+            for split, lists in self.splits.items()
+        }
+        return self.model_copy(update={"splits": splits, "images": self._small_images()})
 
 
-class Official(Config):
+@data_source
+class Official(DataSource):
     """A data set as it is published: made from its official archives, whose facts the catalogue has."""
+
+    known_from: ClassVar[str] = "published"
 
     source: Literal["official"]
     entry: str
@@ -162,34 +335,56 @@ class Official(Config):
 
     @property
     def has_boxes(self) -> bool:
-        """Whether it is a detection set."""
+        """True if it is a detection set."""
         return official.catalogue()[self.entry].task == "detection"
 
     @property
     def is_imagenet(self) -> bool:
-        """Whether it is made from ImageNet's archives."""
-        return "imagenet" in (self.entry, *self.uses)
+        """True if it is made from ImageNet's archives."""
+        return "imagenet" in self.catalogue_entries.values()
 
     @property
-    def uses(self) -> tuple[str, ...]:
-        """Other entries whose archives it is made from."""
-        return official.catalogue()[self.entry].uses
+    def catalogue_entries(self) -> Mapping[str, str]:
+        """Its entry, and as `whole` the one of whose archives it takes a part, if it does."""
+        return dict(zip(("entry", "whole"), (self.entry, *official.catalogue()[self.entry].uses)))
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:
-        """Splits by name: the official ones that each is made of."""
+        """Official splits that each split is made of, by its name."""
         return JOINED_SPLITS.get(self.entry) or {split: (split,) for split in official.catalogue()[self.entry].splits}
 
     @property
-    def images(self) -> dict[str, int]:
-        """Images of each split, where known."""
+    def known_images(self) -> Mapping[str, int]:
+        """Number of images of each split as published; none of a subset of classes."""
         known = official.catalogue()[self.entry].splits
         if self.class_list is not None:
             return {}
         return {split: sum(known[part] for part in parts) for split, parts in self.splits.items()}
 
+    def small(self, name: str, complete: Collection[str]) -> OwnImages:
+        """Make a data set of one's own with the same splits, for no rehearsal waits for archives."""
+        numbers = dict(self.known_images)
+        if self.entry == "voc":
+            return Voc(source="voc", splits=self.splits, images=numbers).small(name, complete)
+        if self.has_boxes:
+            empty = dict.fromkeys(self.splits, CocoSplit(images="", annotations=""))
+            return Coco(source="coco", splits=empty, images=numbers).small(name, complete)
+        folders = dict.fromkeys(self.splits, "")
+        own = ImageFolders(source="folder", splits=folders, images=numbers, class_list=self.class_list)
+        return own.small(name, complete)
+
 
 JOINED_SPLITS = {"voc": {"train": ("trainval2007", "trainval2012"), "test": ("test2007",)}}
 """VOC 07+12, on which the paper trains detectors, and the test split of 2007."""
 
-DataSet = Annotated[GarmentScenes | ImageFolders | ImageTable | Coco | Voc | Official, Field(discriminator="source")]
+
+def _files(names: Iterable[str]) -> list[Path]:
+    return list(filter(Path.is_file, map(Path, names)))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """List a folder and its sub-folders; nothing if it is not there."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:  # which asks for no file's kind one by one: there may be a hundred thousand
+        return [folder, *sorted(Path(entry.path) for entry in entries if entry.is_dir())]

@@ -141,6 +141,6 @@ class Detection(Protocol):
         """Refuse ViTs, and images without boxes."""
         if run.backbone in PATCH:
             return f"backbone = {run.backbone!r}: allowed are ResNets"
-        if data.source in ("folder", "table") or (data.source == "official" and not data.has_boxes):
+        if not data.has_boxes:
             return f"dataset = {self.dataset!r}: its images have no boxes (source: {data.source})"
         return ""

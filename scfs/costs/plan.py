@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from scfs import paths
-from scfs.config.data import GarmentScenes, Official
 from scfs.config.study import Study
 from scfs.costs.counting import KEPT, backbone_bytes, forward_flops, training_work
 from scfs.costs.machine import GPU, PEAK, SHARE
@@ -50,16 +49,16 @@ class Images:
     def number(self, dataset: str, split: str) -> int:
         """Return the images of a split: as prepared, else as the study says, else 0."""
         config, name = self.study.data[dataset], f"{dataset}/{split}"
-        if isinstance(config, GarmentScenes):
-            return config.splits[split].scenes
+        known = config.known_images.get(split)
+        if known is not None and not config.known_from:
+            return known
         if paths.manifest(dataset).is_file():
             prepared = numbers_of_images(paths.manifest(dataset))  # opening it might make missing images again
             if split in prepared:
                 return prepared[split]
-        if split in config.images:
-            source = "published" if isinstance(config, Official) else "the study says"
-            self.notes[f"{name}: {config.images[split]:,} images, as {source} (not prepared yet)"] = None
-            return config.images[split]
+        if known is not None:
+            self.notes[f"{name}: {known:,} images, as {config.known_from} (not prepared yet)"] = None
+            return known
         self.notes[f"{name}: number of images unknown before `scfs prepare {dataset}`: counted as 0"] = None
         return 0
 

@@ -17,17 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scfs.config.data import DataSet
+from scfs.config.data import DataSource
 from scfs.config.identity import canonical
 from scfs.data.image_set import ImageRows, ImageSet, Places
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
 from scfs.io.parquet import read_parquet
+from scfs.io.progress import log
 
-__all__ = [
-    *("COLUMNS", "PLACES", "BoxFile", "ImageSet", "ManifestSplit"),
-    *("describe", "load_rows", "load_split", "numbers_of_images", "write_manifest"),
-]
+MANIFEST = "manifest.parquet"
+"""Name of the manifest in a prepared data set's folder."""
 
 COLUMNS = pa.schema(
     [
@@ -74,9 +73,15 @@ class ManifestSplit:
 
 
 def write_manifest(
-    path: Path, name: str, config: DataSet, splits: Sequence[ManifestSplit], archives: Mapping[str, str] | None = None
+    path: Path,
+    name: str,
+    config: DataSource,
+    splits: Sequence[ManifestSplit],
+    archives: Mapping[str, str] | None = None,
 ) -> None:
     """Write the table of all splits, in their order; the same input gives the same bytes.
+
+    A number of images that is not the known one is logged as a warning.
 
     Args:
         path: where to write it.
@@ -88,6 +93,11 @@ def write_manifest(
     Raises:
         ScfsError: the file cannot be written.
     """
+    for item in splits:
+        found = len(item.rows.paths)
+        expected = config.known_images.get(item.split, found)
+        if found != expected:
+            log(f"warning: {item.root}: {found} images of split {item.split}, {expected} were expected")
     about = {
         "name": name,
         "source": config.source,

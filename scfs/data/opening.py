@@ -9,13 +9,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from scfs.config.base import parse
-from scfs.config.data import GarmentScenes
 from scfs.data.image_set import ImageSet
 from scfs.data.manifest import describe, load_with_table
-from scfs.data.official import restore
-from scfs.data.scenes.files import ensure_scenes
+from scfs.data.official import restore  # noqa: F401  # registers itself
+from scfs.data.scenes import files  # noqa: F401
 from scfs.data.sources import voc
+from scfs.data.sources.registry import RESTORE
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_text
 from scfs.io.locks import folder_lock
@@ -30,12 +29,8 @@ def open_split(manifest: Path, split: str) -> ImageSet:
         ScfsError: no manifest there, not a manifest, no such split, or the images are gone and cannot be remade.
     """
     images, table, about = load_with_table(manifest, split)
-    if about["source"] == "garment-scenes":
-        config: GarmentScenes = parse(GarmentScenes, about["config"], str(manifest))
-        hashes = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
-        ensure_scenes(images.root, about["name"], config, hashes, manifest)
-    elif about["source"] == "official":
-        restore.ensure_images(manifest, images, about)
+    if about["source"] in RESTORE:
+        RESTORE[about["source"]](manifest, images, table, about)
     if not images.root.is_dir():
         raise ScfsError(f"{images.root}: folder of data set {images.name}, split {split}: not found")
     return images

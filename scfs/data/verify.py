@@ -12,6 +12,7 @@ from scfs.data.official.layouts import files_below
 from scfs.data.official.restore import missing_of
 from scfs.data.sources.folders import ENDINGS
 from scfs.data.sources.image_probe import probe_image
+from scfs.data.sources.registry import RESTORE
 from scfs.errors import ScfsError
 from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import track
@@ -66,7 +67,7 @@ def verify(manifest: Path) -> VerifyReport:
         ScfsError: no manifest there, or not a manifest.
     """
     about = describe(manifest)
-    report = VerifyReport(manifest, about["source"] in ("garment-scenes", "official"))
+    report = VerifyReport(manifest, about["source"] in RESTORE)
     close_files()  # others may stand in their places
     sets = {split: load_split(manifest, split) for split in about["splits"]}
     for split, images in sets.items():

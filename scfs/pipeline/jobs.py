@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from scfs import paths
-from scfs.config.data import Official
 from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, VERSION_OF
 from scfs.config.study import Study, read_yaml
@@ -79,8 +78,9 @@ def parameters(study: Study, stage: str, name: str = "") -> dict[Path, tuple[str
     section, *shared = KEYS[stage]
     file, key = study.file_of(section, name), study.key_of(name) if section == "runs" else name
     found = {file: (*(one for one in shared if one in _content(file)), f"{section}.{key}"), **versions}
-    if stage == "prepare" and isinstance(study.data[name], Official):
-        found[DATA_CATALOGUE] = tuple(f"sets.{entry}" for entry in _entries(study, name).values())
+    entries = study.data[name].catalogue_entries.values() if stage == "prepare" else ()
+    if entries:
+        found[DATA_CATALOGUE] = tuple(f"sets.{entry}" for entry in entries)
     imported = study.imported(name) if stage == "import_weights" else None
     if imported is not None and not imported.is_file:
         found[CATALOGUE] = (f"entries.{imported.weights}",)
@@ -150,14 +150,14 @@ def prepare(study: Study, dataset: str) -> Job:
     Folders of one's own are no input here: DVC would hash every image. Nor are official archives, as 138 GB of ImageNet
     would be hashed and stored again: their hashes are parameters.
     """
-    entries = _entries(study, dataset)
+    entries = study.data[dataset].catalogue_entries
     return Job(
         {0: "prepare", 1: "prepare_official", 2: "prepare_subset"}[len(entries)],
         dataset,
         f"prepare {dataset}",
         f"logs/prepare/{dataset}.log",
         outputs=(paths.manifest(dataset),),
-        variables=entries,
+        variables=dict(entries),
         parameters=parameters(study, "prepare", dataset),
         file=study.file_of("data", dataset),
     )

@@ -19,7 +19,6 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from scfs.config.study import Study
-from scfs.data.sources.inputs import source_paths
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.pipeline import jobs
@@ -130,7 +129,7 @@ def _refuse_changed_sources(study: Study, stale: Iterable[Job]) -> None:
         if data is None:
             continue
         made = job.outputs[0].stat().st_mtime
-        for source in source_paths(data):
+        for source in data.inputs():
             if source.stat().st_mtime > made:
                 raise ScfsError(
                     f"{study.path}: data.{job.key}: {source} has changed after {job.outputs[0]}, which DVC does not"

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from scfs.config.base import Config
-from scfs.data import prepare as prepare_module
+from scfs.data.prepare import prepare
 
 CROWD = {"size": [10, 20], "counts": [0, 10, 190]}
 """The first column of an image of 20 x 10 pixels."""
@@ -97,7 +98,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def prepare_and_die(name: str, config: Config, folder: Path, before: str) -> None:
-    """`prepare` in a process that is killed when it calls the named function, of its module or the module `voc`."""
+    """`prepare` in a process that is killed when it calls the named function, of its source's module."""
     process = get_context("fork").Process(target=_die, args=(name, config, folder, before))
     process.start()
     process.join(60)
@@ -106,6 +107,9 @@ def prepare_and_die(name: str, config: Config, folder: Path, before: str) -> Non
 
 def _die(name: str, config: Any, folder: Path, before: str) -> None:
     patch = pytest.MonkeyPatch()
-    module = prepare_module if hasattr(prepare_module, before) else prepare_module.voc
-    patch.setattr(module, before, lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
-    prepare_module.prepare(name, config, folder)
+    patch.setattr(
+        import_module(f"scfs.data.sources.{config.source}"),
+        before,
+        lambda *arguments: os.kill(os.getpid(), signal.SIGKILL),
+    )
+    prepare(name, config, folder)

@@ -18,7 +18,6 @@ from scfs.costs.plan import Images
 from scfs.data.opening import open_detection_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.coco_json import load_coco
-from scfs.data.sources.inputs import source_paths
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs as stages
 from scfs.pipeline import sync
@@ -108,7 +107,7 @@ def test_numbers_of_images_are_planned_as_for_folders(small: Study) -> None:
 
 
 def test_what_a_data_set_is_made_from(small: Study, tmp_path: Path) -> None:
-    sources = {name: list(map(str, source_paths(config))) for name, config in small.data.items()}
+    sources = {name: list(map(str, config.inputs())) for name, config in small.data.items()}
     assert sorted(sources["coco"]) == [f"datasets/coco/{name}" for name in ("train", "train.json", "val", "val.json")]
     lists = ["test-0/ImageSets/Main/test.txt", *(f"train-{number}/ImageSets/Main/train.txt" for number in range(2))]
     assert sorted(sources["voc"]) == [f"datasets/voc/{file}" for file in lists]
@@ -116,8 +115,8 @@ def test_what_a_data_set_is_made_from(small: Study, tmp_path: Path) -> None:
     (tmp_path / "photos" / "a").mkdir()
     (tmp_path / "photos" / "c.jpg").touch()
     folders = ImageFolders(source="folder", splits={"x": "photos", "y": "absent"})
-    assert list(map(str, source_paths(folders))) == ["photos", "photos/a", "photos/b"]
-    assert source_paths(load_study(Path("s.yaml")).data["coco"]) == [], "what is missing is the command's to say"
+    assert list(map(str, folders.inputs())) == ["photos", "photos/a", "photos/b"]
+    assert load_study(Path("s.yaml")).data["coco"].inputs() == [], "what is missing is the command's to say"
 
 
 def test_snakemake_watches_it_and_dvc_does_not(small: Study) -> None:
@@ -125,7 +124,7 @@ def test_snakemake_watches_it_and_dvc_does_not(small: Study) -> None:
     run = subprocess.run(command, env=command_environment(ROOT, warm=True), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     inputs = {job["wildcards"]["dataset"]: job["input"] for job in json.loads(run.stdout) if job["rule"] == "prepare"}
-    assert inputs == {name: list(map(str, source_paths(config))) for name, config in small.data.items()}
+    assert inputs == {name: list(map(str, config.inputs())) for name, config in small.data.items()}
     assert stages.prepare(small, "coco").inputs == stages.prepare(small, "voc").inputs == ()
 
 

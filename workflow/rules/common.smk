@@ -12,7 +12,6 @@ from snakemake.io import _IOFile
 from scfs import paths
 from scfs.config.study import load_study
 from scfs.config.weight_formats import FORMATS, converted_path, export_formats
-from scfs.data.sources.inputs import source_paths
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs
 from scfs.report import paper
@@ -73,7 +72,7 @@ def source_folders(dataset: str) -> list[Path]:
     time. Not so an image that is overwritten in place, or anything further down: `snakemake --forcerun prepare` then
     helps. What is missing is left to the command, which says so in one line.
     """
-    return list(dict.fromkeys(source_paths(study.data[dataset])))
+    return list(dict.fromkeys(study.data[dataset].inputs()))
 
 
 def results(evaluations_of, suffix: str = ".json") -> list[Path]:

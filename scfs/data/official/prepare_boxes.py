@@ -83,7 +83,7 @@ def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
     else:
         listed, texts = voc.read_voc(name, source)
     tables = {item.split: _table(item) for item in listed}
-    checks.check_numbers(name, tables, config.images, ())
+    checks.check_numbers(name, tables, config.known_images, ())
     write_json(folder / REPORT, checks.report(name, tables))
     for file, text in texts.items():
         write_text(folder / file, text)

@@ -101,7 +101,7 @@ def _ingest(
     make_parts(folder)
     try:
         classes, records = archived(config, archives, names)
-        total = sum(config.images.values()) or None
+        total = sum(config.known_images.values()) or None
         size = config.shard_size * MEGABYTE
         counts = ingest(records, layout, batches, size, config.check == "all", total)
         batches.finish(counts, classes)
@@ -115,7 +115,7 @@ def _finish(
 ) -> None:
     """Check the set as a whole, and write down what it is."""
     tables = {split: found[split].sort_by("path") for split in config.splits if split in found}
-    checks.check_numbers(name, found | tables, config.images, classes)
+    checks.check_numbers(name, found | tables, config.known_images, classes)
     reports = checks.report(name, tables)
     write_json(manifest.with_name(REPORT), reports)
     listed = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from scfs.config.base import parse
 from scfs.config.data import Official
@@ -34,6 +35,7 @@ from scfs.data.official.layouts import (
 from scfs.data.official.parsers import BOXES, archived
 from scfs.data.official.parsers.records import Record
 from scfs.data.official.shards import ShardWriter
+from scfs.data.sources.registry import RESTORE
 from scfs.errors import ScfsError
 from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
@@ -59,13 +61,15 @@ class RestoredImage(NamedTuple):
     content: bytes
 
 
-def ensure_images(manifest: Path, images: ImageSet, about: Mapping[str, Any]) -> None:
+@RESTORE.add("official")
+def restore_images(manifest: Path, images: ImageSet, table: pa.Table, about: Mapping[str, Any]) -> None:
     """Make again what is missing of a data set if anything of one split is; several processes may ask at once.
 
     Args:
         manifest: of the data set.
         images: the split.
-        about: what the manifest's metadata say.
+        table: the manifest's table; not used.
+        about: the manifest's metadata.
 
     Raises:
         ScfsError: archives are missing: which, and where they are from; or what they hold is not what is listed; or

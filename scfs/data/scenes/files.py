@@ -8,19 +8,25 @@ belong to the images beside them.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from scfs.config.base import parse
 from scfs.config.data import GarmentScenes, SceneSplit
 from scfs.data import png
-from scfs.data.image_set import ImageRows
+from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.scenes.annotations import Annotations
 from scfs.data.scenes.compose import CANVAS, Scene, compose
 from scfs.data.scenes.fashion_mnist import class_names
+from scfs.data.sources.registry import PREPARE, RESTORE
 from scfs.errors import ScfsError
 from scfs.io.atomic import replacing_folder
 from scfs.io.locks import folder_lock
 from scfs.io.progress import log, track
 
+IMAGES = "images"
 COMPLETE = ".complete"
 """File within the images' folder that holds the digest of all of them."""
 
@@ -33,6 +39,22 @@ class SceneFile(NamedTuple):
     content: bytes
     sha256: bytes
     scene: Scene
+
+
+@PREPARE.add("garment-scenes")
+def prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
+    """Make images, annotations and manifest.
+
+    Raises:
+        ScfsError: the disk is full or the folder cannot be written.
+    """
+    images = folder / IMAGES
+    with folder_lock(images):
+        listed = [
+            ManifestSplit(split, images.name, rows, class_names(config.splits[split].classes))
+            for split, rows in write_scenes(images, name, config).items()
+        ]
+        write_manifest(folder / MANIFEST, name, config, listed)
 
 
 Check = Callable[[SceneFile], None]
@@ -108,19 +130,22 @@ def _digest(hashes: Mapping[str, bytes]) -> str:
     return hashlib.sha256(b"".join(path.encode() + b"\0" + hashes[path] for path in sorted(hashes))).hexdigest()
 
 
-def ensure_scenes(images: Path, name: str, config: GarmentScenes, hashes: Mapping[str, bytes], manifest: Path) -> None:
-    """Rebuild what is missing of images and annotations; several processes may ask at once.
+@RESTORE.add("garment-scenes")
+def restore_scenes(manifest: Path, split: ImageSet, table: pa.Table, about: Mapping[str, Any]) -> None:
+    """Make again what is missing of images and annotations of all splits; several processes may ask at once.
 
     Args:
-        images: folder of the images.
-        name: data set.
-        config: what `manifest` says that the scenes were made from.
-        hashes: SHA-256 of the images that `manifest` lists by path, over all splits.
-        manifest: named in messages.
+        manifest: of the data set.
+        split: any of its splits.
+        table: the manifest's table.
+        about: the manifest's metadata.
 
     Raises:
         ScfsError: a rebuilt image differs from the manifest's, or the folder cannot be written.
     """
+    images, name = split.root, about["name"]
+    config: GarmentScenes = parse(GarmentScenes, about["config"], f"{manifest}")
+    hashes: dict[str, bytes] = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
 
     def check(file: SceneFile) -> None:
         if hashes.get(file.path) != file.sha256:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scfs.data.image_set import ImageRows
-from scfs.data.sources.folders import probe_files
+from scfs.data.sources.folders import probed_rows
 from scfs.errors import ScfsError
 from scfs.io.progress import track
 
@@ -59,15 +59,12 @@ def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], so
         raise ScfsError(f"{folder}: no such folder")
     paths = sorted(sizes)
     require_files(folder, paths, f"images that {source} names")
-    rows = ImageRows()
-    broken, others = [], []
-    for path, probe in probe_files(folder, paths):
-        if probe.problem is not None:
-            broken.append(f"{path} ({probe.problem})")
-        elif (probe.width, probe.height) != sizes[path]:
-            said = "{} x {} pixels".format(*sizes[path])
-            others.append(f"{path} ({probe.width} x {probe.height} pixels, annotated as {said})")
-        rows.add(path, probe.width, probe.height, probe.sha256)
+    rows, broken = probed_rows(folder, paths)
+    others = [
+        "{} ({} x {} pixels, annotated as {} x {} pixels)".format(path, *found, *sizes[path])
+        for path, *found in zip(rows.paths, rows.widths, rows.heights)
+        if tuple(found) != sizes[path]
+    ]
     for found, what in ((broken, "cannot be decoded"), (others, f"have another size than {source} says")):
         if found:
             raise ScfsError(f"{folder}: {len(found)} of {len(paths)} images {what}, the first is {found[0]}")

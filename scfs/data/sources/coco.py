@@ -4,12 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from scfs.config.data import CocoSplit
-from scfs.data.manifest import BoxFile, ManifestSplit
+from scfs.config.data import Coco, CocoSplit
+from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_instances
 from scfs.data.sources.coco_json import load_coco
+from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError
 from scfs.io.progress import log
+
+
+@PREPARE.add("coco")
+def prepare_coco(name: str, config: Coco, folder: Path) -> None:
+    """Check annotations and images, and write the manifest.
+
+    Raises:
+        ScfsError: see `read_coco`.
+    """
+    write_manifest(folder / MANIFEST, name, config, read_coco(config.splits))
 
 
 class _Checked(NamedTuple):

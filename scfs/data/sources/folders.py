@@ -2,19 +2,38 @@
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from scfs.config.data import ImageFolders
 from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.image_probe import ProbedImage, probe_image
+from scfs.data.sources.published_lists import read_class_list
+from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError
+from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
 
 ENDINGS = (".jpg", ".jpeg", ".png")
-IN_FLIGHT = 1024
-"""Files handed to the threads at a time, so that millions do not wait in memory."""
+
+
+@PREPARE.add("folder")
+def prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
+    """Open every image of the folders, and write the manifest.
+
+    Raises:
+        ScfsError: see `list_images`, `read_rows` and `read_class_list`.
+    """
+    only = read_class_list(config.class_list) if config.class_list else None
+    listings = {split: list_images(Path(place), only) for split, place in config.splits.items()}
+    classes = next((listing.classes for listing in listings.values() if listing.classes), ())
+    listed = []
+    for split, listing in listings.items():
+        rows, unreadable = read_rows(listing, classes, config.unreadable)
+        listed.append(ManifestSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
+    write_manifest(folder / MANIFEST, name, config, listed)
 
 
 @dataclass(frozen=True)
@@ -108,13 +127,7 @@ def read_rows(
             raise ScfsError(
                 f"{listing.folder}: class {name!r} is not among the {len(classes)} of the labelled split before"
             )
-    rows = ImageRows()
-    problems: list[str] = []
-    for path, probe in probe_files(listing.folder, listing.paths):
-        if probe.problem is None:
-            rows.add(path, probe.width, probe.height, probe.sha256)
-        else:
-            problems.append(f"{path} ({probe.problem})")
+    rows, problems = probed_rows(listing.folder, listing.paths)
     if problems:
         found = f"{len(problems)} of {len(listing.paths)} images cannot be decoded, the first is {problems[0]}"
         if unreadable == "error":
@@ -129,16 +142,20 @@ def read_rows(
     return rows, len(problems)
 
 
-def probe_files(folder: Path, paths: Sequence[str]) -> Iterator[tuple[str, ProbedImage]]:
-    """Open all files of a folder, in order, and show how far that is."""
-    return track(zip(paths, _in_threads(folder, paths)), f"{folder}", "images", len(paths))
+def probed_rows(folder: Path, paths: Sequence[str]) -> tuple[ImageRows, list[str]]:
+    """Open files of a folder, in order, and show how far that is.
 
-
-def _in_threads(folder: Path, paths: Sequence[str]) -> Iterator[ProbedImage]:
-    """In the order of the paths."""
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), IN_FLIGHT):
-            yield from pool.map(lambda path: _probe(folder / path), paths[start : start + IN_FLIGHT])
+    Returns:
+        Rows of those that can be decoded, without labels; and each of the others with its problem, as text.
+    """
+    rows, problems = ImageRows(), []
+    found = ordered_map(paths, lambda path: _probe(folder / path), lambda path: 0)
+    for path, probe in track(found, f"{folder}", "images", len(paths)):
+        if probe.problem is None:
+            rows.add(path, probe.width, probe.height, probe.sha256)
+        else:
+            problems.append(f"{path} ({probe.problem})")
+    return rows, problems
 
 
 def _probe(path: Path) -> ProbedImage:

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from scfs.config.data import ImageTable
-from scfs.data.image_set import ImageRows
-from scfs.data.manifest import ManifestSplit
-from scfs.data.sources.folders import probe_files
+from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
+from scfs.data.sources.folders import probed_rows
+from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError
 from scfs.io.parquet import read_parquet
 
@@ -18,22 +18,28 @@ READERS: dict[str, Callable[[Path], pa.Table]] = {".csv": csv.read_csv, ".parque
 """By the ending of the table's name."""
 
 
-def read_tables(config: ImageTable) -> list[ManifestSplit]:
-    """All splits of a data set; a label is an index into the sorted names that all of its tables have.
+@PREPARE.add("table")
+def prepare_tables(name: str, config: ImageTable, folder: Path) -> None:
+    """Open every image that the tables name, and write the manifest.
+
+    A label is an index into the sorted names that all tables have.
 
     Raises:
         ScfsError: see `read_table`; or an image is missing or cannot be decoded (how many, and the first).
     """
     tables = {split: read_table(Path(file)) for split, file in config.splits.items()}
     classes = tuple(sorted({name for _, names in tables.values() for name in names or ()}))
-    number = {name: label for label, name in enumerate(classes)}
+    label = {name: number for number, name in enumerate(classes)}
     listed = []
     for split, (paths, names) in tables.items():
-        folder = Path(config.splits[split]).resolve().parent
-        rows = _probed(folder, paths, config.splits[split])
-        rows.labels = None if names is None else [number[name] for name in names]
-        listed.append(ManifestSplit(split, str(folder), rows, classes if names else ()))
-    return listed
+        root = Path(config.splits[split]).resolve().parent
+        rows, problems = probed_rows(root, paths)
+        if problems:
+            broken = f"{len(problems)} of {len(paths)} images cannot be decoded, the first is {problems[0]}"
+            raise ScfsError(f"{config.splits[split]}: {broken}")
+        rows.labels = None if names is None else [label[name] for name in names]
+        listed.append(ManifestSplit(split, str(root), rows, classes if names else ()))
+    write_manifest(folder / MANIFEST, name, config, listed)
 
 
 def read_table(file: Path) -> tuple[list[str], list[str] | None]:
@@ -69,17 +75,3 @@ def _texts(file: Path, table: pa.Table, name: str) -> list[str]:
     if "" in values:
         raise ScfsError(f"{file}: row {values.index('') + 1}: {name} is empty")
     return values
-
-
-def _probed(folder: Path, paths: list[str], source: str) -> ImageRows:
-    rows, problems = ImageRows(), []
-    for path, probe in probe_files(folder, paths):
-        if probe.problem is None:
-            rows.add(path, probe.width, probe.height, probe.sha256)
-        else:
-            problems.append(f"{path} ({probe.problem})")
-    if problems:
-        raise ScfsError(
-            f"{source}: {len(problems)} of {len(paths)} images cannot be decoded, the first is {problems[0]}"
-        )
-    return rows

@@ -12,13 +12,30 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from scfs.config.data import Voc
-from scfs.data.manifest import BoxFile, ManifestSplit
+from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_files, require_instances
+from scfs.data.sources.registry import PREPARE
 from scfs.data.sources.voc_xml import VocAnnotation, read_annotation
 from scfs.errors import ScfsError
+from scfs.io.atomic import write_text
+from scfs.io.locks import folder_lock
 from scfs.io.progress import track
 
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
+
+
+@PREPARE.add("voc")
+def prepare_voc(name: str, config: Voc, folder: Path) -> None:
+    """Check the devkits, convert their annotations to annotations/<split>.json, and write the manifest.
+
+    Raises:
+        ScfsError: see `read_voc`.
+    """
+    listed, texts = read_voc(name, config)
+    with folder_lock(folder / "annotations"):  # against those that make missing ones again
+        for file, text in texts.items():
+            write_text(folder / file, text)
+        write_manifest(folder / MANIFEST, name, config, listed)
 
 
 def read_voc(name: str, config: Voc) -> tuple[list[ManifestSplit], dict[str, str]]:
