@@ -16,13 +16,13 @@ from typing import Any
 import yaml
 
 from scfs.config.base import merged, parse
-from scfs.config.data import Official
+from scfs.config.data import SOURCES, DataSource
 from scfs.config.protocol import EVALUATIONS, SMALL_BATCH, SMALL_CROP, SMALL_SIDE, Protocol
 from scfs.config.study import load_study, read_yaml
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.smoke import stand_in_boxes
-from scfs.smoke.stand_ins import IMAGES, class_list, labelled_files, stand_in_format, write_stand_ins
+from scfs.smoke.stand_ins import labelled_files, stand_in_format, write_stand_ins
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("scfs", "workflow", "Snakefile", "profiles")
@@ -30,8 +30,6 @@ MARK = "SMOKE"
 """File that says a folder may be deleted."""
 SCALE = "SMOKE TEST: two optimiser steps per training on images of noise. The numbers mean nothing."
 
-SCENES = 64
-"""Scenes where every class is needed: chance has it that eight lack some."""
 PRETRAIN: dict[str, Any] = {
     "epochs": 1,
     "batch": SMALL_BATCH,
@@ -118,30 +116,9 @@ def _small(
 
 
 def _small_data(name: str, data: dict[str, Any], complete: set[tuple[str, str]]) -> dict[str, Any]:
-    if data["source"] == "official":
-        return _small_data(name, _own_data(data), complete)
-    splits = data["splits"]
-    if data["source"] == "table":
-        return _small_data(name, {**data, "source": "folder"}, complete)
-    if data["source"] == "garment-scenes":
-        numbers = {split: SCENES if (name, split) in complete else IMAGES for split in splits}
-        return {**data, "splits": {split: {**splits[split], "scenes": numbers[split]} for split in splits}}
-    folders = data["source"] == "folder"
-    places = {split: f"datasets/{name}/{split}" for split in splits}
-    small = {**data, "splits": places if folders else stand_in_boxes.small_splits(name, data["source"], splits)}
-    if "images" in data:
-        small["images"] = dict.fromkeys(data["images"], IMAGES)
-    if "class_list" in data:
-        small["class_list"] = {**data["class_list"], **class_list(name)}
-    return small
-
-
-def _own_data(data: dict[str, Any]) -> dict[str, Any]:
-    """Replace an official data set, whose archives no rehearsal waits for, by one of one's own with the same splits."""
-    official: Official = parse(Official, data, "smoke")
-    listed = {key: data[key] for key in ("class_list",) if key in data}
-    source = official.entry if official.has_boxes else "folder"  # entries with boxes are called as the sources are
-    return {"source": source, "splits": official.splits, "images": official.images, **listed}
+    source: DataSource = parse(SOURCES[data["source"]], data, "smoke")
+    small = source.small(name, [split for dataset, split in complete if dataset == name])
+    return small.model_dump(mode="json", exclude_none=True)
 
 
 def _small_run(name: str, run: dict[str, Any]) -> dict[str, Any]:

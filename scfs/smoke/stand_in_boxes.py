@@ -9,8 +9,9 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 
+from scfs.config.data import SMALL_IMAGES
 from scfs.data.coco_rle import encode_mask
-from scfs.smoke.stand_ins import HEIGHT, IMAGES, WIDTH, write_images
+from scfs.smoke.stand_ins import HEIGHT, WIDTH, write_images
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -32,19 +33,8 @@ class Box(NamedTuple):
     bottom: int
 
 
-def small_splits(name: str, source: str, splits: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the places of the stand-ins of a data set with boxes, which replace its `splits`."""
-    place = f"datasets/{name}"
-    if source == "coco":
-        return {split: {"images": f"{place}/{split}", "annotations": f"{place}/{split}.json"} for split in splits}
-    return {
-        split: [f"{place}/{split}-{number}/ImageSets/Main/{split}.txt" for number, _ in enumerate(lists)]
-        for split, lists in splits.items()
-    }
-
-
 def write_boxes(folder: Path, values: Mapping[str, Any]) -> None:
-    """Write all data sets with boxes that a rehearsal's file names, see `small_splits`."""
+    """Write all data sets with boxes that a rehearsal's file names, see scfs.config.data.Coco.small and Voc.small."""
     for name, data in values.get("data", {}).items():
         for split, places in data["splits"].items():
             if data["source"] == "coco":
@@ -58,9 +48,9 @@ def write_boxes(folder: Path, values: Mapping[str, Any]) -> None:
 def _boxes(seed: str, classes: Sequence[str]) -> Iterator[list[tuple[str, Box]]]:
     """Draw the objects of each image: at least one, and over all images at least one of each class."""
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
-    for number in range(IMAGES):
+    for number in range(SMALL_IMAGES):
         found = []
-        for name in classes[number::IMAGES] or (classes[number % len(classes)],):
+        for name in classes[number::SMALL_IMAGES] or (classes[number % len(classes)],):
             left, top = (int(generator.integers(0, side - LEAST)) for side in (WIDTH, HEIGHT))
             right, bottom = (int(generator.integers(a + LEAST, b + 1)) for a, b in ((left, WIDTH), (top, HEIGHT)))
             found.append((name, Box(left, top, right, bottom)))
@@ -102,10 +92,10 @@ def _crowd(box: Box) -> dict[str, Any]:
 
 
 def write_devkits(lists: Sequence[Path], seed: str, classes: Sequence[str]) -> None:
-    """Write a devkit for each list of a split; together the lists name `IMAGES` images."""
+    """Write a devkit for each list of a split; together the lists name `SMALL_IMAGES` images."""
     found = list(_boxes(seed, classes))
     for number, file in enumerate(lists):
-        devkit, names = file.parents[2], [str(image) for image in range(number, IMAGES, len(lists))]
+        devkit, names = file.parents[2], [str(image) for image in range(number, SMALL_IMAGES, len(lists))]
         write_images(devkit / "JPEGImages", f"{seed}/{number}", labelled=False, unlisted=False)
         (devkit / "Annotations").mkdir()
         for name in names:

@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-IMAGES = 8
-"""Images per split."""
-CLASSES = ("class-0", "class-1", "class-2", "class-3")
-LABELLED = "".join(f"{number}.jpg\n" for number in range(IMAGES))
+from scfs.config.data import SMALL_CLASS_LIST, SMALL_CLASSES, SMALL_IMAGES
+
+LABELLED = "".join(f"{number}.jpg\n" for number in range(SMALL_IMAGES))
 UNLISTED = "class-unlisted"
 """A sub-folder that a class list leaves out."""
-LIST = " ".join(CLASSES) + "\n"
 HEIGHT, WIDTH = 72, 96
 """Pixels of an image."""
-
-
-def class_list(dataset: str) -> dict[str, str]:
-    """Name the place of a stand-in for a class list, and its hash."""
-    return {"file": f"datasets/{dataset}.txt", "sha256": hashlib.sha256(LIST.encode()).hexdigest()}
 
 
 def labelled_files(evaluation: str) -> dict[str, str]:
@@ -50,7 +43,7 @@ def write_stand_ins(folder: Path, values: Mapping[str, Any], labelled: set[str])
         for split, place in data["splits"].items():
             write_images(folder / place, f"{name}/{split}", name in labelled, "class_list" in data)
         if "class_list" in data:
-            (folder / data["class_list"]["file"]).write_text(LIST)
+            (folder / data["class_list"]["file"]).write_text(SMALL_CLASS_LIST)
     for protocol in values.get("evaluate", {}).values():
         if "file" in (protocol.get("labels") or {}):
             (folder / protocol["labels"]["file"]).write_text(LABELLED)
@@ -62,7 +55,7 @@ def write_stand_ins(folder: Path, values: Mapping[str, Any], labelled: set[str])
 def write_images(folder: Path, seed: str, labelled: bool, unlisted: bool) -> None:
     """Write noise, the same for the same seed; one more class, of one image, if there is a list to leave it out."""
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little"))
-    classes = [CLASSES[number % len(CLASSES)] if labelled else "" for number in range(IMAGES)]
+    classes = [SMALL_CLASSES[number % len(SMALL_CLASSES)] if labelled else "" for number in range(SMALL_IMAGES)]
     for number, name in enumerate([*classes, *([UNLISTED] if labelled and unlisted else [])]):
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
@@ -99,7 +92,7 @@ def _backbone(format: str, backbone: str) -> dict[str, Any]:
     assert names is not None  # the study was checked
     tensors = {names(key): tensor for key, tensor in model.state_dict().items()}
     if layout.classifier:
-        outputs = torch.nn.Linear(model.channels["layer4"], len(CLASSES)).state_dict()
+        outputs = torch.nn.Linear(model.channels["layer4"], len(SMALL_CLASSES)).state_dict()
         tensors |= {f"{names.classifier}.{key}": tensor for key, tensor in outputs.items()}
     return tensors
 

@@ -7,11 +7,11 @@ raised: the same params.yaml means something else then, which no graph and no id
 import json
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
-from scfs.config.data import DataSet
+from scfs.config.data import SOURCES
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.protocol import EVALUATIONS
@@ -24,7 +24,7 @@ Defaults = dict[str, dict[str, Any]]
 def defaults() -> Defaults:
     """Return today's defaults as {stage: {"version": 1, "Class.field": default, ...}}."""
     roots: list[tuple[str, type[BaseModel]]] = [("pretrain", Pretrain), ("pretrain", Imported)]
-    roots += [("prepare", source) for source in get_args(get_args(DataSet)[0])]
+    roots += [("prepare", source) for source in SOURCES.values()]
     roots += [(protocol.stage, protocol) for protocol in EVALUATIONS.values()]
     found: Defaults = {stage: {"version": version} for stage, version in STAGE_VERSIONS.items()}
     for stage, root in [*roots, ("report", Study)]:  # a class belongs to the first stage that uses it

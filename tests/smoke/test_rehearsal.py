@@ -8,12 +8,12 @@ import pytest
 import yaml
 from repository import ROOT
 
+from scfs.config.data import SMALL_IMAGES
 from scfs.config.protocol import SMALL_BATCH
 from scfs.config.study import Study, load_study
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs
 from scfs.smoke.rehearsal import SCALE, Files, read_files, set_up, smoke, smoke_files
-from scfs.smoke.stand_ins import IMAGES
 
 STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
 KEPT = ("method", "preset", "backbone", "layers", "drop_path")
@@ -63,7 +63,7 @@ def test_the_same_jobs_with_the_same_commands_and_two_steps(
         assert [getattr(new, key) for key in KEPT] == [getattr(old, key) for key in KEPT]
         assert new.optimizer.name == old.optimizer.name
         assert new.views.local_number == old.views.local_number
-        steps = new.epochs * (IMAGES // new.batch)
+        steps = new.epochs * (SMALL_IMAGES // new.batch)
         assert steps == (2 if old.epochs else 0)
 
 
@@ -151,7 +151,7 @@ def test_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     folder = tmp_path / "smoke" / "s"
     assert (folder / "results" / "studies" / "s-smoke" / "report.html").is_file()
     record = yaml.safe_load((folder / "results" / "runs" / "t-scfs-s3" / "pretrain.json").read_text())
-    assert record["curve"]["step"] == [2] and record["dataset"]["images"] == IMAGES
+    assert record["curve"]["step"] == [2] and record["dataset"]["images"] == SMALL_IMAGES
     assert not (folder / "checkpoints" / "t-scfs-s4.safetensors").exists()
     imported = yaml.safe_load((folder / "results" / "runs" / "t-torchvision" / "pretrain.json").read_text())
     assert imported["source"]["file"] == "t-torchvision.pth"

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from repository import ROOT, command_environment
 
 from scfs import paths
-from scfs.config.data import ImageFolders
+from scfs.config.data import SMALL_IMAGES, ImageFolders
 from scfs.config.study import Study, load_study
 from scfs.costs.plan import Images
 from scfs.data.opening import open_detection_split
@@ -23,7 +23,6 @@ from scfs.pipeline import jobs as stages
 from scfs.pipeline import sync
 from scfs.smoke.rehearsal import read_files, set_up, smoke, smoke_files
 from scfs.smoke.stand_in_boxes import COCO_CATEGORIES, VOC_CLASSES, write_boxes
-from scfs.smoke.stand_ins import IMAGES
 
 VALUES: dict[str, Any] = {
     "study": "boxes",
@@ -71,7 +70,7 @@ def test_stand_ins_are_sound_data_sets(small: Study) -> None:
     for name, config in small.data.items():
         for split in config.splits:
             opened = open_detection_split(paths.manifest(name), split)
-            assert len(opened.images) == IMAGES and opened.images.classes == classes[name]
+            assert len(opened.images) == SMALL_IMAGES and opened.images.classes == classes[name]
             theirs = COCO(str(opened.annotations))
             assert all(theirs.getImgIds(catIds=[category]) for category in theirs.getCatIds())
 
@@ -87,7 +86,7 @@ def test_their_masks_fill_their_boxes_and_some_objects_do_not_count(small: Study
     assert [one.iscrowd for one in load_coco(path).annotations].count(1) == 1
     assert list(load_coco(path).categories) == [1, 18, 90]
     voc = load_coco(open_detection_split(paths.manifest("voc"), "test").annotations)
-    assert [one.difficult for one in voc.annotations].count(1) == IMAGES
+    assert [one.difficult for one in voc.annotations].count(1) == SMALL_IMAGES
     assert len(VOC_CLASSES) == 20 and list(VOC_CLASSES) == sorted(VOC_CLASSES)
 
 
@@ -103,7 +102,7 @@ def test_numbers_of_images_are_planned_as_for_folders(small: Study) -> None:
     assert "coco/train: 118,287 images, as the study says (not prepared yet)" in images.notes
     assert "voc/train: number of images unknown before `scfs prepare voc`: counted as 0" in images.notes
     prepare_all(small)
-    assert Images(small).number("voc", "train") == Images(small).number("coco", "val") == IMAGES
+    assert Images(small).number("voc", "train") == Images(small).number("coco", "val") == SMALL_IMAGES
 
 
 def test_what_a_data_set_is_made_from(small: Study, tmp_path: Path) -> None:
@@ -147,7 +146,7 @@ def test_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     smoke(Path("s.yaml"), cores=1)
     for name in ("coco", "voc"):
         record = json.loads(Path(f"smoke/boxes/results/runs/on-{name}/pretrain.json").read_text())
-        assert record["curve"]["step"] == [2] and record["dataset"]["images"] == IMAGES
+        assert record["curve"]["step"] == [2] and record["dataset"]["images"] == SMALL_IMAGES
 
 
 def test_two_rehearsals_have_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,4 +156,4 @@ def test_two_rehearsals_have_the_same_files(tmp_path: Path, monkeypatch: pytest.
     for _ in range(2):
         folder = set_up(Path("s.yaml"))
         found.append({path: path.read_bytes() for path in (folder / "datasets").rglob("*") if path.is_file()})
-    assert found[0] == found[1] and len(found[0]) > 3 * IMAGES
+    assert found[0] == found[1] and len(found[0]) > 3 * SMALL_IMAGES
