@@ -163,12 +163,6 @@ def prepare(study: Study, dataset: str) -> Job:
     )
 
 
-def _entries(study: Study, dataset: str) -> dict[str, str]:
-    """Return an official data set's entry in the catalogue, and the entry of whose archives it takes a part, if any."""
-    data = study.data[dataset]
-    return dict(zip(("entry", "whole"), (data.entry, *data.uses))) if isinstance(data, Official) else {}
-
-
 def inspect(study: Study, dataset: str) -> Job:
     """Return the job that finds out what a data set holds, for the report."""
     return Job(
