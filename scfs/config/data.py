@@ -82,7 +82,7 @@ class DataSource(Config):
 
 
 SOURCES: Registry[type[DataSource]] = Registry("source")
-"""All data sources, by the value of their field `source`."""
+"""Data sources by the value of their field `source`."""
 
 AnySource = TypeVar("AnySource", bound=type[DataSource])
 
@@ -178,11 +178,11 @@ class ClassList(Config):
     """A list of classes that somebody publishes: a text file of names, separated by spaces or line ends."""
 
     file: str
-    """Where you put it; nothing fetches it."""
+    """File where you put it; nothing fetches it."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Hash of its content."""
     url: str
-    """Where it is published."""
+    """Address where it is published."""
 
     def small(self, name: str) -> "ClassList":
         """Describe the list of SMALL_CLASSES that takes its place in a rehearsal."""
@@ -200,7 +200,7 @@ class ImageFolders(OwnImages):
     class_list: ClassList | None = None
     """Take only the sub-folders that this list names; none: all. All splits then need sub-folders."""
     unreadable: Literal["error", "skip"] = "error"
-    """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""
+    """Treatment of an image that cannot be decoded: stop, or leave it out and say how many."""
 
     def inputs(self) -> list[Path]:
         """List the folders and their sub-folders."""
@@ -318,7 +318,7 @@ class Official(DataSource):
     check: Literal["all", "sample"] = "all"
     """Decode all images, or one in 64 and of the others no more than the header; all are hashed."""
     unreadable: Literal["error", "skip"] = "error"
-    """What to do with an image that cannot be decoded: stop, or leave it out and say how many."""
+    """Treatment of an image that cannot be decoded: stop, or leave it out and say how many."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -23,7 +23,7 @@ Url = Annotated[str, Field(pattern=r"^(https?://|file:///).")]
 
 
 class Version(Config):
-    """The same content in other bytes, such as a repacked archive."""
+    """Another file with the same content, such as a repacked archive."""
 
     size: Size
     """Bytes."""
@@ -47,7 +47,7 @@ class Archive(Config):
     urls: tuple[Url, ...] = ()
     """Mirrors, the best one first."""
     by_hand: str | None = None
-    """Where a person gets it, if it cannot be fetched or the mirrors do not have it."""
+    """Place where a person gets it, if it cannot be fetched or the mirrors do not have it."""
 
     @model_validator(mode="after")
     def _to_be_had(self) -> Self:
@@ -78,7 +78,7 @@ class OfficialSet(Config):
     title: str
     """Name as the field knows it."""
     task: Literal["classification", "detection"]
-    """What it is for here."""
+    """Task that it is used for here."""
     metric: Literal["top1", "mean_per_class"] | None = None
     """Accuracy that is reported for a classification."""
     classes: Annotated[int, Field(ge=1)]
@@ -86,7 +86,7 @@ class OfficialSet(Config):
     splits: dict[Name, Annotated[int, Field(ge=1)]] = Field(min_length=1)
     """Images of each split."""
     licence: str
-    """What the images may be used for."""
+    """Terms of use of the images."""
     citation: str
     """Whose work it is."""
     uses: tuple[Name, ...] = ()
@@ -94,7 +94,7 @@ class OfficialSet(Config):
     archives: dict[Name, Archive] = Field(min_length=1)
     """Its own archives by role."""
     notes: str = ""
-    """What else a user should know."""
+    """Notes for a user."""
 
     @model_validator(mode="after")
     def _metric_of_a_classification(self) -> Self:
@@ -107,7 +107,7 @@ class Catalogue(Config):
     """The whole file."""
 
     sets: dict[Name, OfficialSet]
-    """By name."""
+    """Sets by name."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -128,23 +128,23 @@ class RequiredArchive(NamedTuple):
     """An archive that a set is made from."""
 
     role: str
-    """What the set's parser calls it."""
+    """Name that the set's parser gives it."""
     path: Path
-    """Where it lies or has to be put."""
+    """Path where it lies or has to be put."""
     archive: Archive
-    """What it is."""
+    """Facts of the file."""
 
 
 @cache
 def catalogue() -> dict[str, OfficialSet]:
-    """All data sets by name."""
+    """Load all data sets by name."""
     text = files("scfs.config").joinpath("official_sets.yaml").read_text(encoding="utf-8")
     whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
     return whole.sets
 
 
 def official_set(name: str) -> OfficialSet:
-    """One data set.
+    """Look up one data set.
 
     Raises:
         ScfsError: there is none of this name.
@@ -155,7 +155,7 @@ def official_set(name: str) -> OfficialSet:
 
 
 def required_archives(name: str, folder: Path) -> Iterator[RequiredArchive]:
-    """Archives that a set is made from, in `folder`/<set>: those of other sets that it uses, then its own.
+    """Yield the archives that a set is made from, in `folder`/<set>: first other sets' that it uses, then its own.
 
     Raises:
         ScfsError: there is no such set.

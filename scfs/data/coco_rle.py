@@ -9,7 +9,7 @@ from scfs.errors import ScfsError
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
-    """Run lengths of a bool mask (H, W), column by column, background first."""
+    """Encode a bool mask (H, W) as run lengths, column by column, background first."""
     flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
@@ -19,14 +19,14 @@ def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
 
 
 def decode_mask(rle: dict[str, list[int]]) -> np.ndarray:
-    """Mask (H, W) bool of an uncompressed RLE."""
+    """Decode an uncompressed RLE to a bool mask (H, W)."""
     height, width = rle["size"]
     values = np.arange(len(rle["counts"])) % 2 == 1
     return np.repeat(values, rle["counts"]).reshape(width, height).T.copy()
 
 
 def load_masks(annotations: Path) -> dict[str, np.ndarray]:
-    """Where the objects of each image are.
+    """Load the masks of the objects of each image.
 
     Returns:
         Bool mask (H, W) by path in the manifest: the image's object, or all of them together where it has several.

@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a data set: an ordered set of images, with labels or without.
+"""A data set as the rest of the package sees it: an ordered set of images, with labels or without.
 
 An image is a file of its own, or a range of bytes of a larger one: of a shard, or of an official archive.
 """
@@ -21,12 +21,12 @@ MOST_OPEN = 128
 
 
 class Place(NamedTuple):
-    """Where an image's bytes are within a larger file."""
+    """Position of an image's bytes within a larger file."""
 
     shard: str
     """File, relative to the split's root, with forward slashes."""
     offset: int
-    """Of its first byte."""
+    """Offset of its first byte."""
     size: int
     """Bytes."""
 
@@ -52,11 +52,11 @@ class Places:
         return cls(tuple(shards.dictionary.to_pylist()), shards.indices.to_numpy().astype(np.int32), offsets, sizes)
 
     def subset(self, rows: np.ndarray) -> "Places":
-        """Those of some rows (m,), in that order."""
+        """Return the places of some rows (m,), in that order."""
         return replace(self, numbers=self.numbers[rows], offsets=self.offsets[rows], sizes=self.sizes[rows])
 
     def joined(self, root: Path, other: "Places", other_root: Path) -> "Places":
-        """These and then others, with the shards' whole paths."""
+        """Return these places and then others, with the shards' whole paths."""
         shards = [str(root / shard) for shard in self.shards] + [str(other_root / shard) for shard in other.shards]
         return Places(
             tuple(shards),
@@ -80,9 +80,9 @@ class ImageRows:
     hashes: list[bytes] = field(default_factory=list)
     """SHA-256 of each file, 32 bytes."""
     labels: list[int] | None = None
-    """None: the split has no labels."""
+    """Indices into the classes; None: the split has no labels."""
     places: Places | None = None
-    """None: each image is a file."""
+    """Places of the images in larger files; None: each image is a file."""
 
     def add(self, path: str, width: int, height: int, sha256: bytes) -> None:
         """Append an image; labels and places are set for all at once."""
@@ -113,7 +113,7 @@ class ImageSet:
     digest: str
     """SHA-256 over the content hashes and labels, in order: the same images elsewhere have the same digest."""
     places: Places | None = None
-    """Where the images' bytes are; None: each image is a file."""
+    """Places of the images in larger files; None: each image is a file."""
 
     @classmethod
     def of(cls, name: str, split: str, root: Path, classes: Sequence[str], rows: ImageRows) -> "ImageSet":
@@ -129,7 +129,7 @@ class ImageSet:
         return len(self.paths)
 
     def subset(self, rows: np.ndarray) -> "ImageSet":
-        """The images of some rows (m,), in that order, as a set with a digest of its own."""
+        """Return the images of some rows (m,), in that order, as a set with a digest of its own."""
         digest = hashlib.sha256(self.digest.encode() + rows.astype("<i8").tobytes())
         return replace(
             self,
@@ -142,7 +142,7 @@ class ImageSet:
         )
 
     def joined(self, other: "ImageSet") -> "ImageSet":
-        """These images and then those of another split of the same data set; both have labels or neither has."""
+        """Return these images and then another split's of the same data set; both have labels or neither has."""
         here, there = self.labels, other.labels
         both = self.places, other.places
         return replace(
@@ -158,7 +158,7 @@ class ImageSet:
         )
 
     def read(self, row: int) -> bytes:
-        """Encoded content of an image.
+        """Read the encoded content of an image.
 
         Raises:
             ScfsError: it is gone or cannot be read.
@@ -172,13 +172,13 @@ class ImageSet:
             raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
 
     def where(self, row: int) -> str:
-        """Name of an image in messages."""
+        """Name an image for messages."""
         if self.places is None:
             return f"{self.root / self.paths[row]}"
         return f"{self.root / self.places[row].shard}: {self.paths[row]}"
 
     def require_labels(self) -> np.ndarray:
-        """(n,) int64 labels.
+        """Return the labels, (n,) int64.
 
         Raises:
             ScfsError: the split has none.
@@ -212,7 +212,7 @@ close_files = _open_file.cache_clear
 
 
 def read_place(root: Path, place: Place) -> bytes:
-    """Bytes of an image within a larger file, which stays open for the next one.
+    """Read an image within a larger file, which stays open for the next one.
 
     Threads may read at once, and processes that were forked meanwhile: nobody moves the position in the file.
 

@@ -67,9 +67,9 @@ class ManifestSplit:
     unreadable: int = 0
     """Images left out because they could not be decoded."""
     boxes: BoxFile | None = None
-    """None: there are none, or they belong to the embedded images."""
+    """File of its boxes; None: there are none, or they are those of the garment scenes."""
     odd: Mapping[str, str] | None = None
-    """What is odd about an image, by path; None: nobody looked."""
+    """Format mismatches by path, see `format_mismatch`; None: nobody looked."""
 
 
 def write_manifest(
@@ -129,7 +129,7 @@ def _batch(item: ManifestSplit, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def load_split(manifest: Path, split: str) -> ImageSet:
-    """Images of one split as they are listed, whether they are there or not.
+    """Load the images of one split as they are listed, even if they are not there.
 
     Raises:
         ScfsError: no manifest there, not a manifest, or no such split.
@@ -138,7 +138,7 @@ def load_split(manifest: Path, split: str) -> ImageSet:
 
 
 def load_rows(manifest: Path, split: str) -> ImageRows:
-    """Rows of one split.
+    """Load the rows of one split.
 
     Raises:
         ScfsError: see `load_split`.
@@ -149,7 +149,7 @@ def load_rows(manifest: Path, split: str) -> ImageRows:
 
 
 def numbers_of_images(manifest: Path) -> dict[str, int]:
-    """Number of listed images by split.
+    """Count the listed images by split.
 
     Raises:
         ScfsError: no manifest there, or not a manifest.
@@ -159,7 +159,7 @@ def numbers_of_images(manifest: Path) -> dict[str, int]:
 
 
 def load_with_table(manifest: Path, split: str) -> tuple[ImageSet, pa.Table, dict[str, Any]]:
-    """The split's images, and the whole table and what its metadata say."""
+    """Load a split's images, and the manifest's whole table and metadata."""
     table, about = _read(manifest)
     entry = _entry_of(manifest, about, split)
     rows = _rows(table.filter(pc.equal(table["split"], split)))
@@ -175,7 +175,7 @@ def _entry_of(manifest: Path, about: dict[str, Any], split: str) -> dict[str, An
 
 
 def describe(manifest: Path) -> dict[str, Any]:
-    """What a manifest's metadata say: name, source, config, splits (by name: root, classes, unreadable, perhaps boxes).
+    """Load a manifest's metadata: name, source, config, splits (by name: root, classes, unreadable, perhaps boxes).
 
     Raises:
         ScfsError: no manifest there, or not a manifest.
@@ -184,7 +184,7 @@ def describe(manifest: Path) -> dict[str, Any]:
 
 
 def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """The table and what its metadata say."""
+    """Read a manifest's table and metadata."""
     if not manifest.is_file():
         raise ScfsError(f"{manifest}: not found: run `scfs prepare {manifest.parent.name}` first")
     try:

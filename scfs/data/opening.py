@@ -23,7 +23,7 @@ from scfs.io.results import sha256_of
 
 
 def open_split(manifest: Path, split: str) -> ImageSet:
-    """Images of one split; those that are made from others' data, and annotations, are made again first if missing.
+    """Load the images of one split; what their source can make again is made again first if it is missing.
 
     Raises:
         ScfsError: no manifest there, not a manifest, no such split, or the images are gone and cannot be remade.

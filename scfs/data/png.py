@@ -12,13 +12,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ZLIB_HEADER = b"\x78\x01"
 LONGEST_BLOCK = 0xFFFF
 HEADER_AT = len(SIGNATURE) + 4
-"""Of the header's type, data and checksum (PNG specification, ISO/IEC 15948, sections 5.3 and 11.2.1)."""
+"""Offset of the header's type, data and checksum (PNG specification, ISO/IEC 15948, sections 5.3 and 11.2.1)."""
 HEADER_LENGTH = 4 + 13 + 4
 TRUE_COLOUR = 2
 
 
 def encode_grey(pixels: np.ndarray) -> bytes:
-    """PNG file of a grey image, (H, W) uint8."""
+    """Encode a grey image, (H, W) uint8, as a PNG file."""
     height, width = pixels.shape
     unfiltered = np.zeros((height, 1 + width), np.uint8)
     unfiltered[:, 1:] = pixels
@@ -28,7 +28,7 @@ def encode_grey(pixels: np.ndarray) -> bytes:
 
 
 def _stored(data: bytes) -> bytes:
-    """Zlib stream of `data` without compression."""
+    """Make a zlib stream of `data` without compression."""
     blocks = [ZLIB_HEADER]
     for start in range(0, len(data), LONGEST_BLOCK):
         block = data[start : start + LONGEST_BLOCK]
@@ -42,7 +42,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def encode_rgb(pixels: np.ndarray) -> bytes:
-    """PNG file of an RGB image, (H, W, 3) uint8."""
+    """Encode an RGB image, (H, W, 3) uint8, as a PNG file."""
     height, width, _ = pixels.shape
     grey = encode_grey(pixels.reshape(height, 3 * width))
     header = struct.pack(">4s2I5B", b"IHDR", width, height, 8, TRUE_COLOUR, 0, 0, 0)

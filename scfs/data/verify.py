@@ -24,23 +24,23 @@ SHOWN = 10
 
 @dataclass
 class VerifyReport:
-    """What was found."""
+    """Findings of `verify`."""
 
     manifest: Path
     remade: bool
-    """Whether images can be made again from what they were made from."""
+    """True if the source can make missing images again."""
     images: int = 0
     """Listed ones."""
     missing: list[str] = field(default_factory=list)
     """Images, shards and annotations that are not there."""
     changed: list[str] = field(default_factory=list)
-    """Those whose content is another one, or cannot be read."""
+    """Images, shards and annotations whose content is another one, or cannot be read."""
     extra: list[str] = field(default_factory=list)
     """Files beside the images that nobody lists."""
 
     @property
     def sound(self) -> bool:
-        """Whether all is as listed, and nothing else is there."""
+        """True if all is as listed, and nothing else is there."""
         return not (self.missing or self.changed or self.extra)
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ def _file(images: ImageSet, row: int) -> str:
 
 
 def _is_same(images: ImageSet, row: int, sha256: bytes) -> str | None:
-    """What is wrong with an image."""
+    """Say what is wrong with an image; None if nothing."""
     try:
         same = hashlib.sha256(images.read(row)).digest() == sha256
     except ScfsError:
@@ -114,7 +114,7 @@ def _compare_boxes(manifest: Path, boxes: dict[str, str] | None, report: VerifyR
 
 
 def _extra(root: Path, sets: list[ImageSet], about: dict[str, Any]) -> Iterator[str]:
-    """Files below a folder that none of the splits there lists."""
+    """Yield files below a folder that none of the splits there lists."""
     first = sets[0]
     if first.places is not None:
         if about["config"]["layout"] == "shards":
@@ -128,7 +128,7 @@ def _extra(root: Path, sets: list[ImageSet], about: dict[str, Any]) -> Iterator[
 
 
 def _own_images(root: Path, names: Iterable[str], images: ImageSet, about: dict[str, Any]) -> Iterator[str]:
-    """Those that `prepare` would have taken from a folder of one's own."""
+    """Yield the images that `prepare` would have taken from a folder of one's own."""
     listed = about["config"].get("class_list") is not None
     left_out = about["splits"][images.split]["unreadable"] > 0
     for name in names:

@@ -30,7 +30,7 @@ CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutEr
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a file before it is there."""
+    """Size and hashes of a file, as they are published."""
 
     size: int | None = None
     """Bytes."""
@@ -40,7 +40,7 @@ class Published:
     """Hexadecimal: older data sets publish nothing better."""
 
     def check(self, path: Path) -> None:
-        """Compare a file's size with it, and the better of the hashes.
+        """Compare a file's size, and the better of the hashes.
 
         Raises:
             ScfsError: it is another one; the line says what differs.
@@ -55,7 +55,7 @@ class Published:
 
 
 def digest(path: Path, algorithm: Literal["sha256", "md5"]) -> str:
-    """Hash of a file's content, hexadecimal."""
+    """Hash a file's content, hexadecimal."""
     found = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         pieces = iter(lambda: file.read(PIECE), b"")
@@ -72,7 +72,7 @@ def _compare(what: str, found: str, published: str) -> None:
 def fetch(
     urls: Sequence[str], path: Path, check: Callable[[Path], None], *, attempts: int = 5, wait: float = 2.0
 ) -> bool:
-    """Have the file at `path`: fetched if it is not there yet, checked in any case.
+    """Fetch a file to `path` if it is not there yet, and check it in any case.
 
     Args:
         urls: mirrors of it (http, https, file), tried in turn.
@@ -170,7 +170,7 @@ def _size(path: Path) -> int:
 
 
 def _receive(url: str, part: Path, started: int) -> bool:
-    """Fetch `url` into `part`, of which `started` bytes are there; whether these were gone on with."""
+    """Fetch `url` into `part`, of which `started` bytes are there; return True if it was resumed after them."""
     headers = {"User-Agent": "scfs"} | ({"Range": f"bytes={started}-"} if started else {})
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE) as answer:
@@ -214,7 +214,7 @@ def _check_answer(content_range: str | None, part: Path, resumed: int, expected:
 
 
 def _total(error: urllib.error.HTTPError) -> int | None:
-    """Whole length in the answer to a range that begins at the end: `Content-Range: bytes */123`."""
+    """Parse the whole length in the answer to a range that begins at the end: `Content-Range: bytes */123`."""
     found = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 
 def read_parquet(file: Path | BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a file, or some of its columns.
+    """Read the table in a file, or some of its columns.
 
     Raises:
         OSError: it cannot be read.

@@ -24,7 +24,7 @@ _silent = False
 
 
 def copy_log(path: Path) -> None:
-    """From now on also append every logged line to `path`, and begin each line on stderr with its name.
+    """Append every later line to `path` too, and begin each line on stderr with its name.
 
     Raises:
         ScfsError: the file cannot be opened for writing.

@@ -18,14 +18,14 @@ from scfs.io.atomic import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = Path("envs", "runtime.txt")
-"""From the root: what the environment was made from."""
+"""Lock file that the environment was made from, relative to the root."""
 REVISION = Path("REVISION")
-"""From the root of a copy of the package (scfs.launch.code): the revision of the checkout that it is of."""
+"""File in a copy of the package (scfs.launch.code_snapshot) with the checkout's revision, relative to its root."""
 PROCESS_START = time.time()
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
+    """Hash a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -55,7 +55,7 @@ def _run_metadata() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """Revision of the checkout, marked when it has uncommitted changes; None outside a checkout."""
+    """Return the checkout's revision, marked when it has uncommitted changes; None outside a checkout."""
     if (ROOT / REVISION).is_file():
         return (ROOT / REVISION).read_text().strip() or None
     try:

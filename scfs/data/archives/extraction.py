@@ -12,12 +12,12 @@ from scfs.io.locks import file_lock
 from scfs.io.progress import track
 
 BLOCK = 4096
-"""Bytes that a file takes are a multiple of this."""
+"""Unit in bytes of the space that a file takes."""
 COMPARED = 1 << 26
-"""A file of more bytes is written again rather than compared: it would be held in memory twice."""
+"""Largest file, in bytes, that is compared; a larger one is written again, as it would be held in memory twice."""
 
 Files = Callable[[], Iterable[tuple[str, Member]]]
-"""Begins to go through the files to extract: path below the folder, and the member that holds its content."""
+"""Function that begins to go through the files to extract: path below the folder, and the member with its content."""
 
 
 def extract(files: Files, folder: Path) -> int:
@@ -50,7 +50,7 @@ def extract(files: Files, folder: Path) -> int:
 
 
 def _check(files: Files, folder: Path) -> int:
-    """Number of the files, all of whose paths are safe and for all of which there is room."""
+    """Check all paths and the free space, and return the number of files."""
     seen: set[str] = set()
     needed = 0
     for path, member in track(files(), f"checking what goes to {folder}", "files"):
@@ -67,7 +67,7 @@ def _check(files: Files, folder: Path) -> int:
 
 
 def _place(member: Member, path: Path, part: Path) -> bool:
-    """Write one file by way of `part`, unless it is there already; whether it was written."""
+    """Write one file by way of `part`, unless it is there already; return True if it was written."""
     pieces: Iterable[bytes] = member.pieces()
     if member.size <= COMPARED and _has_size(path, member.size):
         content = member.read()

@@ -22,7 +22,7 @@ LONGEST_PADDING = 1 << 24
 
 
 class BrokenError(Exception):
-    """What is wrong with an archive; the caller adds the archive and the member."""
+    """Error of a broken archive; the caller adds the archive and the member to its message."""
 
 
 class ByteRange:
@@ -202,7 +202,7 @@ def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ByteRange:
 
 
 def _offset_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: IO[bytes], whole: ByteRange) -> int | None:
-    """Offset of an uncompressed member's bytes: zipfile reads its local header and stands behind it."""
+    """Return the offset of an uncompressed member's bytes: zipfile reads its local header and stops behind it."""
     try:
         with archive.open(info):
             return whole.part(file.tell(), info.file_size).offset

@@ -1,4 +1,4 @@
-"""What is known of the official data sets, and which of their archives are there: text for a terminal."""
+"""Text for a terminal: facts of the official data sets, and which of their archives are there."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def list_all(folder: Path) -> str:
-    """One line for each set: images, archives that are there, their size, and what is missing."""
+    """List all sets, one on a line: images, archives that are there, their size, and what is missing."""
     rows = [("set", "images", "archives", "bytes", "not there")]
     for name, official in catalogue().items():
         items = list(required_archives(name, folder))
@@ -30,7 +30,7 @@ def list_all(folder: Path) -> str:
 
 
 def describe(name: str, folder: Path) -> str:
-    """All that the catalogue says of a set, and where its archives come from and whether they are there.
+    """Describe a set as the catalogue does, where its archives come from, and whether they are there.
 
     Raises:
         ScfsError: there is no such set.
@@ -55,7 +55,7 @@ def describe(name: str, folder: Path) -> str:
 
 
 def state(item: RequiredArchive) -> str:
-    """Whether an archive is there, by its size alone: `there`, `missing`, `unfinished` or `another size`."""
+    """Say if an archive is there, by its size alone: `there`, `missing`, `unfinished` or `another size`."""
     sizes = {item.archive.size, *(version.size for version in item.archive.also)}
     if item.path.is_file():
         size = item.path.stat().st_size
@@ -82,13 +82,13 @@ def _total(items: Iterable[RequiredArchive]) -> str:
 
 
 def _sum(sizes: Iterable[int | None]) -> str:
-    """Sum of sizes; if not all are known, this is said."""
+    """Add up sizes, and say so if not all are known."""
     sizes = list(sizes)
     return _text(sum(size for size in sizes if size is not None)) + (" and more" if None in sizes else "")
 
 
 def _text(size: float) -> str:
-    """Bytes for people."""
+    """Write a number of bytes with a unit."""
     unit = 0
     while size >= 1000 and unit < len(UNITS) - 1:
         size, unit = size / 1024, unit + 1

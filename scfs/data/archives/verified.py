@@ -18,7 +18,7 @@ NOTES = ".checked.json"
 
 
 def verified_archives(name: str, folder: Path) -> dict[str, Path]:
-    """Archives of a set by role, in `folder`/<set>: fetched where they may be, and those that the catalogue means.
+    """Fetch what is missing of a set's archives, in `folder`/<set>, verify them all, and return their paths by role.
 
     Raises:
         ScfsError: there is no such set; archives have to be got by hand: which and where; or one cannot be fetched, or
@@ -32,7 +32,7 @@ def verified_archives(name: str, folder: Path) -> dict[str, Path]:
 
 
 def require_archives(name: str, folder: Path) -> dict[str, Path]:
-    """Archives of a set by role that are there; nothing is fetched or checked.
+    """Return the paths of a set's archives by role, if all are there; nothing is fetched or checked.
 
     Raises:
         ScfsError: some are missing: which, and where they are from.
@@ -45,7 +45,7 @@ def require_archives(name: str, folder: Path) -> dict[str, Path]:
 
 
 def missing_line(items: list[RequiredArchive]) -> str:
-    """Which archives are missing, and where to get them."""
+    """Say which archives are missing, and where to get them."""
     sources: dict[str, list[str]] = {}
     for item in items:
         source = item.archive.urls[0] if item.archive.urls else f"by hand: {item.archive.by_hand}"
@@ -57,7 +57,7 @@ def missing_line(items: list[RequiredArchive]) -> str:
 
 
 def checksums(name: str) -> dict[str, str]:
-    """What tells the archives of a set from others, by name: their published hashes."""
+    """Return the published hashes of a set's archives by name: they tell them from others."""
     return {f"{item.path}": _hash(item.archive) for item in required_archives(name, Path())}
 
 

@@ -21,7 +21,7 @@ Tables = Mapping[str, pa.Table]
 
 
 def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classes: Sequence[str]) -> None:
-    """Hold a data set to what is published of it.
+    """Compare a data set with its published numbers.
 
     Args:
         name: of the data set, for messages.
@@ -52,7 +52,7 @@ def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classe
 
 
 def report(name: str, tables: Tables) -> dict[str, Any]:
-    """What there is to say of a data set, for report.json; warnings are logged, too.
+    """Report on a data set, for report.json; warnings are logged, too.
 
     Raises:
         ScfsError: see `shared_images`.
@@ -62,7 +62,7 @@ def report(name: str, tables: Tables) -> dict[str, Any]:
 
 
 def shared_images(name: str, tables: Tables) -> list[dict[str, Any]]:
-    """Images whose bytes are in two splits: their number, and the first pair of paths. Also logged as a warning.
+    """Count images whose bytes are in two splits, with the first pair of paths; also logged as a warning.
 
     Raises:
         ScfsError: all images of a split are in another one.
@@ -90,7 +90,7 @@ def _all_in(ours: pa.Table, theirs: pa.Table) -> bool:
 
 
 def split_report(name: str, split: str, table: pa.Table) -> dict[str, Any]:
-    """What there is to say of a split: its number of images, repeated, odd and unreadable ones."""
+    """Report on a split: its number of images, repeated, odd and unreadable ones."""
     readable = _readable(table)
     repeated = len(readable) - pc.count_distinct(readable["sha256"]).as_py()
     if repeated:
@@ -112,6 +112,6 @@ def _readable(table: pa.Table) -> pa.Table:
 
 
 def _pairs(table: pa.Table, column: str) -> Iterator[tuple[str, str]]:
-    """Paths of the rows that have a text in the column, and the text."""
+    """Yield the paths of the rows that have a text in the column, and the text."""
     kept = table.filter(pc.is_valid(table[column]))
     return zip(kept["path"].to_pylist(), kept[column].to_pylist())

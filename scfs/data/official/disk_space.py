@@ -1,4 +1,4 @@
-"""Whether a disk has room for a data set, before hours are spent on finding out."""
+"""Check that a disk has room for a data set, before hours are spent on finding out."""
 
 import shutil
 from pathlib import Path
@@ -8,15 +8,15 @@ from scfs.config.official_sets import official_set
 from scfs.errors import ScfsError
 
 FILE_BYTES = 4096
-"""What a file takes beyond its content: the rest of its last block, and its entry in a folder."""
+"""Bytes that a file takes beyond its content: the rest of its last block, and its entry in a folder."""
 SHARD_BYTES = 1024
-"""The same in a tar: its header, and the rest of its last block."""
+"""Bytes that an image takes beyond its content in a tar: its header, and the rest of its last block."""
 ROW_BYTES = 200
-"""In the manifest, and in the rows beside it."""
+"""Bytes of an image in the manifest and in the ingest journal."""
 
 
 def bytes_needed(config: Official, classes: int | None = None) -> int:
-    """What a set of labelled images will take, about: its images are as many bytes as its archives.
+    """Estimate the space of a set of labelled images: they are as many bytes as its archives.
 
     Args:
         config: names entry and layout.
@@ -33,7 +33,7 @@ def bytes_needed(config: Official, classes: int | None = None) -> int:
 
 
 def require_disk_space(config: Official, folder: Path, done: int, classes: int | None = None) -> None:
-    """Refuse to begin what cannot be finished.
+    """Refuse to begin if there is too little space to finish.
 
     Args:
         config: see `bytes_needed`.

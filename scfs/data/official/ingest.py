@@ -15,9 +15,9 @@ from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import track
 
 MOST_IMAGES = 10_000
-"""Of a batch: tiny images do not fill the bytes of one, and what a kill costs is a batch."""
+"""Most images of a batch: tiny ones do not fill its bytes, and a process that is killed loses a batch."""
 SAMPLED = 64
-"""One image in so many is decoded where a sample is wanted, chosen by its path's hash."""
+"""One image in this many is decoded where a sample is wanted, chosen by its path's hash."""
 
 
 def ingest(
@@ -28,7 +28,7 @@ def ingest(
     whole: bool,
     total: int | None,
 ) -> dict[str, int]:
-    """Put all images in their places and write down their rows; batches that are done are passed over.
+    """Put all images in their places and their rows into the journal; batches that are done are passed over.
 
     Args:
         records: of the archives, whose order is the same each time.
@@ -73,7 +73,7 @@ def ingest(
 
 
 def sampled(path: str) -> bool:
-    """Whether an image belongs to the sample, which is the same each time."""
+    """True if an image belongs to the sample, which is the same each time."""
     return zlib.crc32(path.encode()) % SAMPLED == 0
 
 
@@ -88,7 +88,7 @@ class _Batcher:
         self._open = False
 
     def passes_over(self, path: str) -> bool:
-        """Whether the next image belongs to a batch that is done."""
+        """True if the next image belongs to a batch that is done."""
         if not self._open and not self._done:
             self._begin()
         if self._open:
@@ -102,7 +102,7 @@ class _Batcher:
         return True
 
     def item(self, record: Record, content: bytes) -> IncomingImage:
-        """The next image, which is not passed over."""
+        """Return the next image, which is not passed over."""
         self._bytes += len(content)
         self._images += 1
         last = self._bytes >= self._most_bytes or self._images >= MOST_IMAGES

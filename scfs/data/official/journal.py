@@ -1,4 +1,4 @@
-"""What is known of a data set's images while it is prepared: batch by batch on disk, so that a kill loses one batch.
+"""The ingest journal: rows of a data set's images on disk, batch by batch, so that a kill loses one batch.
 
 A batch is a number of consecutive images of a split, in the order of the archives. Its rows are written when all of its
 images are in place, and stay: a manifest that is asked for again is put together from them.
@@ -42,7 +42,7 @@ class JournalRow(NamedTuple):
     height: int
     label: int | None
     sha256: bytes | None
-    """None if it is not readable."""
+    """SHA-256 of its bytes; None if it is not readable."""
     place: Place
     odd: str | None
     problem: str | None
@@ -50,7 +50,7 @@ class JournalRow(NamedTuple):
 
 
 class IngestJournal:
-    """Batches of a data set in a folder of their own.
+    """Journal of a data set, in a folder of its own.
 
     Args:
         folder: where they are kept.
@@ -70,7 +70,7 @@ class IngestJournal:
             write_text(self._identity, text)
 
     def rows(self, split: str, number: int) -> pa.Table | None:
-        """Rows of a batch; None if it is not done."""
+        """Load the rows of a batch; None if it is not done."""
         return _read(self._file(split, number))
 
     def write(self, split: str, number: int, rows: Sequence[JournalRow]) -> None:
@@ -85,16 +85,16 @@ class IngestJournal:
         write_json(self._whole, {"batches": dict(counts), "classes": list(classes)})
 
     def classes(self) -> tuple[str, ...]:
-        """Names by label, of a finished set."""
+        """Load the names by label of a finished set."""
         return tuple(json.loads(self._whole.read_text(encoding="utf-8"))["classes"])
 
     def bytes_done(self) -> int:
-        """Bytes of the images in the batches that are done."""
+        """Add up the bytes of the images in the batches that are done."""
         tables = [table for file in self.folder.glob("*.parquet") if (table := _read(file)) is not None]
         return sum(pc.sum(table["size"]).as_py() or 0 for table in tables)
 
     def tables(self) -> dict[str, list[pa.Table]] | None:
-        """Rows of all batches of each split; None if some are missing."""
+        """Load the rows of all batches of each split; None if some are missing."""
         text = _text(self._whole)
         if text is None:
             return None

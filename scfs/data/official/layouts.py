@@ -40,19 +40,19 @@ class IncomingImage(NamedTuple):
     batch: int
     """Number of its batch within the split (scfs.data.official.journal)."""
     last: bool
-    """Whether the batch ends with it."""
+    """True if the batch ends with it."""
     path: str
     label: int | None
     content: bytes
     lies: Place | None
-    """Where its bytes lie uncompressed in an archive, whose path it has."""
+    """Place of its bytes in an archive, by the archive's whole path, if they lie there uncompressed."""
 
 
 class ImageLayout(Protocol):
-    """Where images go; methods that write raise OSError."""
+    """Way to store images on disk; methods that write raise OSError."""
 
     def root(self, split: str) -> str:
-        """Folder that paths or shards of a split are relative to: absolute, or relative to the manifest's."""
+        """Name the folder that paths or shards of a split are relative to: absolute, or relative to the manifest's."""
 
     def keep(self, item: IncomingImage) -> None:
         """Write an image that needs nothing of the others, in any thread."""
@@ -64,7 +64,7 @@ class ImageLayout(Protocol):
         """Let the images of a batch outlast a power cut."""
 
     def has(self, split: str, rows: pa.Table) -> bool:
-        """Whether the images of a batch that was closed are still there."""
+        """True if the images of a batch that was closed are still there."""
 
     def discard(self) -> None:
         """Remove what is not finished."""
@@ -168,7 +168,7 @@ class ArchiveLayout:
 
 
 def keep_file(path: Path, content: bytes, part: Path) -> None:
-    """Have a file with this content by way of the folder `part`; one that has it stays."""
+    """Write a file by way of the folder `part`; one that has this content stays."""
     try:
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return
@@ -181,7 +181,7 @@ def keep_file(path: Path, content: bytes, part: Path) -> None:
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Have a data set's folder for this process alone, without what others left that were killed.
+    """Lock a data set's folder for this process, and remove what killed processes left.
 
     Raises:
         ScfsError: it cannot be written.
@@ -198,7 +198,7 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 def make_parts(folder: Path) -> None:
-    """Have an empty folder for what is not finished; a process that was killed may have left some."""
+    """Make an empty folder for what is not finished; a process that was killed may have left some."""
     remove_parts(folder)
     (folder / PART).mkdir(parents=True)
 
@@ -209,7 +209,7 @@ def remove_parts(folder: Path) -> None:
 
 
 def files_below(folder: Path) -> set[str]:
-    """Relative paths of all files in a folder, with forward slashes; none if it is not there."""
+    """List the relative paths of all files in a folder, with forward slashes; none if it is not there."""
     return set(_walk(f"{folder}", ""))
 
 
@@ -234,7 +234,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def missing_shards(root: Path, rows: pa.Table) -> list[str]:
-    """Shards (or archives) that are not there as far as the images of these rows reach."""
+    """List shards (or archives) that are missing or end before the images of these rows do."""
     ends = pa.table({"shard": rows["shard"], "end": pc.add(rows["offset"], rows["size"])})
     reach = ends.group_by("shard", use_threads=False).aggregate([("end", "max")])
     wanted = dict(zip(reach["shard"].to_pylist(), reach["end_max"].to_pylist()))
@@ -242,7 +242,7 @@ def missing_shards(root: Path, rows: pa.Table) -> list[str]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; -1 if it is not there."""
+    """Return the bytes of a file; -1 if it is not there."""
     try:
         return path.stat().st_size
     except OSError:

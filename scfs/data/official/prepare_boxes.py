@@ -51,7 +51,7 @@ def prepare_boxes(name: str, config: Official, folder: Path, manifest: Path) -> 
 
 
 def is_complete(kept: Path, folder: Path) -> bool:
-    """Whether all images that a manifest lists, and its annotations, are in a prepared data set's folder."""
+    """True if all images that a manifest lists, and its annotations, are in a prepared data set's folder."""
     try:
         splits = describe(kept)["splits"]
         listed = {split: load_split(kept, split).paths for split in splits}
@@ -63,7 +63,7 @@ def is_complete(kept: Path, folder: Path) -> bool:
 
 
 def source_of(entry: str, files: Path) -> Coco | Voc:
-    """Settings of the source that reads an entry's files, extracted to a folder."""
+    """Return the settings of the source that reads an entry's files, extracted to a folder."""
     if entry == "coco":
         splits = {
             split: CocoSplit(images=f"{files / f'{split}2017'}", annotations=f"{files / file}")
@@ -91,7 +91,7 @@ def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
 
 
 def _relative(listed: Sequence[ManifestSplit], folder: Path) -> list[ManifestSplit]:
-    """The same with places relative to the data set's folder, as they are the same on every machine."""
+    """Make places relative to the data set's folder, so that they are the same on every machine."""
     base = folder.resolve()
     found = []
     for item in listed:
@@ -102,7 +102,7 @@ def _relative(listed: Sequence[ManifestSplit], folder: Path) -> list[ManifestSpl
 
 
 def _table(item: ManifestSplit) -> pa.Table:
-    """Columns that the checks of a whole set look at."""
+    """Build the columns that the checks of a whole set look at."""
     number = len(item.rows.paths)
     nothing = pa.nulls(number, pa.string())
     return pa.table(

@@ -65,14 +65,14 @@ def prepare_labelled(name: str, config: Official, folder: Path, manifest: Path) 
 
 
 def layout_of(config: Official, folder: Path) -> ImageLayout:
-    """How images lie in a prepared data set's folder."""
+    """Return how images lie in a prepared data set's folder."""
     if config.layout == "archive":
         return ArchiveLayout(folder, Path(config.archives))
     return ShardLayout(folder) if config.layout == "shards" else FileLayout(folder)
 
 
 def _identity(config: Official, names: tuple[str, ...] | None) -> dict[str, Any]:
-    """All that rows and images depend on."""
+    """Collect everything that rows and images depend on."""
     return {
         "version": STAGE_VERSIONS["prepare"],
         "entry": config.entry,
@@ -86,7 +86,7 @@ def _identity(config: Official, names: tuple[str, ...] | None) -> dict[str, Any]
 
 
 def _done(batches: IngestJournal, layout: ImageLayout) -> Tables | None:
-    """Rows by split, if the images of all of them are in place."""
+    """Load the rows by split, if all images are in place."""
     parts = batches.tables()
     if parts is None or not all(layout.has(split, table) for split, tables in parts.items() for table in tables):
         return None
@@ -113,7 +113,7 @@ def _ingest(
 def _finish(
     name: str, config: Official, classes: tuple[str, ...], found: Tables, layout: ImageLayout, manifest: Path
 ) -> None:
-    """Check the set as a whole, and write down what it is."""
+    """Check the set as a whole, and write its report and manifest."""
     tables = {split: found[split].sort_by("path") for split in config.splits if split in found}
     checks.check_numbers(name, found | tables, config.known_images, classes)
     reports = checks.report(name, tables)

@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 
     sha256: bytes
     place: Place | None
-    """None: it is a file."""
+    """Place of its bytes in a shard; None: it is a file."""
 
 
 class RestoredImage(NamedTuple):
@@ -90,14 +90,14 @@ def restore_images(manifest: Path, images: ImageSet, table: pa.Table, about: Map
 
 
 def _missing(manifest: Path, images: ImageSet, about: Mapping[str, Any]) -> set[str]:
-    """The same with annotations that were extracted beside the images."""
+    """List what is missing of a split, and of its annotations if they were extracted beside the images."""
     boxes = about["splits"][images.split].get("boxes")
     lost = boxes and boxes["file"].startswith(f"{FILES}/") and not (manifest.parent / boxes["file"]).is_file()
     return missing_of(images) | ({boxes["file"]} if lost else set())
 
 
 def missing_of(images: ImageSet) -> set[str]:
-    """Files or shards of a split that are not there; a shard also if it ends before its images do."""
+    """List files or shards of a split that are not there; a shard also if it ends before its images do."""
     if images.places is None:
         return set(images.paths) - files_below(images.root)
     ends = images.places.offsets + images.places.sizes
@@ -133,7 +133,7 @@ def _wanted(manifest: Path, missing: Mapping[str, set[str]]) -> dict[Key, Wanted
 
 
 def _check_files(manifest: Path, wanted: Mapping[Key, Wanted]) -> None:
-    """Hold extracted images to the manifest."""
+    """Compare extracted images with the manifest."""
     roots = {split: load_split(manifest, split).root for split, _ in wanted}
     for split, path in wanted:
         if bytes.fromhex(sha256_of(roots[split] / path)) != wanted[split, path].sha256:
@@ -141,7 +141,7 @@ def _check_files(manifest: Path, wanted: Mapping[Key, Wanted]) -> None:
 
 
 class _Restorer:
-    """Takes the images that are wanted from an archive's records, until it has all."""
+    """Restores the images that are wanted from an archive's records, until it has all."""
 
     def __init__(self, manifest: Path, wanted: dict[Key, Wanted]) -> None:
         self._manifest, self._folder, self._wanted = manifest, manifest.parent, wanted

@@ -15,7 +15,7 @@ from scfs.io.atomic import move_into_place
 BLOCK = tarfile.BLOCKSIZE
 MODE = 0o644
 END = bytes(2 * BLOCK)
-"""What ends a tar."""
+"""Bytes that end a tar."""
 
 
 class ShardWriter:
@@ -42,7 +42,7 @@ class ShardWriter:
         return Place(self.path.name, offset, len(content))
 
     def close(self) -> None:
-        """Put the whole shard in its place, where not even a power cut takes it from."""
+        """Put the whole shard in its place, so that it outlasts a power cut."""
         self._file.write(END)
         self._file.close()
         move_into_place(self.part, self.path)

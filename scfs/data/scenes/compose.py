@@ -61,15 +61,15 @@ class Draws:
         self._bits = np.random.Philox(key=key, counter=np.array([0, index, 0, 0], np.uint64))
 
     def below(self, bound: int) -> int:
-        """Integer from 0 to bound - 1."""
+        """Draw an integer from 0 to bound - 1."""
         return int(self._bits.random_raw()) * bound >> 64
 
     def between(self, limits: tuple[int, int]) -> int:
-        """Integer from the first limit to the second, both included."""
+        """Draw an integer from the first limit to the second, both included."""
         return limits[0] + self.below(limits[1] - limits[0] + 1)
 
     def bytes(self, number: int) -> np.ndarray:
-        """(number,) uint8; a multiple of 8."""
+        """Draw (number,) uint8; `number` is a multiple of 8."""
         raw: np.ndarray = self._bits.random_raw(number // 8)
         return raw.astype("<u8").view(np.uint8)
 
@@ -93,7 +93,7 @@ def compose(split: SceneSplit, name: str, seed: int, index: int) -> Scene:
 
 
 def _layers(garments: Garments, row: int, split: SceneSplit) -> np.ndarray:
-    """Grey levels and coverage of a garment, (2, 28, 28) uint8."""
+    """Return grey levels and coverage of a garment, (2, 28, 28) uint8."""
     layers: np.ndarray = garments.layers[row]
     return equalised(layers) if split.equal_grey else layers
 
@@ -146,7 +146,7 @@ def _paste_garment(
 
 
 def _place(draws: Draws, side: int) -> tuple[int, int]:
-    """Top left corner of a square within the canvas."""
+    """Draw the top left corner of a square within the canvas."""
     return draws.below(CANVAS - side + 1), draws.below(CANVAS - side + 1)
 
 
@@ -155,7 +155,7 @@ def _window(side: int, place: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def _mask(layers: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-    """Where a pasted garment covers at least half of a pixel: (96, 96) bool."""
+    """Return where a pasted garment covers at least half of a pixel: (96, 96) bool."""
     mask = np.zeros((CANVAS, CANVAS), bool)
     mask[_window(layers.shape[-1], place)] = layers[1] >= 128
     return mask
@@ -169,7 +169,7 @@ def _paste(canvas: np.ndarray, layers: np.ndarray, place: tuple[int, int]) -> No
 
 
 def resize(images: np.ndarray, side: int) -> np.ndarray:
-    """Bilinear resizing of squares, (..., s, s) to (..., side, side) uint8, with weights in 1/256."""
+    """Resize squares bilinearly, (..., s, s) to (..., side, side) uint8, with weights in 1/256."""
     low, high, weight = _taps(images.shape[-1], side)
     wide = images.astype(np.int32)
     rows = wide[..., low, :] * (256 - weight[:, None]) + wide[..., high, :] * weight[:, None]
@@ -179,7 +179,7 @@ def resize(images: np.ndarray, side: int) -> np.ndarray:
 
 @cache
 def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper neighbour of every new pixel's centre, and the upper one's weight in 1/256."""
+    """Return the lower and upper neighbour of every new pixel's centre, and the upper one's weight in 1/256."""
     position = np.clip((2 * np.arange(new) + 1) * old - new, 0, 2 * new * (old - 1))
     low, rest = np.divmod(position, 2 * new)
     return low, np.minimum(low + 1, old - 1), (rest * 256 // (2 * new)).astype(np.int32)

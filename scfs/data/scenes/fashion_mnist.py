@@ -36,7 +36,7 @@ class Garments:
 
 
 def class_names(group: Literal["seen", "held-out"]) -> tuple[str, ...]:
-    """Names of a group's classes; a label is an index into them."""
+    """List the names of a group's classes; a label is an index into them."""
     return tuple(NAMES[c] for c in GROUPS[group])
 
 
@@ -57,7 +57,7 @@ def load_garments(part: Literal["train", "test"], group: Literal["seen", "held-o
 
 
 def silhouettes(images: np.ndarray) -> np.ndarray:
-    """Outline filled: (n, 28, 28) uint8, 255 where a garment pixel lies left and right of it, above and below.
+    """Fill outlines: (n, 28, 28) uint8, 255 where a garment pixel lies left and right of it, above and below.
 
     Black prints and dark cloth have the background's grey level; without this they would be holes.
     """
@@ -69,7 +69,7 @@ def silhouettes(images: np.ndarray) -> np.ndarray:
 
 
 def _read(name: str, header: int) -> np.ndarray:
-    """Bytes of an idx file behind its header."""
+    """Read the bytes of an idx file behind its header."""
     try:
         content = lzma.decompress((FOLDER / name).read_bytes())
     except (OSError, lzma.LZMAError) as error:

@@ -58,7 +58,7 @@ def prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
 
 
 Check = Callable[[SceneFile], None]
-"""Raises if a scene is not the one that it should be."""
+"""Function that raises if a scene is not the one that it should be."""
 
 
 def _scene_files(name: str, split: SceneSplit, seed: int) -> Iterator[SceneFile]:
@@ -170,7 +170,7 @@ def _are_annotated(images: Path, config: GarmentScenes) -> bool:
 
 
 def _are_there(images: Path, hashes: Mapping[str, bytes]) -> bool:
-    """Whether the folder is marked as whole and no file has gone since."""
+    """True if the folder is marked as whole and no file has gone since."""
     try:
         if (images / COMPLETE).read_text() != _digest(hashes):
             return False

@@ -1,1 +1,1 @@
-"""Where images come from: folders, tables, COCO's format and VOC devkits."""
+"""Data sources: folders, tables, COCO's format and VOC devkits."""

@@ -1,4 +1,4 @@
-"""What a box may be (left, top, width and height in pixels, 0-based, from edge to edge: COCO's form), and a split."""
+"""Checks of boxes (left, top, width and height in pixels, 0-based, from edge to edge: COCO's form) and of splits."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ here: whoever trains on a box or shows it does that."""
 
 
 def leaves_image(box: Sequence[float], width: int, height: int) -> bool:
-    """Whether a box reaches over a border of its image by more than `MARGIN`."""
+    """True if a box reaches over a border of its image by more than `MARGIN`."""
     left, top, across, down = box
     return min(left, top) < -MARGIN or left + across > width + MARGIN or top + down > height + MARGIN
 
 
 def outside(width: int, height: int) -> str:
-    """What is wrong with such a box."""
+    """Say that a box leaves its image."""
     return f"outside its image of {width} x {height} pixels by more than {MARGIN}"
 
 

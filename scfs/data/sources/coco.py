@@ -24,7 +24,7 @@ def prepare_coco(name: str, config: Coco, folder: Path) -> None:
 
 
 class _Checked(NamedTuple):
-    """What is needed of a file whose annotations are sound: those of train2017 do not stay in memory."""
+    """Facts that are kept of a sound file of annotations: train2017's annotations do not stay in memory."""
 
     boxes: BoxFile
     sizes: dict[str, tuple[int, int]]

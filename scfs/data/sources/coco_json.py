@@ -20,12 +20,12 @@ HUGE = 1e9
 
 
 class Mask(NamedTuple):
-    """What is known of a mask without drawing it."""
+    """Facts of a mask that are known without drawing it."""
 
     size: tuple[int, int] | None = None
     """(height, width) of run lengths; None for polygons."""
     problem: str | None = None
-    """What is wrong with it."""
+    """Problem that makes it unusable."""
 
 
 class CocoImage(NamedTuple):
@@ -42,7 +42,7 @@ class CocoAnnotation(NamedTuple):
     """An entry of `annotations`: one object, or a region full of them (a crowd)."""
 
     id: int
-    """From 1: pycocotools takes 0 for "no match", and counts a detection of such an object as a false one."""
+    """Id, from 1: pycocotools takes 0 for "no match", and counts a detection of such an object as a false one."""
     image_id: int
     category_id: int
     bbox: list[float]
@@ -55,7 +55,7 @@ class CocoAnnotation(NamedTuple):
     ignore: int = 0
     """An older name of `iscrowd`; only 0 is taken."""
     mask: Mask | None = None
-    """None: there is none."""
+    """Its mask; None: there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +94,13 @@ def load_coco(path: Path) -> CocoJson:
 
 
 class _UnsoundError(Exception):
-    """What is wrong with the file."""
+    """Error of a file that is not sound."""
 
 
 Row = TypeVar("Row", CocoImage, CocoAnnotation)
 IMAGE_KEYS = frozenset(CocoImage._fields)
 ANNOTATION_KEYS = frozenset(CocoAnnotation._fields[:6])
-"""Those that must be there."""
+"""Keys that must be there."""
 
 
 def _parsed(path: Path) -> tuple[Any, str]:
@@ -122,7 +122,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _row(item: dict[str, Any]) -> Any:
-    """An object of the JSON as soon as it is read, without the keys that are not kept."""
+    """Reduce an object of the JSON, as soon as it is read, to the keys that are kept."""
     if item.keys() >= ANNOTATION_KEYS:
         kept = {key: item[key] for key in CocoAnnotation._fields if key in item}
         return CocoAnnotation(**kept | {"mask": _mask(item.get("segmentation"))})
@@ -166,7 +166,7 @@ def _run_lengths(rle: Mapping[str, Any]) -> Mask:
 
 
 def _rows(content: Any, section: str, kind: type[Row], keys: frozenset[str]) -> list[Row]:
-    """A section's list, every entry of which is of the kind."""
+    """Return a section's list, every entry of which is of the kind."""
     rows = _list(content, section)
     for number, row in enumerate(rows):
         if not isinstance(row, kind):
@@ -241,7 +241,7 @@ def _categories(content: Any) -> dict[int, str]:
 def _check_annotations(
     path: Path, annotations: list[CocoAnnotation], images: Mapping[int, CocoImage], categories: Mapping[int, str]
 ) -> list[int]:
-    """Ids of the lines, see CocoJson."""
+    """Check all annotations, and return the ids of CocoJson's `lines`."""
     lines = []
     masked = any(annotation.mask for annotation in annotations)
     for one in track(_unique(annotations, "annotation"), f"{path}", "annotations", len(annotations)):

@@ -38,7 +38,7 @@ def prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class FolderListing:
-    """What a folder holds, before any file is opened."""
+    """Images and classes of a folder, before any file is opened."""
 
     folder: Path
     """Absolute."""
@@ -77,7 +77,7 @@ def list_images(folder: Path, only: Collection[str] | None = None) -> FolderList
 
 
 def _list_classes(folder: Path, classes: list[str]) -> FolderListing:
-    """Images of certain sub-folders."""
+    """List the images of certain sub-folders."""
     missing = [name for name in classes if not (folder / name).is_dir()]
     if missing:
         number = f"{len(missing)} of the {len(classes)}"
@@ -91,7 +91,7 @@ def _list_classes(folder: Path, classes: list[str]) -> FolderListing:
 
 
 def _walk(folder: Path, below: str = "") -> Iterator[str]:
-    """Paths of all images (of those below a sub-folder), relative, with forward slashes; links are followed."""
+    """Yield the paths of all images below a folder, relative, with forward slashes; links are followed."""
     for place, folders, files in os.walk(folder / below, onerror=_cannot_list, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
@@ -167,7 +167,7 @@ def _probe(path: Path) -> ProbedImage:
 
 
 def image_folder(folder: Path, unreadable: Literal["error", "skip"] = "error") -> ImageSet:
-    """All images of a folder, without a manifest; labelled if it holds one sub-folder per class.
+    """Read all images of a folder, without a manifest; labelled if it holds one sub-folder per class.
 
     Raises:
         ScfsError: see `list_images` and `read_rows`.

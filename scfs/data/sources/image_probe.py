@@ -1,4 +1,4 @@
-"""What an encoded image is: its size, whether it can be decoded, and what is odd about it."""
+"""The image probe: size and format of an encoded image, and whether it can be decoded."""
 
 import hashlib
 import io
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from PIL import Image
 
 FORMATS = ("JPEG", "PNG")
-"""Of images of one's own."""
+"""Formats of images of one's own."""
 OFFICIAL_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 """Oxford-IIIT Pets has GIF files among its .jpg; the loader decodes all of these."""
 FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 class ProbedImage(NamedTuple):
-    """What one file turned out to be."""
+    """Size, hash and format of a file, or its problem."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool 
 
 
 def format_mismatch(path: str, kind: tuple[str, str]) -> str | None:
-    """What is odd about an image that can be decoded: a format that its name does not say, or inks instead of light.
+    """Say if an image's format is not the one of its name, or if it has inks (CMYK) instead of light; None if neither.
 
     ImageNet has a PNG and CMYK JPEGs under .JPEG. Nothing has to be done about them: the loader goes by the content,
     and converts to RGB as Pillow does.

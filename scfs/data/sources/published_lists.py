@@ -9,7 +9,7 @@ from scfs.errors import ScfsError
 
 
 def read_class_list(config: ClassList) -> tuple[str, ...]:
-    """Names of a list of classes, sorted.
+    """Read the names of a list of classes, sorted.
 
     Raises:
         ScfsError: as `read_published`, or it holds no names.
@@ -21,7 +21,7 @@ def read_class_list(config: ClassList) -> tuple[str, ...]:
 
 
 def read_published(config: ClassList | LabelledFiles, kind: str) -> str:
-    """Text of a list; `kind` is what messages call it.
+    """Read the text of a list; `kind` is what messages call it.
 
     Raises:
         ScfsError: the file is missing, is another one, or is no text.

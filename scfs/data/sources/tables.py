@@ -15,7 +15,7 @@ from scfs.errors import ScfsError
 from scfs.io.parquet import read_parquet
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {".csv": csv.read_csv, ".parquet": read_parquet}
-"""By the ending of the table's name."""
+"""Readers by the ending of the table's name."""
 
 
 @PREPARE.add("table")
@@ -43,7 +43,7 @@ def prepare_tables(name: str, config: ImageTable, folder: Path) -> None:
 
 
 def read_table(file: Path) -> tuple[list[str], list[str] | None]:
-    """Paths of the images, absolute or relative to the table's folder, and their labels; None without such a column.
+    """Read the paths of images, absolute or relative to the table's folder, and their labels; None without that column.
 
     Raises:
         ScfsError: it cannot be read, is neither CSV nor Parquet, lacks `path`, has no rows or an empty cell, or names
@@ -70,7 +70,7 @@ def read_table(file: Path) -> tuple[list[str], list[str] | None]:
 
 
 def _texts(file: Path, table: pa.Table, name: str) -> list[str]:
-    """A column as text: numbers are good labels too."""
+    """Return a column as text: numbers are good labels too."""
     values = ["" if value is None else str(value) for value in table[name].to_pylist()]
     if "" in values:
         raise ScfsError(f"{file}: row {values.index('') + 1}: {name} is empty")

@@ -63,7 +63,7 @@ def read_voc(name: str, config: Voc) -> tuple[list[ManifestSplit], dict[str, str
 
 
 def list_images(config: Voc) -> tuple[Path, dict[str, list[str]]]:
-    """The common folder, and by split the sorted paths of the images that its lists name.
+    """Return the common folder, and by split the sorted paths of the images that its lists name.
 
     Raises:
         ScfsError: a list is missing, lies elsewhere than in a devkit or is no list of names; a split has no image, or
@@ -86,7 +86,7 @@ def list_images(config: Voc) -> tuple[Path, dict[str, list[str]]]:
 
 
 def _devkit(file: Path) -> Path:
-    """Folder of the devkit that a list belongs to; links that lead to it are followed, but not the list's own."""
+    """Return the devkit's folder that a list belongs to; links that lead to it are followed, but not the list's own."""
     if not file.is_file():
         raise ScfsError(f"{file}: no such list of images")
     place = file.absolute().parent
@@ -110,7 +110,7 @@ def _names(file: Path) -> list[str]:
 
 
 def read_annotations(root: Path, paths: Sequence[str]) -> dict[str, VocAnnotation]:
-    """Annotations of images, by path and in their order.
+    """Read the annotations of images, by path and in their order.
 
     Raises:
         ScfsError: files are missing, or see `scfs.data.sources.voc_xml.read_annotation`.
@@ -122,13 +122,13 @@ def read_annotations(root: Path, paths: Sequence[str]) -> dict[str, VocAnnotatio
 
 
 def annotation_file(path: str) -> str:
-    """Path of the annotations of the image at `path`."""
+    """Name the file with the annotations of the image at `path`."""
     devkit, _, name = path.rpartition(f"{IMAGES}/")
     return f"{devkit}{ANNOTATIONS}/{name.removesuffix('.jpg')}.xml"
 
 
 def class_names(wanted: Sequence[str], root: Path, splits: Mapping[str, Mapping[str, VocAnnotation]]) -> list[str]:
-    """Classes in order: the wanted ones; if none are, all that the annotations name, sorted.
+    """Return the classes in order: the wanted ones; if none are, all that the annotations name, sorted.
 
     Raises:
         ScfsError: there are none, one is wanted twice, an object has another one, or a split has no instance of one.
@@ -153,12 +153,12 @@ def class_names(wanted: Sequence[str], root: Path, splits: Mapping[str, Mapping[
 
 
 def json_file(split: str) -> str:
-    """Path of the converted annotations within a prepared data set's folder."""
+    """Name the file of the converted annotations within a prepared data set's folder."""
     return f"annotations/{split}.json"
 
 
 def coco_text(name: str, split: str, classes: Sequence[str], annotations: Mapping[str, VocAnnotation]) -> str:
-    """The COCO JSON of a split of data set `name`: equal annotations give equal bytes.
+    """Write the COCO JSON of a split of data set `name` as text: equal annotations give equal bytes.
 
     Ids count from 1, those of categories in the order of the classes. Every object has `difficult` (0 or 1), none has
     a mask; `area` is the box's.

@@ -20,7 +20,7 @@ class VocObject(NamedTuple):
     box: tuple[float, float, float, float]
     """Left, top, width, height; 0-based, from edge to edge: VOC counts pixels from 1 and includes the last."""
     difficult: bool
-    """Whether VOC's metric leaves it out."""
+    """True if VOC's metric leaves it out."""
 
 
 class VocAnnotation(NamedTuple):
@@ -52,7 +52,7 @@ def read_annotation(path: Path) -> VocAnnotation:
 
 
 class _UnsoundError(Exception):
-    """What is wrong with the file."""
+    """Error of a file that is not sound."""
 
 
 def _parsed(content: bytes) -> Element:
@@ -96,7 +96,7 @@ def _object(item: Element, number: int, width: int, height: int) -> VocObject:
 
 
 def _number(item: Element, path: str, where: str = "") -> int | float:
-    """Value of an element: an integer where it is one. VOC2012 has coordinates such as 45.70000076293945."""
+    """Parse an element: an integer where it is one. VOC2012 has coordinates such as 45.70000076293945."""
     text = item.findtext(path)
     if text is None:
         raise _UnsoundError(f"{where}{path} is missing")

@@ -27,17 +27,17 @@ class Labelled(Protocol):
     """Module of a data set of labelled images."""
 
     def classes(self, archives: Mapping[str, Path]) -> tuple[str, ...]:
-        """Names by label."""
+        """List the names by label."""
 
     def records(self, archives: Mapping[str, Path]) -> Iterator[Record]:
-        """Images of all splits; read each before the next one is taken."""
+        """Yield the images of all splits; read each before the next one is taken."""
 
 
 class Boxes(Protocol):
     """Module of a data set with boxes, which another source reads from files."""
 
     def extracted(self, archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
-        """Files to extract: path below the data set's folder, and member; write each before the next one is taken."""
+        """Yield files to extract, as path below the data set's folder and member; write each before taking the next."""
 
 
 LABELLED: dict[str, Labelled] = {
@@ -59,7 +59,7 @@ BOXES: dict[str, Boxes] = {"coco": coco, "voc": voc}
 def archived(
     config: Official, archives: Mapping[str, Path], names: tuple[str, ...] | None = None
 ) -> tuple[tuple[str, ...], Iterator[Record]]:
-    """Classes and records of an entry's archives.
+    """Return the classes and the records of an entry's archives.
 
     Args:
         config: names the entry.

@@ -17,7 +17,7 @@ LABELS = {split: f"{FOLDER}/images_variant_{split}.txt" for split in ("train", "
 
 
 def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """Names of the variants by label, 707-320 to Yak-42.
+    """List the names of the variants by label, 707-320 to Yak-42.
 
     Raises:
         ScfsError: variants.txt is missing or names one twice.
@@ -26,7 +26,7 @@ def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Images of the splits `train`, `val` and `test`, in the archive's order, as `<variant>/<number>.jpg`.
+    """Yield images of the splits `train`, `val` and `test`, in the archive's order, as `<variant>/<number>.jpg`.
 
     Raises:
         ScfsError: as `classes`; labels are missing, not a variant's or of an image twice; or an image is not labelled,

@@ -18,7 +18,7 @@ TRAIN_LABELS = "devkit/cars_train_annos.mat"
 
 
 def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """Names by label, AM General Hummer SUV 2000 to smart fortwo Convertible 2012.
+    """List the names by label, AM General Hummer SUV 2000 to smart fortwo Convertible 2012.
 
     Raises:
         ScfsError: cars_meta.mat is missing or not as expected.
@@ -27,7 +27,7 @@ def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Images of the splits `train` and `test`, in the archives' order, as `<class>/<file>`.
+    """Yield images of the splits `train` and `test`, in the archives' order, as `<class>/<file>`.
 
     Raises:
         ScfsError: as `classes`; labels are missing, not a class's or of an image twice; or an image is not labelled, or

@@ -30,10 +30,10 @@ class Cifar:
     """Members of the split, in order."""
     test: tuple[str, ...]
     label_bytes: int
-    """Of a row; the label is in the last of them (CIFAR-100 has the superclass before it)."""
+    """Label bytes of a row; the last one is the label (CIFAR-100 has the superclass before it)."""
 
     def classes(self, archives: Mapping[str, Path]) -> tuple[str, ...]:
-        """Names by label, in the official order: airplane to truck, or apple to worm.
+        """List the names by label in the official order, airplane to truck or apple to worm.
 
         Raises:
             ScfsError: the names are missing, or one appears twice.
@@ -44,7 +44,7 @@ class Cifar:
         return names
 
     def records(self, archives: Mapping[str, Path]) -> Iterator[Record]:
-        """Images of the splits `train` and `test`, in the archive's order, as `<class>/<index in the split>.png`.
+        """Yield images of the splits `train` and `test`, in the archive's order, as `<class>/<index in split>.png`.
 
         Raises:
             ScfsError: as `classes`; a file of rows is missing or is cut off, or a label is not a class's.
@@ -68,7 +68,7 @@ class Cifar:
 
 
 def _first_rows(archive: Path, layout: Cifar, row_bytes: int) -> dict[str, int]:
-    """By member, the index within the split of its first row: the archive's order is another one."""
+    """Return for each member the index of its first row within the split: the archive's order is another one."""
     wanted = {*layout.train, *layout.test}
     sizes = {member.name: member.size for member in members(archive) if member.name in wanted}
     firsts: dict[str, int] = {}

@@ -15,7 +15,7 @@ INSTANCES = {split: f"annotations/instances_{split}2017.json" for split in ("tra
 
 
 def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
-    """Files to extract: path below the data set's folder, and member; annotations first.
+    """Yield files to extract, as path below the data set's folder and member; annotations first.
 
     Raises:
         ScfsError: annotations are missing, an archive has other files than images of its split, or none.

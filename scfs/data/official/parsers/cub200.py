@@ -19,7 +19,7 @@ SPLITS = f"{FOLDER}/train_test_split.txt"
 
 
 def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """Names by label, which are also the folders: 001.Black_footed_Albatross ...
+    """List the names by label, which are also the folders: 001.Black_footed_Albatross ...
 
     Raises:
         ScfsError: classes.txt is missing, or does not number different classes from 1.
@@ -28,7 +28,7 @@ def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Images of the splits `train` and `test`, in the archive's order, as `<class>/<file>`.
+    """Yield images of the splits `train` and `test`, in the archive's order, as `<class>/<file>`.
 
     Raises:
         ScfsError: as `classes`; another text is missing, does not label all images once or has a label that is none; or

@@ -19,16 +19,16 @@ from scfs.data.scenes.fashion_mnist import NAMES
 from scfs.errors import ScfsError
 
 MAGIC = {1: 0x00000801, 3: 0x00000803}
-"""By number of dimensions: unsigned bytes, and the dimensions."""
+"""Magic number by number of dimensions: it says unsigned bytes, and the dimensions."""
 
 
 def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """Names by label, T-shirt/top to Ankle boot."""
+    """List the names by label, T-shirt/top to Ankle boot."""
     return NAMES
 
 
 def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Images of the splits `train` and `test`, in order, as `<class>/<index in the split>.png`.
+    """Yield images of the splits `train` and `test`, in order, as `<class>/<index in the split>.png`.
 
     Raises:
         ScfsError: a file is not an idx file of images or labels or is cut off, numbers differ, or a label is not a
@@ -48,7 +48,7 @@ def records(archives: Mapping[str, Path]) -> Iterator[Record]:
 
 
 def _read_idx(archive: Path, dimensions: int) -> np.ndarray:
-    """Array of a compressed idx file of bytes with so many dimensions."""
+    """Read the array of a compressed idx file of bytes."""
     content = b"".join(member.read() for member in members(archive))
     head = 4 + 4 * dimensions
     if len(content) < head or struct.unpack_from(">I", content)[0] != MAGIC[dimensions]:

@@ -27,7 +27,7 @@ VAL_NAME = re.compile(r"ILSVRC2012_val_(?P<number>\d{8})\.JPEG")
 
 
 def classes(archives: Mapping[str, Path], names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """WordNet ids, sorted.
+    """List the WordNet ids, sorted.
 
     Args:
         archives: by role.
@@ -41,7 +41,7 @@ def classes(archives: Mapping[str, Path], names: Sequence[str] | None = None) ->
 
 
 def records(archives: Mapping[str, Path], names: Sequence[str] | None = None) -> Iterator[Record]:
-    """Images of the splits `train` and `val`, in the archives' order, as `<WordNet id>/<file>`.
+    """Yield images of the splits `train` and `val`, in the archives' order, as `<WordNet id>/<file>`.
 
     Args:
         archives: by role.
@@ -59,7 +59,7 @@ def records(archives: Mapping[str, Path], names: Sequence[str] | None = None) ->
 
 
 def _wordnet_ids(meta: LabelFile) -> dict[int, str]:
-    """WordNet ids by ILSVRC2012_ID, of the synsets that are classes: those without children."""
+    """Return WordNet ids by ILSVRC2012_ID, for the synsets that are classes: they have no children."""
     found: dict[int, str] = {}
     for place, synset in read_structs(meta, "synsets", ("ILSVRC2012_ID", "WNID", "num_children")):
         number = whole_number(synset["ILSVRC2012_ID"], 1, 99_999, place)
@@ -76,7 +76,7 @@ def _wordnet_ids(meta: LabelFile) -> dict[int, str]:
 
 
 def _ground_truth(file: LabelFile, wnids: Mapping[int, str]) -> list[str]:
-    """WordNet ids of the validation images, by number."""
+    """List the WordNet ids of the validation images, by number."""
     truth = []
     for place, (text,) in file.rows(1):
         number = number_within(text, 1, max(wnids), place)

@@ -13,11 +13,11 @@ class LabelFile:
     """A file of labels or of names."""
 
     source: str
-    """Where it is from, for messages."""
+    """Archive and member, for messages."""
     content: bytes
 
     def rows(self, columns: int) -> Iterator[tuple[str, list[str]]]:
-        """Lines of a text that are not empty, each with its place for messages.
+        """Yield the lines of a text that are not empty, each with its place for messages.
 
         Args:
             columns: fields of a line, separated by white space; the last one may hold some.
@@ -40,7 +40,7 @@ class LabelFile:
                 yield place, [*fields[:-1], fields[-1].strip()]
 
     def table(self) -> dict[str, tuple[str, str]]:
-        """Text of two columns: the second one by the first, with its place for messages.
+        """Read a text of two columns: the second one by the first, with its place for messages.
 
         Raises:
             ScfsError: see `rows`; or two lines begin with the same field.
@@ -54,7 +54,7 @@ class LabelFile:
 
 
 def read_label_files(archive: Path, names: Collection[str]) -> dict[str, LabelFile]:
-    """Certain members of an archive, by name.
+    """Read members of an archive, by name.
 
     Raises:
         ScfsError: one is missing.
@@ -72,7 +72,7 @@ def read_label_files(archive: Path, names: Collection[str]) -> dict[str, LabelFi
 
 
 def number_within(text: str, least: int, most: int, place: str) -> int:
-    """An integer of a label file.
+    """Parse an integer of a label file.
 
     Raises:
         ScfsError: `text` is not one, or beyond the limits.
@@ -83,7 +83,7 @@ def number_within(text: str, least: int, most: int, place: str) -> int:
 
 
 def class_folders(classes: Sequence[str], source: str) -> tuple[str, ...]:
-    """Names of the classes' folders: the classes' own, with a hyphen for each slash (`F/A-18`, `T-shirt/top`).
+    """Name the classes' folders: as the classes, with a hyphen for each slash (`F/A-18`, `T-shirt/top`).
 
     Raises:
         ScfsError: there is no class, two have the same folder, or one's would be hidden or have no name.

@@ -11,7 +11,7 @@ from scfs.errors import ScfsError
 
 
 def read_structs(file: LabelFile, variable: str, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Elements of a struct array, each with its place for messages.
+    """Yield the elements of a struct array, each with its place for messages.
 
     Args:
         file: content of a .mat file.
@@ -30,7 +30,7 @@ def read_structs(file: LabelFile, variable: str, fields: Sequence[str]) -> Itera
 
 
 def read_names(file: LabelFile, variable: str) -> tuple[str, ...]:
-    """Text of a cell array.
+    """Read the text of a cell array.
 
     Raises:
         ScfsError: not a .mat file, without this variable, or an element is not text.
@@ -43,7 +43,7 @@ def read_names(file: LabelFile, variable: str) -> tuple[str, ...]:
 
 
 def whole_number(value: Any, least: int, most: int, place: str) -> int:
-    """A number of a struct.
+    """Check a number of a struct, and return it as an integer.
 
     Raises:
         ScfsError: not one, or not from `least` to `most`.
@@ -54,7 +54,7 @@ def whole_number(value: Any, least: int, most: int, place: str) -> int:
 
 
 def _read(file: LabelFile, variable: str) -> np.ndarray:
-    """The variable, (n,)."""
+    """Read a variable, (n,)."""
     from scipy.io import loadmat  # here, since every stage imports this module, and few of them read such a file
 
     try:

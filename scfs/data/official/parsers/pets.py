@@ -20,7 +20,7 @@ CLASSES = 37
 
 
 def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """Names by label, Abyssinian to yorkshire_terrier.
+    """List the names by label, Abyssinian to yorkshire_terrier.
 
     Raises:
         ScfsError: a list is missing, or a class has no number, two, or another's.
@@ -29,7 +29,7 @@ def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Images of the splits `train` (the authors' trainval) and `test`, in the archive's order, as `<class>/<file>`.
+    """Yield images of the splits `train` (the authors' trainval) and `test`, in order, as `<class>/<file>`.
 
     Raises:
         ScfsError: as `classes`; an image appears twice in the lists, or is missing.
@@ -47,13 +47,13 @@ def records(archives: Mapping[str, Path]) -> Iterator[Record]:
 
 
 def _rows(file: LabelFile) -> Iterator[tuple[str, str, int]]:
-    """Place, image and label of each line."""
+    """Yield the place, image and label of each line."""
     for place, (image, number, _, _) in file.rows(4):
         yield place, image, number_within(number, 1, CLASSES, place) - 1
 
 
 def _classes(files: Mapping[str, LabelFile]) -> tuple[str, ...]:
-    """Names by label, from those of the images."""
+    """Take the names by label from the images' names."""
     names: dict[int, str] = {}
     for file in LISTS.values():
         for place, image, label in _rows(files[file]):

@@ -1,4 +1,4 @@
-"""What the parsers of official archives yield, and the images that label files name."""
+"""Records, which the parsers of official archives yield, and the images that label files name."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class Record:
     label: int | None
     """Index into the classes of the set."""
     member: Member | None
-    """Where the image's bytes are, to be read before the next record is taken ..."""
+    """Member with the image's bytes, to be read before the next record is taken; None if `content` is given."""
     content: bytes | None
-    """... or the image itself as a PNG file, where the archive holds raw pixels."""
+    """The image as a PNG file, where the archive holds raw pixels; else None."""
 
 
 @dataclass(frozen=True)
 class ImageLabel:
-    """What label files say of one image."""
+    """Split, path and label that label files give an image."""
 
     split: str
     path: str
@@ -36,7 +36,7 @@ class ImageLabel:
 def labelled(
     archive: Path, entries: Mapping[str, ImageLabel], folder: str, *, unlabelled: bool = False
 ) -> Iterator[Record]:
-    """Records of the images that label files name, in the archive's order.
+    """Yield records of the images that label files name, in the archive's order.
 
     Args:
         archive: holds the images.
@@ -60,6 +60,6 @@ def labelled(
 
 
 def is_image(name: str) -> bool:
-    """Whether a member is an image by its name; those of AppleDouble files (macOS's `._`) and hidden ones are not."""
+    """True if a member is an image by its name, and not hidden (as macOS's AppleDouble files `._`)."""
     path = PurePosixPath(name)
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".")

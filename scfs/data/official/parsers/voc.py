@@ -17,13 +17,13 @@ LISTS = {
     "test2007": "VOCdevkit/VOC2007/ImageSets/Main/test.txt",
     "trainval2012": "VOCdevkit/VOC2012/ImageSets/Main/trainval.txt",
 }
-"""By archive, the list of the split that it is for."""
+"""List of images of each archive's split."""
 FOLDERS = {"Annotations": ".xml", "ImageSets/Main": ".txt", "JPEGImages": ".jpg"}
-"""What is taken of a devkit: folders and their files' ending."""
+"""Folders of a devkit that are taken, and the ending of their files."""
 
 
 def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
-    """Files to extract: path below the data set's folder, and member, in the archives' order.
+    """Yield files to extract, as path below the data set's folder and member, in the archives' order.
 
     Raises:
         ScfsError: a list is missing, or an image that it names or its annotations; or two archives have the same
@@ -49,7 +49,7 @@ def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
 
 
 def _named(archive: Path, file: str, devkit: str) -> set[str]:
-    """Images that a list names, and their annotations."""
+    """Return the paths of the images that a list names, and of their annotations."""
     rows = read_label_files(archive, [file])[file].rows(1)
     return {
         path for _, (name,) in rows for path in (f"{devkit}/Annotations/{name}.xml", f"{devkit}/JPEGImages/{name}.jpg")
