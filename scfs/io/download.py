@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import re
-import shutil
 import ssl
 import time
 import urllib.error
@@ -16,6 +15,7 @@ from typing import IO, Literal
 
 from scfs.errors import ScfsError
 from scfs.io.atomic import move_into_place
+from scfs.io.disk_space import require_space
 from scfs.io.locks import file_lock
 from scfs.io.progress import log, track
 
@@ -100,7 +100,7 @@ def fetch(
         with file_lock(path.with_name(f".{path.name}.lock")):
             if not path.is_file():  # another process may have fetched it while this one waited
                 part = path.with_name(f".{path.name}.part")
-                _Rounds(urls, path, part, check).run(attempts, wait)
+                _ask_in_rounds(urls, path, part, check, attempts, wait)
                 move_into_place(part, path)
     except OSError as error:
         raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from None
@@ -115,54 +115,42 @@ class _FetchError(Exception):
         self.final = final
 
 
-class _Rounds:
-    """Mirrors of one file, asked in turn until one has brought it."""
-
-    def __init__(self, urls: Sequence[str], path: Path, part: Path, check: Callable[[Path], None]) -> None:
-        self._path, self._part, self._check = path, part, check
-        self._failures: dict[str, _FetchError | None] = dict.fromkeys(urls)
-
-    def run(self, attempts: int, wait: float) -> None:
-        """Fill the unfinished file; raises ScfsError if no mirror can."""
-        furthest, failed = _size(self._part), 0
-        while True:
-            if self._one_round():
-                return
-            hopeful = [url for url, failure in self._failures.items() if failure is None or not failure.final]
-            arrived = _size(self._part)
-            failed = 0 if arrived > furthest else failed + 1
-            furthest = max(furthest, arrived)
-            if not hopeful or max(failed, 1) >= attempts:
-                break
-            pause = min(LONGEST_WAIT, wait * 2 ** max(0, failed - 1))
-            log(f"{self._path.name}: {self._failures[hopeful[0]]}; trying again in {pause:g} s")
-            time.sleep(pause)
-        reasons = "; ".join(f"{url}: {failure}" for url, failure in self._failures.items())
-        again = "start again to go on, " if hopeful else ""
-        raise ScfsError(f"{reasons}; {again}or put it at {self._path}")
-
-    def _one_round(self) -> bool:
-        for url, before in self._failures.items():
-            if before is not None and before.final:
-                continue
+def _ask_in_rounds(
+    urls: Sequence[str], path: Path, part: Path, check: Callable[[Path], None], attempts: int, wait: float
+) -> None:
+    """Fill the unfinished file `part`, asking the mirrors in turn; raises ScfsError if none can."""
+    failures: dict[str, _FetchError] = {}
+    hopeful, furthest, failed = list(urls), _size(part), 0
+    while True:
+        for url in hopeful:
             try:
-                self._ask(url)
+                return _ask(url, part, check)
             except _FetchError as failure:
-                self._failures[url] = failure
-            else:
-                return True
-        return False
+                failures[url] = failure
+        hopeful = [url for url in hopeful if not failures[url].final]
+        arrived = _size(part)
+        failed = 0 if arrived > furthest else failed + 1
+        furthest = max(furthest, arrived)
+        if not hopeful or max(failed, 1) >= attempts:
+            break
+        pause = min(LONGEST_WAIT, wait * 2 ** max(0, failed - 1))
+        log(f"{path.name}: {failures[hopeful[0]]}; trying again in {pause:g} s")
+        time.sleep(pause)
+    reasons = "; ".join(f"{url}: {failure}" for url, failure in failures.items())
+    again = "start again to go on, " if hopeful else ""
+    raise ScfsError(f"{reasons}; {again}or put it at {path}")
 
-    def _ask(self, url: str) -> None:
-        started = _size(self._part)
-        resumed = _receive(url, self._part, started)
-        try:
-            self._check(self._part)
-        except ScfsError as error:
-            self._part.unlink()
-            # Of a file that was resumed, another mirror or an older version may be to blame for the beginning.
-            reason = f"fetched, but not the file of the catalogue; not kept: {error}"
-            raise _FetchError(reason, final=not resumed) from None
+
+def _ask(url: str, part: Path, check: Callable[[Path], None]) -> None:
+    """Fetch the file from one mirror, and check it."""
+    resumed = _receive(url, part, _size(part))
+    try:
+        check(part)
+    except ScfsError as error:
+        part.unlink()
+        # If the file was resumed, another mirror or an older version may be to blame for the beginning.
+        reason = f"fetched, but not the file of the catalogue; not kept: {error}"
+        raise _FetchError(reason, final=not resumed) from None
 
 
 def _size(path: Path) -> int:
@@ -206,11 +194,8 @@ def _check_answer(content_range: str | None, part: Path, resumed: int, expected:
     """See that the bytes announced are those asked for, and that there is room for them."""
     if resumed and content_range and not content_range.startswith(f"bytes {resumed}-"):
         raise _FetchError(f"could not be fetched: asked for bytes {resumed}-, offered {content_range}", final=True)
-    free = shutil.disk_usage(part.parent).free
-    if expected is not None and expected - resumed > free:
-        raise ScfsError(
-            f"{part.parent}: {(expected - resumed) / 2**30:.2f} GiB have to be written, {free / 2**30:.2f} GiB are free"
-        )
+    if expected is not None:
+        require_space(part.parent, expected - resumed)
 
 
 def _total(error: urllib.error.HTTPError) -> int | None:

@@ -1,13 +1,13 @@
 """Archives to files: each file appears whole, and what an interrupted extraction wrote is kept."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scfs.data.archives.members import Member, is_safe
 from scfs.errors import ScfsError
 from scfs.io.atomic import move_into_place
+from scfs.io.disk_space import require_space
 from scfs.io.locks import file_lock
 from scfs.io.progress import track
 
@@ -60,9 +60,7 @@ def _check(files: Files, folder: Path) -> int:
         seen.add(path)
         if not _has_size(folder / path, member.size):
             needed += -(-member.size // BLOCK) * BLOCK
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ScfsError(f"{folder}: {needed / 2**30:.2f} GiB have to be written, {free / 2**30:.2f} GiB are free")
+    require_space(folder, needed)
     return len(seen)
 
 

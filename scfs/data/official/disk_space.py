@@ -1,11 +1,10 @@
 """Check that a disk has room for a data set, before hours are spent on finding out."""
 
-import shutil
 from pathlib import Path
 
 from scfs.config.data import Official
 from scfs.config.official_sets import official_set
-from scfs.errors import ScfsError
+from scfs.io.disk_space import require_space
 
 FILE_BYTES = 4096
 """Bytes that a file takes beyond its content: the rest of its last block, and its entry in a folder."""
@@ -44,7 +43,5 @@ def require_disk_space(config: Official, folder: Path, done: int, classes: int |
     Raises:
         ScfsError: less is free than is needed.
     """
-    needed, free = bytes_needed(config, classes) - done, shutil.disk_usage(folder).free
-    if needed > free:
-        hint = "; layout: archive takes nothing" if config.is_imagenet and config.layout != "archive" else ""
-        raise ScfsError(f"{folder}: {needed / 2**30:.2f} GiB have to be written, {free / 2**30:.2f} GiB are free{hint}")
+    hint = "; layout: archive takes nothing" if config.is_imagenet and config.layout != "archive" else ""
+    require_space(folder, bytes_needed(config, classes) - done, hint)

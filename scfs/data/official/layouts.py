@@ -7,10 +7,11 @@ output: they are made again from the archives when they are missing (scfs.data.o
 import os
 import shutil
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,33 +49,44 @@ class IncomingImage(NamedTuple):
     """Place of its bytes in an archive, by the archive's whole path, if they lie there uncompressed."""
 
 
-class ImageLayout(Protocol):
-    """Way to store images on disk; methods that write raise OSError."""
+class ImageLayout(ABC):
+    """Way to store images on disk; methods that write raise OSError.
 
+    Args:
+        folder: of the data set.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @abstractmethod
     def root(self, split: str) -> str:
         """Name the folder that paths or shards of a split are relative to: absolute, or relative to the manifest's."""
 
-    def keep(self, item: IncomingImage) -> None:
-        """Write an image that needs nothing of the others, in any thread."""
-
+    @abstractmethod
     def place(self, item: IncomingImage) -> Place:
         """Say where an image is, after writing it behind the others of its batch."""
 
-    def close(self, split: str, batch: int) -> None:
+    def keep(self, item: IncomingImage) -> None:  # noqa: B027
+        """Write an image that needs nothing of the others, in any thread."""
+
+    def close(self, split: str, batch: int) -> None:  # noqa: B027
         """Let the images of a batch outlast a power cut."""
 
     def has(self, split: str, rows: pa.Table) -> bool:
         """True if the images of a batch that was closed are still there."""
+        return True
 
     def discard(self) -> None:
         """Remove what is not finished."""
+        remove_parts(self.folder)
 
 
-class FileLayout:
+class FileLayout(ImageLayout):
     """Each image is a file: images/<split>/<path>."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._there: dict[str, set[str]] = {}
         """Paths by split, once they were listed: of a million files that is not done for each batch."""
 
@@ -98,22 +110,16 @@ class FileLayout:
         readable = rows.filter(pc.is_null(rows["problem"]))
         return self._there[split].issuperset(readable["path"].to_pylist())
 
-    def discard(self) -> None:  # noqa: D102
-        remove_parts(self.folder)
 
-
-class ShardLayout:
+class ShardLayout(ImageLayout):
     """A batch is a tar: shards/<split>-<number>.tar."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._open: dict[str, ShardWriter] = {}
 
     def root(self, split: str) -> str:  # noqa: D102
         return SHARDS
-
-    def keep(self, item: IncomingImage) -> None:  # noqa: D102
-        pass
 
     def place(self, item: IncomingImage) -> Place:  # noqa: D102
         return self._writer(item.split, item.batch).add(item.path, item.content)
@@ -128,7 +134,7 @@ class ShardLayout:
     def discard(self) -> None:  # noqa: D102
         for writer in self._open.values():
             writer.discard()
-        remove_parts(self.folder)
+        super().discard()
 
     def _writer(self, split: str, batch: int) -> ShardWriter:
         if split not in self._open:
@@ -137,18 +143,16 @@ class ShardLayout:
         return self._open[split]
 
 
-class ArchiveLayout:
+class ArchiveLayout(ImageLayout):
     """Images stay where they lie in the archives."""
 
     def __init__(self, folder: Path, archives: Path) -> None:
+        super().__init__(folder)
         self.archives = archives
-        self._root = archives if archives.is_absolute() else Path(os.path.relpath(archives, folder))
 
     def root(self, split: str) -> str:  # noqa: D102
-        return self._root.as_posix()
-
-    def keep(self, item: IncomingImage) -> None:  # noqa: D102
-        pass
+        place = self.archives if self.archives.is_absolute() else Path(os.path.relpath(self.archives, self.folder))
+        return place.as_posix()
 
     def place(self, item: IncomingImage) -> Place:  # noqa: D102
         if item.lies is None:
@@ -156,15 +160,6 @@ class ArchiveLayout:
                 f"layout = 'archive': {item.path} does not lie uncompressed in an archive: folder or shards"
             )
         return item.lies._replace(shard=Path(item.lies.shard).relative_to(self.archives).as_posix())
-
-    def close(self, split: str, batch: int) -> None:  # noqa: D102
-        pass
-
-    def has(self, split: str, rows: pa.Table) -> bool:  # noqa: D102
-        return True
-
-    def discard(self) -> None:  # noqa: D102
-        pass
 
 
 def keep_file(path: Path, content: bytes, part: Path) -> None:

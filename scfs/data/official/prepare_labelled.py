@@ -28,7 +28,6 @@ from scfs.data.official.layouts import (
     ImageLayout,
     ShardLayout,
     make_parts,
-    remove_parts,
     working_in,
 )
 from scfs.data.official.parsers import archived
@@ -107,7 +106,6 @@ def _ingest(
         batches.finish(counts, classes)
     finally:
         layout.discard()
-        remove_parts(folder)
 
 
 def _finish(
