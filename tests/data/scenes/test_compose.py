@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from scfs.config.data import SceneSplit
+from scfs.data.scenes import compose as compose_module
 from scfs.data.scenes.compose import CANVAS, compose, resize
 from scfs.data.scenes.fashion_mnist import load_garments
 
@@ -79,7 +80,7 @@ def test_garments_come_from_the_split_own_part_and_group(monkeypatch):
         asked.append((part, group))
         return load_garments(part, group)
 
-    monkeypatch.setattr(compose, "load_garments", recorded)
+    monkeypatch.setattr(compose_module, "load_garments", recorded)
     many(SceneSplit(scenes=5, part="test", classes="held-out"))
     assert set(asked) == {("test", "held-out")}
 
@@ -113,13 +114,13 @@ def test_a_flat_background_changes_nothing_else():
         for axis in (0, 1, 0, 1, 0, 1):  # within the soft edge, where the background shows through
             core &= np.roll(core, 1, axis) & np.roll(core, -1, axis)
         np.testing.assert_array_equal(flat.pixels[core], noisy.pixels[core])
-        assert (flat.pixels == compose.FLAT).mean() > 0.3
+        assert (flat.pixels == compose_module.FLAT).mean() > 0.3
 
 
 def test_equal_grey_makes_all_garments_alike_in_mean_and_contrast():
     measured = []
     for layers in load_garments("train", "seen").layers[:300]:
-        levels, coverage = compose.equalised(layers)
+        levels, coverage = compose_module.equalised(layers)
         np.testing.assert_array_equal(coverage, layers[1])
         assert not levels[coverage == 0].any()
         inside, before = levels[coverage > 0].astype(int), layers[0][coverage > 0]
@@ -127,13 +128,13 @@ def test_equal_grey_makes_all_garments_alike_in_mean_and_contrast():
         # Brighter stays brighter: the texture is the garment's.
         assert (np.diff(inside[np.argsort(before, kind="stable")]) >= 0).all()
     means, deviations = np.array(measured).T
-    assert np.abs(means - compose.EQUAL_MEAN).max() < 8
-    assert np.abs(deviations - compose.EQUAL_DEVIATION).mean() < 4  # clipping takes contrast from some
+    assert np.abs(means - compose_module.EQUAL_MEAN).max() < 8
+    assert np.abs(deviations - compose_module.EQUAL_DEVIATION).mean() < 4  # clipping takes contrast from some
 
 
 def test_equal_grey_of_one_grey_level_is_flat():
     layers = np.stack([np.full((28, 28), 200), np.full((28, 28), 255)]).astype(np.uint8)
-    assert (compose.equalised(layers)[0] == compose.EQUAL_MEAN).all()
+    assert (compose_module.equalised(layers)[0] == compose_module.EQUAL_MEAN).all()
 
 
 def test_equal_grey_changes_grey_levels_and_no_shape():
