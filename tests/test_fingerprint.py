@@ -20,7 +20,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.model.losses import PRESETS, Preset
 from scfs.training.loop import Labels, Pretraining
 from scfs.views import colour, loader
-from scfs.views.augmentation_table import augmentation_table
+from scfs.views.augmentation import augmentation_parameters
 from scfs.views.loader import Batch, ViewBatches
 
 FILE = Path(__file__).parent / "fingerprint.json"
@@ -78,7 +78,7 @@ def steps(method: str) -> dict[str, list[float]]:
 def views() -> dict[str, list[float]]:
     """What the augmentation table draws."""
     settings = Pretrain.model_validate(SETTINGS).views
-    table = augmentation_table(0, 1, np.arange(8), np.full((8, 2), 96), settings)
+    table = augmentation_parameters(0, 1, np.arange(8), np.full((8, 2), 96), settings)
     return {name: np.asarray(table[name], dtype=float).sum((0, 1)).reshape(-1).tolist() for name in table.dtype.names}
 
 

@@ -17,7 +17,7 @@ from scfs.model.scfs import SCFS
 from scfs.model.supervised import Supervised
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
-from scfs.views.augmentation_table import GLOBAL_NUMBER
+from scfs.views.augmentation import GLOBAL_NUMBER
 
 BATCH = 2
 """Images that are counted with: the least that BatchNorm takes."""

@@ -22,7 +22,7 @@ from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.backbones.resnet import pooled
 from scfs.model.search import attention_map, searched_features
 from scfs.runtime import collectives
-from scfs.views.augmentation_table import GLOBAL_NUMBER, augmentation_table
+from scfs.views.augmentation import GLOBAL_NUMBER, augmentation_parameters
 from scfs.views.colour import augment
 from scfs.views.images import Pixels, crop_resize
 
@@ -47,7 +47,7 @@ class Classified:
 
 def drawn_crops(image: Pixels, row: int, seed: int, views: Views) -> Pixels:
     """Make the local crops of an image as pre-training draws and colours them, (N, s, s, 3)."""
-    table = augmentation_table(seed, 0, [row], [image.shape[:2]], views)[0, GLOBAL_NUMBER:]
+    table = augmentation_parameters(seed, 0, [row], [image.shape[:2]], views)[0, GLOBAL_NUMBER:]
     crops = np.empty((len(table), views.local_size, views.local_size, 3), np.uint8)
     for crop, drawn in zip(crops, table, strict=True):
         box = int(drawn["top"]), int(drawn["left"]), int(drawn["height"]), int(drawn["width"])

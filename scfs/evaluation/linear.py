@@ -27,7 +27,7 @@ from scfs.views.images import Pixels
 
 
 def _crops(seed: int, epoch: int, images: ImageSet, scale: tuple[float, float]) -> np.ndarray:
-    """Crop box and flip of every image in an epoch, (n,) rows of scfs.views.table.ROW."""
+    """Crop box and flip of every image in an epoch, (n,) rows of scfs.views.augmentation.PARAMETERS."""
     sizes = np.stack([images.heights, images.widths], axis=1)
     parts = split_rows(np.arange(len(images)), BLOCK)  # drawing takes far more memory than what is drawn
     return np.concatenate([crops(seed, epoch, rows, sizes[rows], scale) for rows in parts])

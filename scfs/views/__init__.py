@@ -1,1 +1,1 @@
-"""Views of an image: the augmentation table, crops, colour, and the batches made of them."""
+"""Views of an image: augmentation parameters, crops, colour, and the batches made of them."""

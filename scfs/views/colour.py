@@ -1,7 +1,7 @@
 """Flip, colour jitter, grey, blur and solarisation on uint8 crops, in place: PIL's results at OpenCV's speed.
 
-Every operation rounds to uint8 as PIL's does before the next one begins: fusing them would skip the clamps. Differences
-to PIL are rare (one value in 500) and small; tests/views/test_colour.py holds each operation to its bound.
+Every operation rounds to uint8 before the next one begins, as PIL does; fused operations would skip the clamps.
+Differences to PIL are rare (one value in 500) and small; tests/views/test_colour.py holds each operation to its bound.
 """
 
 import math
@@ -12,21 +12,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from scfs.views.augmentation_table import BRIGHTNESS, CONTRAST, SATURATION
+from scfs.views.augmentation import BRIGHTNESS, CONTRAST, SATURATION
 from scfs.views.images import Pixels
 
 # The pipeline is parallel over images; OpenCV's own threads would fight over the same cores.
 cv2.setNumThreads(1)
 
 TRUNCATE = -0.5 + 2.0**-13
-"""Added before OpenCV's rounding to truncate; the rest keeps whole numbers (grey pixels) above float32's error."""
+"""Offset that turns OpenCV's rounding into truncation; 2^-13 keeps whole numbers above float32's error."""
 BLUR_PASSES = 3
 HSV_ENCODE = np.array([[255 / 360, 0, 0, 1e-4], [0, 255, 0, 1e-3], [0, 0, 1, 0]], np.float32)
-"""OpenCV's float HSV to PIL's codes, before truncation; the offsets keep exact codes above float32's error."""
+"""Matrix from OpenCV's float HSV to PIL's codes before truncation; offsets keep codes above float32's error."""
 
 
 class _Scratch:
-    """Arrays that operations write into instead of allocating: half of the hue's time went into fresh memory."""
+    """Arrays that operations reuse: allocating memory took half of the time of the hue."""
 
     def __init__(self, height: int, width: int) -> None:
         self.rgb, self.luma = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
@@ -43,11 +43,11 @@ _scratch = _ScratchOfThread()
 
 
 def augment(crop: Pixels, row: np.void) -> None:
-    """Apply one row of the augmentation table (its box aside) to a crop, in place.
+    """Apply the augmentation parameters of a view, except the crop box, to a crop in place.
 
     Args:
         crop: (S, S, 3), contiguous.
-        row: scalar of type `scfs.views.augmentation_table.ROW`.
+        row: scalar of type `scfs.views.augmentation.PARAMETERS`.
     """
     if not crop.flags.c_contiguous:
         raise ValueError("crop must be contiguous: OpenCV would write into a copy")
@@ -64,7 +64,7 @@ def augment(crop: Pixels, row: np.void) -> None:
 
 
 def _jitter(crop: Pixels, row: np.void) -> None:
-    """Brightness, contrast, saturation and hue in the row's order."""
+    """Change brightness, contrast, saturation and hue in the order that the parameters say."""
     for operation in row["order"].tolist():
         if operation == BRIGHTNESS:
             brighten(crop, float(row["brightness"]))
@@ -77,7 +77,7 @@ def _jitter(crop: Pixels, row: np.void) -> None:
 
 
 def _luma(crop: Pixels) -> Pixels:
-    """(S, S) ITU-R 601 luma, PIL's mode L; overwritten by the next call."""
+    """Compute ITU-R 601 luma, PIL's mode L, (S, S); the next call overwrites it."""
     return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY, _scratch.of_shape(*crop.shape[:2]).luma), np.uint8)
 
 
@@ -101,23 +101,23 @@ def saturate(crop: Pixels, factor: float) -> None:
 def shift_hue(crop: Pixels, turns: float) -> None:
     """Add to PIL's hue code, modulo 256; the shift is truncated to 1/255 turns, as in torchvision.
 
-    PIL truncates hue and saturation to codes of 0-255. OpenCV's 8-bit HSV rounds them, which is 0.45 of 255 away in the
-    mean; so the codes are made here, from its float HSV (degrees, share, value). The way back has nothing to truncate:
-    its 8-bit form differs from PIL's in 92 of the 3 * 2^24 values that there are, by 1.
+    PIL truncates hue and saturation to codes of 0-255. OpenCV's 8-bit HSV rounds them, a mean difference of 0.45 codes,
+    so the codes are computed here from its float HSV (degrees, share, value). The way back has nothing to truncate:
+    OpenCV's 8-bit conversion differs from PIL's in 92 of all 3 * 2^24 values, by 1.
     """
     scratch = _scratch.of_shape(*crop.shape[:2])
     (floats, hsv), codes, encode = scratch.floats, scratch.rgb, HSV_ENCODE.copy()
     encode[0, 3] += int(turns * 255) % 256
     np.copyto(floats, crop)
     cv2.transform(cv2.cvtColor(floats, cv2.COLOR_RGB2HSV, hsv), encode, floats)
-    # Through uint16, where the hue wraps as it should; from float to uint8 it would be undefined.
+    # Through uint16, from which the hue wraps correctly; a conversion from float to uint8 would be undefined.
     np.copyto(scratch.words, floats, casting="unsafe")
     np.copyto(codes, scratch.words, casting="unsafe")
     cv2.cvtColor(codes, cv2.COLOR_HSV2RGB_FULL, crop)
 
 
 def blur(crop: Pixels, sigma: float) -> None:
-    """PIL's GaussianBlur: three extended-box passes along rows, three along columns, each rounded to uint8."""
+    """Blur as PIL's GaussianBlur: three extended-box passes along rows, three along columns, each rounded to uint8."""
     kernel = extended_box(sigma / math.sqrt(BLUR_PASSES))
     source, target = crop, _scratch.of_shape(*crop.shape[:2]).rgb
     for oriented in (kernel[None, :], kernel[:, None]):
@@ -127,7 +127,7 @@ def blur(crop: Pixels, sigma: float) -> None:
 
 
 def extended_box(sigma: float) -> npt.NDArray[np.float32]:
-    """Box filter with fractional ends and exactly this standard deviation (Gwosdek et al., SSVM 2011): odd length."""
+    """Compute a box filter with fractional ends and this standard deviation (Gwosdek et al., SSVM 2011): odd length."""
     variance = sigma * sigma
     whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
     end = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
@@ -136,5 +136,5 @@ def extended_box(sigma: float) -> npt.NDArray[np.float32]:
 
 
 def solarize(crop: Pixels) -> None:
-    """Invert the values from 128 on: the smaller of x and 255 - x."""
+    """Invert the values from 128 on, by taking the smaller of x and 255 - x."""
     cv2.min(crop, cv2.bitwise_not(crop), crop)

@@ -1,7 +1,7 @@
 """Flip, colour jitter, grey, blur, solarisation and normalisation of a whole batch of crops, for accelerators.
 
-The same augmentation table and the same rounding after each operation as in `scfs.views.colour`. A crop's numbers
-travel beside it; every crop goes through every operation, whose result is taken where the table says so.
+It uses the same parameters and rounds after each operation as `scfs.views.colour` does. Each crop comes with its
+parameters; every operation is applied to every crop, and its result is used where the parameters say so.
 tests/views/test_colour_batched.py holds both to PIL's results.
 """
 
@@ -15,22 +15,22 @@ from torch import Tensor
 
 from scfs.errors import ScfsError
 from scfs.io.progress import log
-from scfs.views.augmentation_table import BRIGHTNESS, CONTRAST, HUE, SATURATION
+from scfs.views.augmentation import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from scfs.views.colour import BLUR_PASSES
 from scfs.views.images import imagenet_statistics
 
 Colour = Literal["cpu", "device"]
 NUMBERS = ("flip", "jitter", "brightness", "contrast", "saturation", "hue", "grey", "solarize")
-"""Columns of `device_parameters`; the jitter's order and half of the blur's kernel follow."""
+"""First columns of `device_parameters`; the jitter's order and half of the blur's kernel follow."""
 JITTERS = 4
 LUMA = (19595, 38470, 7471)
-"""PIL's weights of red, green and blue in 1/65536; the sum is exact in float32."""
+"""PIL's weights of red, green and blue in units of 1/65536; the weighted sum is exact in float32."""
 TINY_HUE, TINY_SATURATION = 1e-4, 1e-3
-"""Added to codes before they are truncated: exact ones stay above float32's error."""
+"""Offsets of the codes before truncation, which keep exact codes above float32's error."""
 
 
 def resolve_colour(name: str, device: torch.device) -> Colour:
-    """ "auto": on the device where that is an accelerator, else by the CPUs that read the images.
+    """Return where colours are augmented; "auto": on the device if it is an accelerator, else by the loader workers.
 
     Raises:
         ScfsError: the name is unknown.
@@ -43,11 +43,11 @@ def resolve_colour(name: str, device: torch.device) -> Colour:
 
 
 def device_parameters(table: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArray[np.float32]:
-    """What `augment_batch` needs of an augmentation table.
+    """Convert augmentation parameters to the numbers that `augment_batch` needs.
 
     Args:
-        table: (...) rows of `scfs.views.augmentation_table.ROW`.
-        largest_sigma: of any blur of the run; gives the kernels their length.
+        table: (...) rows of `scfs.views.augmentation.PARAMETERS`.
+        largest_sigma: largest standard deviation of the run's blurs, which gives the length of the kernels.
 
     Returns:
         (..., P) numbers.
@@ -59,7 +59,7 @@ def device_parameters(table: npt.NDArray[np.void], largest_sigma: float) -> npt.
 
 
 def half_kernels(sigma: npt.NDArray[np.float64], largest: float) -> npt.NDArray[np.float64]:
-    """Extended boxes (see `scfs.views.colour.extended_box`) for one pass of blurs of these standard deviations.
+    """Compute extended boxes (see `scfs.views.colour.extended_box`) for one pass of blurs of standard deviations (...).
 
     Returns:
         (..., R + 1) weights of the middle and of each distance to it.
@@ -72,12 +72,12 @@ def half_kernels(sigma: npt.NDArray[np.float64], largest: float) -> npt.NDArray[
 
 
 def _whole(variance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Whole pixels on each side of an extended box."""
+    """Compute the number of whole pixels on each side of an extended box."""
     return np.asarray(np.floor((np.sqrt(12 * variance + 1) - 1) / 2))
 
 
 def augment_batch(crops: Tensor, numbers: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Augment and normalise, on the crops' own device; compiled there if it is a GPU.
+    """Augment and normalise crops on their own device; on a GPU the operations are compiled.
 
     Args:
         crops: (n, S, S, 3) uint8.
@@ -123,13 +123,13 @@ def _augment(crops: Tensor, numbers: Tensor, mean: Tensor, std: Tensor, dtype: t
 
 
 def _luma(x: Tensor) -> Tensor:
-    """(n, 1, S, S) ITU-R 601 luma, PIL's mode L."""
+    """Compute ITU-R 601 luma, PIL's mode L, (n, 1, S, S)."""
     red, green, blue = x.unbind(1)
     return ((LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + 2**15) / 2**16).floor().unsqueeze(1)
 
 
 def _jittered(x: Tensor, operation: Tensor, of: dict[str, Tensor]) -> Tensor:
-    """One of brightness, contrast, saturation, hue, by crop; the first three blend with black, mean luma, or luma."""
+    """Change brightness, contrast, saturation or hue, by crop; the first three blend with black, mean luma, or luma."""
     luma = _luma(x)
     mean = (luma.mean((2, 3), keepdim=True) + 0.5).floor()
     other = torch.where(operation == BRIGHTNESS, 0.0, torch.where(operation == CONTRAST, mean, luma))
@@ -140,7 +140,7 @@ def _jittered(x: Tensor, operation: Tensor, of: dict[str, Tensor]) -> Tensor:
 
 
 def _with_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Add to PIL's hue code (n, 1, 1, 1), modulo 256, by way of PIL's codes of hue and saturation."""
+    """Add `shift` (n, 1, 1, 1) to PIL's hue code, modulo 256, with PIL's codes of hue and saturation."""
     red, green, blue = x.unbind(1)
     value, least = x.amax(1), x.amin(1)
     chroma = value - least
@@ -163,7 +163,7 @@ def _with_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def _blurred(x: Tensor, half: list[Tensor]) -> Tensor:
-    """Three passes along rows, three along columns, each rounded; a kernel of its middle alone changes nothing.
+    """Blur in three passes along rows and three along columns, each rounded; a kernel with sigma 0 changes nothing.
 
     Args:
         x: (n, 3, S, S) whole numbers.

@@ -1,7 +1,7 @@
-"""From bytes to pixels: decoding as PIL decodes, cropping and bicubic resizing on uint8, and the network's input.
+"""Decoding as PIL decodes, cropping and bicubic resizing on uint8, and normalisation for the network.
 
-Speed comes from decoding JPEG and plain PNG with faster libraries that give PIL's pixels to the bit, and from resizing
-without leaving uint8 (measured differences: tests/views/test_equivalence.py).
+It is fast because JPEG and plain PNG are decoded by faster libraries that give PIL's pixels to the bit, and because
+resizing stays in uint8 (measured differences: tests/views/test_equivalence.py).
 """
 
 import io
@@ -18,13 +18,13 @@ from torch import Tensor
 from scfs.errors import ScfsError
 
 Pixels = npt.NDArray[np.uint8]
-"""(H, W, 3) RGB."""
+"""An RGB image, (H, W, 3)."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _resize = torch.ops.aten._upsample_bicubic2d_aa
-"""F.interpolate(mode="bicubic", antialias=True); called directly, for only the operator writes into a given tensor."""
+"""Operator of F.interpolate(mode="bicubic", antialias=True), which alone can write into a given tensor."""
 
 
 def decode(data: bytes, name: str) -> Pixels:
@@ -49,7 +49,7 @@ def decode(data: bytes, name: str) -> Pixels:
 
 
 def _decode_jpeg(data: bytes) -> Pixels | None:
-    """Colour JPEG without any defect; None leaves the file to PIL."""
+    """Decode a colour JPEG without any defect; None leaves the file to PIL."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         if colorspace in ("YCbCr", "RGB") and _within_limit(height, width):
@@ -60,7 +60,7 @@ def _decode_jpeg(data: bytes) -> Pixels | None:
 
 
 def _decode_plain_png(data: bytes) -> Pixels | None:
-    """PNG of 8-bit grey or RGB with nothing between header and pixels (no palette, transparency, gamma); else None."""
+    """Decode a PNG of 8-bit grey or RGB with nothing between header and pixels (no palette, gamma, ...); else None."""
     header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
     if not (data.startswith(header) and data[37:41] == b"IDAT" and data[-8:-4] == b"IEND"):
         return None
@@ -72,12 +72,12 @@ def _decode_plain_png(data: bytes) -> Pixels | None:
 
 
 def _within_limit(height: int, width: int) -> bool:
-    """Whether PIL would open an image of this size without a warning; beyond, PIL decides."""
+    """True if PIL would open an image of this size without a warning; otherwise PIL decides."""
     return Image.MAX_IMAGE_PIXELS is None or height * width <= Image.MAX_IMAGE_PIXELS
 
 
 def _as_nchw(pixels: Pixels) -> Tensor:
-    """(1, 3, H, W) view in channels_last strides, on which the resizing kernel needs no copies."""
+    """View pixels as (1, 3, H, W) in channels_last strides, for which the resizing kernel makes no copies."""
     return torch.from_numpy(pixels[None]).permute(0, 3, 1, 2)
 
 
@@ -96,14 +96,14 @@ def crop_resize(image: Pixels, box: tuple[int, int, int, int], size: int, out: P
     top, left, height, width = box
     if out is None:
         out = np.empty((size, size, 3), np.uint8)
-    # The kernel would copy a part of an image into planes, and these back; a copy of its rows is a tenth of the time.
+    # Given a part of an image, the kernel would copy it into planes and back, ten times the time of this copy.
     part = np.ascontiguousarray(image[top : top + height, left : left + width])
     _resize.out(_as_nchw(part), [size, size], False, out=_as_nchw(out))
     return out
 
 
 def resize_crop(image: Pixels, resize: int, crop: int) -> Pixels:
-    """Evaluation view: shorter side to `resize` (bicubic, antialias), then the central square of side `crop`.
+    """Make the evaluation view: resize the shorter side to `resize` (bicubic, antialias), crop a central square.
 
     Rounding of the longer side and of the crop's corner is torchvision's (Resize, CenterCrop).
 
@@ -119,7 +119,7 @@ def resize_crop(image: Pixels, resize: int, crop: int) -> Pixels:
 
 
 def normalize(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """ImageNet's mean and standard deviation, on the batch's own device.
+    """Normalise by ImageNet's mean and standard deviation, on the batch's own device.
 
     Args:
         batch: (B, H, W, 3) uint8.
@@ -128,7 +128,7 @@ def normalize(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     Returns:
         (B, 3, H, W) in channels_last strides.
     """
-    # Over whole rows: broadcast over three values at a time, it takes a CPU four times as long.
+    # For whole rows: broadcasting three values takes a CPU four times as long.
     mean, std = (values.repeat(batch.shape[2]) for values in imagenet_statistics(batch.device))
     pixels = batch.flatten(2).to(torch.float32).sub_(mean).div_(std).to(dtype)
     return pixels.view(batch.shape).permute(0, 3, 1, 2)
@@ -136,6 +136,6 @@ def normalize(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @cache
 def imagenet_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of pixel values, (3,) float32 each; kept, as every copy to a GPU waits for it."""
+    """Return mean and standard deviation of pixel values, (3,) float32 each; cached, as a copy to a GPU waits."""
     mean, std = (torch.tensor(values, device=device) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
     return mean, std

@@ -14,31 +14,31 @@ from scfs.data.image_set import ImageSet
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
-from scfs.views.augmentation_table import GLOBAL_NUMBER, augmentation_table
+from scfs.views.augmentation import GLOBAL_NUMBER, augmentation_parameters
 from scfs.views.colour import augment
 from scfs.views.colour_batched import Colour, device_parameters
 from scfs.views.images import Pixels, crop_resize
-from scfs.views.shared_memory import BufferPool, arrived, shared
-from scfs.views.workers import AHEAD, prefetch, read_image
+from scfs.views.shared_memory import BufferPool, receive, shared_tensor
+from scfs.views.workers import PREFETCH_FACTOR, prefetch, read_image
 
-PLACEMENT = ("top", "left", "height", "width", "flip")
+CROP_BOX = ("top", "left", "height", "width", "flip")
 
 
 class Batch(NamedTuple):
     """The views of B images, crop-major: the crops of view v are at v * B to (v + 1) * B - 1."""
 
     step: int
-    """Global step, from 0."""
+    """Optimiser step of the run, from 0."""
     rows: Tensor
-    """(B,) int64: the images' rows in their image set."""
+    """Rows of the images in their image set, (B,) int64."""
     global_crops: Tensor
     """(2B, S, S, 3) uint8."""
     local_crops: Tensor | None
     """(N * B, s, s, 3) uint8; None without local crops."""
     crop_boxes: Tensor | None = None
-    """(2 + N, B, 5) int32: top, left, height, width of each crop in its image, in pixels; whether it is mirrored."""
+    """Top, left, height, width of each crop in its image in pixels, and 1 if it is mirrored, (2 + N, B, 5) int32."""
     colour: Tensor | None = None
-    """(2 + N, B, P) float32: how the crops are still to be augmented (scfs.views.colour_batched); None: they are."""
+    """Parameters of what the device still has to do, (2 + N, B, P), see `device_parameters`; None: nothing."""
 
     def parts(self, number: int) -> "list[Batch]":
         """Cut the batch into `number` batches of consecutive images."""
@@ -51,11 +51,11 @@ class Batch(NamedTuple):
                 return [None] * number
             return [part.flatten(0, 1) for part in crops.unflatten(0, (-1, B)).chunk(number, dim=1)]
 
-        def of_images(numbers: Tensor | None) -> list[Any]:
-            return [None] * number if numbers is None else list(numbers.chunk(number, dim=1))
+        def cut_parameters(values: Tensor | None) -> list[Any]:
+            return [None] * number if values is None else list(values.chunk(number, dim=1))
 
-        crops, numbers = (self.global_crops, self.local_crops), (self.crop_boxes, self.colour)
-        pieces = zip(self.rows.chunk(number), *map(cut, crops), *map(of_images, numbers), strict=True)
+        crops, parameters = (self.global_crops, self.local_crops), (self.crop_boxes, self.colour)
+        pieces = zip(self.rows.chunk(number), *map(cut, crops), *map(cut_parameters, parameters), strict=True)
         return [Batch(self.step, *piece) for piece in pieces]
 
 
@@ -70,9 +70,9 @@ class ViewBatches(Dataset[Batch]):
         batch: images per batch, B.
         epochs: passes over the data.
         seed: seed of order and augmentation.
-        parts: equal parts that a batch is computed in.
-        world: of several processes, this one makes its share of every part; together they make the same batches.
-        colour: "device": crops are cut and resized only, and what is left to do to them comes with the batch.
+        parts: number of equal parts in which a batch is computed.
+        world: place of this process, which makes its images of every part; together all make the same batches.
+        colour: "device": crops are only cut and resized, and the batch carries the parameters of the rest.
 
     Raises:
         ScfsError: fewer images than one batch, or fewer in a part than processes; when indexed: an
@@ -103,7 +103,7 @@ class ViewBatches(Dataset[Batch]):
         self.steps_per_epoch = len(images) // batch
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
         self.memory: tuple[Tensor, ...] | None = None
-        """Of `shapes()`, where the next batch's crops are written; None: in fresh memory."""
+        """Tensors of `shapes()` into which the next batch's crops are written; None: newly allocated ones."""
 
     def __len__(self) -> int:
         return self.epochs * self.steps_per_epoch
@@ -112,9 +112,9 @@ class ViewBatches(Dataset[Batch]):
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of {len(self)}")
         views, (epoch, place) = self.views, divmod(step, self.steps_per_epoch)
-        rows = self._own(self._permutation(epoch)[place * self.batch : (place + 1) * self.batch])
+        rows = self._shard(self._permutation(epoch)[place * self.batch : (place + 1) * self.batch])
         sizes = np.stack((self.images.heights[rows], self.images.widths[rows]), -1)
-        table = augmentation_table(self.seed, epoch, rows, sizes, views)
+        table = augmentation_parameters(self.seed, epoch, rows, sizes, views)
 
         global_crops, local_crops = self.memory or (_allocate(*shape[:3]) for shape in self.shapes())
         crops = [*global_crops.numpy(), *local_crops.numpy()]
@@ -126,20 +126,20 @@ class ViewBatches(Dataset[Batch]):
             torch.from_numpy(rows.copy()),
             global_crops.flatten(0, 1),
             local_crops.flatten(0, 1) if views.local_number else None,
-            torch.from_numpy(np.stack([table[name].T for name in PLACEMENT], axis=-1).astype(np.int32)),
+            torch.from_numpy(np.stack([table[name].T for name in CROP_BOX], axis=-1).astype(np.int32)),
             torch.from_numpy(device_parameters(table.T, views.sigma[1])) if self.colour == "device" else None,
         )
 
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of a batch's global and local crops, (V, B, S, S, 3), B the images of this process's share."""
-        views, share = self.views, len(self._own(np.arange(self.batch)))
+        """Return the shapes of a batch's global and local crops, (V, B, S, S, 3), with B images of this process."""
+        views, own = self.views, len(self._shard(np.arange(self.batch)))
         return (
-            (GLOBAL_NUMBER, share, views.global_size, views.global_size, 3),
-            (views.local_number, share, views.local_size, views.local_size, 3),
+            (GLOBAL_NUMBER, own, views.global_size, views.global_size, 3),
+            (views.local_number, own, views.local_size, views.local_size, 3),
         )
 
-    def _own(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """This process's share of each part of a batch, (B,) -> (at most ceil(B / W),)."""
+    def _shard(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Select this process's rows of each part of a batch, (B,) -> (at most ceil(B / W),)."""
         return rows.reshape(self.parts, -1)[:, self.world.shard(len(rows) // self.parts)].reshape(-1)
 
     def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -149,7 +149,7 @@ class ViewBatches(Dataset[Batch]):
 
 
 def _make_views(image: Pixels, rows: npt.NDArray[np.void], outs: list[Pixels], colour: Colour) -> None:
-    """Crop and resize straight into the batch; then augment, as the image leaves the processor's cache by that."""
+    """Crop and resize all views of an image into the batch, while it is in the processor's cache; then augment them."""
     for row, out in zip(rows, outs, strict=True):
         box = int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
         crop_resize(image, box, len(out), out)
@@ -158,46 +158,41 @@ def _make_views(image: Pixels, rows: npt.NDArray[np.void], outs: list[Pixels], c
             augment(out, row)
 
 
-def _make_view(image: Pixels, row: np.void, out: Pixels) -> None:
-    """A single view, coloured here."""
-    _make_views(image, np.array([row], row.dtype), [out], "cpu")
-
-
 def _allocate(views: int, batch: int, size: int) -> Tensor:
-    """(V, B, S, S, 3) uint8, in a worker in shared memory, so that sending the batch to the trainer copies nothing."""
+    """Allocate (V, B, S, S, 3) uint8; in a worker in shared memory, so that sending the batch copies nothing."""
     shape = (views, batch, size, size, 3)
-    return torch.empty(shape, dtype=torch.uint8) if get_worker_info() is None else shared(shape)
+    return torch.empty(shape, dtype=torch.uint8) if get_worker_info() is None else shared_tensor(shape)
 
 
-class _InRing:
-    """Batches that a worker writes to places of a ring, and sends as the places' numbers."""
+class _PooledBatches:
+    """Batches that a worker writes into buffers of a pool, and sends as the numbers of the buffers."""
 
-    def __init__(self, data: ViewBatches, ring: BufferPool) -> None:
-        self.data, self.ring = data, ring
+    def __init__(self, data: ViewBatches, pool: BufferPool) -> None:
+        self.data, self.pool = data, pool
 
-    def __getitem__(self, index: tuple[int, int | None]) -> "Batch | _Placed":
-        step, place = index
-        self.data.memory = None if place is None else self.ring.places[place]
+    def __getitem__(self, index: tuple[int, int | None]) -> "Batch | _PooledBatch":
+        step, buffer = index
+        self.data.memory = None if buffer is None else self.pool.buffers[buffer]
         batch = self.data[step]
-        return batch if place is None else _Placed(self.ring.number, place, batch)
+        return batch if buffer is None else _PooledBatch(self.pool.number, buffer, batch)
 
 
-class _Placed:
-    """A batch in a ring; on arrival in the process that made the ring it is an ordinary batch again."""
+class _PooledBatch:
+    """A batch in a pool's buffer; unpickled by the process that made the pool it is an ordinary batch again."""
 
-    def __init__(self, ring: int, place: int, batch: Batch) -> None:
-        self.ring, self.place, self.batch = ring, place, batch
+    def __init__(self, pool: int, buffer: int, batch: Batch) -> None:
+        self.pool, self.buffer, self.batch = pool, buffer, batch
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As arrays: a tensor would be sent as a file of shared memory.
+        # As arrays, since a tensor would be sent as a file of shared memory.
         batch = self.batch
-        numbers = [None if part is None else part.numpy() for part in (batch.rows, batch.crop_boxes, batch.colour)]
-        return _arrive, (self.ring, self.place, batch.step, *numbers)
+        arrays = [None if part is None else part.numpy() for part in (batch.rows, batch.crop_boxes, batch.colour)]
+        return _receive, (self.pool, self.buffer, batch.step, *arrays)
 
 
-def _arrive(ring: int, place: int, step: int, *numbers: npt.NDArray[Any] | None) -> Batch:
-    global_crops, local_crops = (crops.flatten(0, 1) for crops in arrived(ring, place))
-    rows, crop_boxes, colour = (None if part is None else torch.from_numpy(part) for part in numbers)
+def _receive(pool: int, buffer: int, step: int, *arrays: npt.NDArray[Any] | None) -> Batch:
+    global_crops, local_crops = (crops.flatten(0, 1) for crops in receive(pool, buffer))
+    rows, crop_boxes, colour = (None if part is None else torch.from_numpy(part) for part in arrays)
     assert rows is not None
     return Batch(step, rows, global_crops, local_crops if len(local_crops) else None, crop_boxes, colour)
 
@@ -209,7 +204,7 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
         dataset: the batches.
         start_step: first global step.
         workers: processes that make batches; 0 makes them in this one.
-        pin_memory: page-locked batches for a GPU; by default where there is one.
+        pin_memory: make page-locked batches for a GPU; by default if there is one.
 
     Raises:
         ScfsError: an image cannot be read, or a worker died.
@@ -219,6 +214,6 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
     if not workers:
         yield from prefetch(dataset, steps, 0, pin)
         return
-    # What workers may have begun, what the trainer works on, what it has just let go of, and what is being pinned.
-    ring = BufferPool(dataset.shapes(), min(len(steps), AHEAD * workers + 3))
-    yield from prefetch(_InRing(dataset, ring), ring.numbered(steps), workers, pin)
+    # Batches that workers prepare, and three more: in use by the trainer, just released by it, and being pinned.
+    pool = BufferPool(dataset.shapes(), min(len(steps), PREFETCH_FACTOR * workers + 3))
+    yield from prefetch(_PooledBatches(dataset, pool), pool.assign(steps), workers, pin)

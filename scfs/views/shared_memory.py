@@ -1,4 +1,4 @@
-"""Shared memory for batches in flight, used again and again: fresh memory for each costs more than the copy saved."""
+"""A pool of shared-memory buffers for batches in flight, used again and again, as allocating new ones takes longer."""
 
 import itertools
 import math
@@ -9,57 +9,57 @@ import torch
 from torch import Tensor
 
 _numbers = itertools.count()
-_rings: "weakref.WeakValueDictionary[int, BufferPool]" = weakref.WeakValueDictionary()
+_pools: "weakref.WeakValueDictionary[int, BufferPool]" = weakref.WeakValueDictionary()
 
 
 class BufferPool:
-    """Places for batches between the processes that make them and the one that uses them.
+    """Buffers that loader workers fill and the training process reads.
 
-    To be made before those processes are forked: they inherit its memory. A place is free again when no tensor or array
-    shows its memory any more, so that whoever keeps a batch keeps its pixels.
+    Make it before the workers are forked, so that they inherit its memory. A buffer is free again when no tensor or
+    array uses its memory any more, so whoever keeps a batch keeps its pixels.
 
     Args:
-        shapes: of the uint8 tensors that a place consists of.
-        places: how many there are; when all are taken, batches go without.
+        shapes: shapes of the uint8 tensors of a buffer.
+        buffers: number of buffers; when none is free, batches are sent without one.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], places: int) -> None:
-        self.places = [tuple(shared(shape) for shape in shapes) for _ in range(places)]
+    def __init__(self, shapes: Sequence[tuple[int, ...]], buffers: int) -> None:
+        self.buffers = [tuple(shared_tensor(shape) for shape in shapes) for _ in range(buffers)]
         self.number = next(_numbers)
-        self._on_their_way: set[int] = set()
-        self._idle = [_uses(place) for place in self.places]
-        _rings[self.number] = self
+        self._in_flight: set[int] = set()
+        self._idle_counts = [_use_counts(buffer) for buffer in self.buffers]
+        _pools[self.number] = self
 
-    def numbered(self, steps: Iterable[int]) -> Iterator[tuple[int, int | None]]:
-        """Each step with a place for its batch, chosen when it is asked for; None: none is free."""
+    def assign(self, steps: Iterable[int]) -> Iterator[tuple[int, int | None]]:
+        """Yield each step with the number of a free buffer, acquired when the step is asked for; None: none is free."""
         for step in steps:
-            yield step, self._take()
+            yield step, self._acquire()
 
-    def _take(self) -> int | None:
-        for number, place in enumerate(self.places):
-            if number not in self._on_their_way and _uses(place) == self._idle[number]:
-                self._on_their_way.add(number)
+    def _acquire(self) -> int | None:
+        for number, buffer in enumerate(self.buffers):
+            if number not in self._in_flight and _use_counts(buffer) == self._idle_counts[number]:
+                self._in_flight.add(number)
                 return number
         return None
 
-    def arrived(self, place: int) -> list[Tensor]:
-        """The tensors of a place that has been filled; they hold it from here on."""
-        tensors = [tensor.view(tensor.shape) for tensor in self.places[place]]
-        self._on_their_way.discard(place)
+    def receive(self, number: int) -> list[Tensor]:
+        """Return the tensors of a buffer that a worker has filled; it is free again when they are gone."""
+        tensors = [tensor.view(tensor.shape) for tensor in self.buffers[number]]
+        self._in_flight.discard(number)
         return tensors
 
 
-def arrived(ring: int, place: int) -> list[Tensor]:
-    """`BufferPool.arrived` of the ring with this number, in the process that made it."""
-    return _rings[ring].arrived(place)
+def receive(pool: int, number: int) -> list[Tensor]:
+    """Call `BufferPool.receive` of the pool with this number, in the process that made it."""
+    return _pools[pool].receive(number)
 
 
-def shared(shape: tuple[int, ...]) -> Tensor:
-    """A uint8 tensor in memory that forked processes share."""
+def shared_tensor(shape: tuple[int, ...]) -> Tensor:
+    """Allocate a uint8 tensor in memory that forked processes share."""
     storage = torch.UntypedStorage._new_shared(math.prod(shape))
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
-def _uses(place: tuple[Tensor, ...]) -> list[int]:
-    """How many tensors show each one's memory."""
-    return [torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) for tensor in place]
+def _use_counts(buffer: tuple[Tensor, ...]) -> list[int]:
+    """Count the tensors that use the memory of each tensor of a buffer."""
+    return [torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) for tensor in buffer]

@@ -1,4 +1,4 @@
-"""Images read by DataLoader processes: each one decoded and checked, every failure one clear line."""
+"""Loader workers: processes that read and decode images; every failure is one clear line."""
 
 import atexit
 import signal
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from scfs.data.image_set import ImageSet
 
 
-AHEAD = 2
-"""Items that a worker may have begun and the main process not taken."""
+PREFETCH_FACTOR = 2
+"""Items that each worker may prepare before the main process takes them."""
 
 
 def read_image(images: "ImageSet", row: int) -> Pixels:
-    """Decode an image and hold it to the size in the manifest: (H, W, 3) uint8.
+    """Read and decode an image, (H, W, 3) uint8, and check its size against the manifest.
 
     Raises:
-        ScfsError: it cannot be read or decoded, or its size is not the one it had when the data were prepared.
+        ScfsError: it cannot be read or decoded, or its size differs from when the data were prepared.
     """
     name = images.where(row)
     image = decode(images.read(row), name)
@@ -45,7 +45,7 @@ class Items(Protocol):
 
 
 class _ErrorsAsItems(Dataset[Any]):
-    """Returns an image's error instead of raising it: DataLoader would bury its one line in a traceback."""
+    """Items that return an error instead of raising it, since DataLoader would hide its one line in a traceback."""
 
     def __init__(self, items: Items) -> None:
         self.items = items
@@ -58,7 +58,7 @@ class _ErrorsAsItems(Dataset[Any]):
 
 
 def prefetch(items: Items, order: Iterable[Any], workers: int, pin_memory: bool = False) -> Iterator[Any]:
-    """Yield items[i] for i in `order`, made by `workers` processes (0: this one).
+    """Yield items[i] for i in `order`, made in advance by `workers` processes (0: made in this process).
 
     Raises:
         ScfsError: an image cannot be read, or a worker died.
@@ -68,10 +68,10 @@ def prefetch(items: Items, order: Iterable[Any], workers: int, pin_memory: bool 
         batch_size=None,
         sampler=order,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
+        prefetch_factor=PREFETCH_FACTOR if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin_memory,
-        # DataLoader draws a seed when it starts; from the global generator, that would make resuming visible.
+        # DataLoader draws a seed when it starts; drawn from the global generator, it would change a resumed run.
         generator=torch.Generator(),
     )
     iterator = iter(loader)
@@ -89,9 +89,9 @@ def prefetch(items: Items, order: Iterable[Any], workers: int, pin_memory: bool 
 
 @contextmanager
 def _stopped(iterator: Any) -> Iterator[None]:
-    """Stop the workers at the end, also when an error nobody catches ends this process, whose traceback keeps the loop.
+    """Stop the workers at the end of the block, or at exit if an uncaught error keeps the loop alive in its traceback.
 
-    Workers ignore the SIGTERM that Python would end them with then, and Python would wait for them for ever.
+    Otherwise Python would send the workers SIGTERM, which they ignore, and wait for them for ever.
     """
     stop = iterator._shutdown_workers
     atexit.register(stop)
@@ -103,10 +103,10 @@ def _stopped(iterator: Any) -> Iterator[None]:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread per worker; signals to the whole process group are the main process's to deal with.
+    """Use one thread in a worker, and leave the signals that the whole process group gets to the main process.
 
-    A worker ends when the main process leaves the loop, or is gone. One that died of SIGTERM would make the main
-    process fail while that saves its state.
+    A worker ends when the main process leaves the loop or dies. A worker that died of SIGTERM would make the main
+    process fail while it saves its state.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

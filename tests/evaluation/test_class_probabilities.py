@@ -15,7 +15,7 @@ from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.class_probabilities import classify, drawn_crops, evaluate
 from scfs.evaluation.features import FrozenEncoder
-from scfs.views.augmentation_table import augmentation_table
+from scfs.views.augmentation import augmentation_parameters
 from scfs.views.images import decode, normalize
 
 WEIGHT, BIAS = np.array([[2.0, -1, 0], [0, 1.5, -1], [-1, 0, 1]]), np.array([0.1, -0.2, 0.3])
@@ -90,7 +90,7 @@ def test_crops_are_those_that_pretraining_draws() -> None:
     np.testing.assert_array_equal(crops, drawn_crops(image, 7, 3, views))
     assert not np.array_equal(crops, drawn_crops(image, 8, 3, views))
     plain = views.model_copy(update={"jitter": 0.0, "grey": 0.0, "blur": (0.0, 0.0, 0.0), "flip": 0.0})
-    drawn = augmentation_table(3, 0, [7], [(60, 50)], plain)[0, 2:]
+    drawn = augmentation_parameters(3, 0, [7], [(60, 50)], plain)[0, 2:]
     for crop, row in zip(drawn_crops(image, 7, 3, plain), drawn, strict=True):
         inside = image[row["top"] : row["top"] + row["height"], row["left"] : row["left"] + row["width"]]
         assert np.abs(crop.mean((0, 1)) - inside.mean((0, 1))).max() < 4

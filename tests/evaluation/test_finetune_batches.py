@@ -17,7 +17,7 @@ from scfs.errors import ScfsError
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
-from scfs.views.augmentation_table import augmentation_table
+from scfs.views.augmentation import augmentation_parameters
 from scfs.views.images import crop_resize, decode
 
 
@@ -43,7 +43,7 @@ def test_batches_are_cut_from_the_joined_permutations(images: ImageSet, batch: i
         for index, (epoch, row) in list(enumerate(places[step * batch : (step + 1) * batch]))[:: batch // 12]:
             assert made.labels[index] == images.require_labels()[row]
             size = np.array([[images.heights[row], images.widths[row]]])
-            drawn = augmentation_table(3, epoch, [row], size, views)[0, 0]
+            drawn = augmentation_parameters(3, epoch, [row], size, views)[0, 0]
             box = tuple(int(drawn[name]) for name in ("top", "left", "height", "width"))
             view = crop_resize(decode(images.read(row), "image"), box, 32)  # type: ignore[arg-type]
             assert np.array_equal(made.pixels[index].numpy(), view[:, ::-1] if drawn["flip"] else view)

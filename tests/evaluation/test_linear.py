@@ -8,7 +8,7 @@ from scfs.config.evaluation import Linear
 from scfs.data.opening import open_split
 from scfs.evaluation import linear
 from scfs.evaluation.features import FrozenEncoder
-from scfs.views.augmentation_table import ROW
+from scfs.views.augmentation import PARAMETERS
 
 PROTOCOL = Linear(kind="linear", dataset="colours", resize=36, crop=32, epochs=2, batch=12, lr=1.0)
 
@@ -46,7 +46,7 @@ def test_drawing_in_parts_changes_no_crop(workplace: Path, monkeypatch: pytest.M
 
 def test_crop_and_flip_do_what_the_table_says() -> None:
     image = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-    crops = np.zeros(2, ROW)
+    crops = np.zeros(2, PARAMETERS)
     for name, value in zip(("top", "left", "height", "width"), (2, 3, 6, 6), strict=True):
         crops[name] = value
     crops["flip"] = [False, True]

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from scfs.config.pretrain import Views
 from scfs.views import colour
-from scfs.views.augmentation_table import augmentation_table
+from scfs.views.augmentation import augmentation_parameters
 from scfs.views.images import crop_resize
 
 
@@ -97,7 +97,7 @@ def test_augment_follows_the_table(of):
     bounds = {"flip": 0, "solarize": 0, "blur": 0.005, "grey": 0.01, "jitter": 0.05, "all": 0.05}
     for name, views in switches.items():
         for index, pixels in enumerate(of()):
-            for row in augmentation_table(0, 0, [index], [pixels.shape[:2]], views)[0]:
+            for row in augmentation_parameters(0, 0, [index], [pixels.shape[:2]], views)[0]:
                 ours = pixels.copy()
                 colour.augment(ours, row)
                 theirs = np.asarray(pil_reference.augment(Image.fromarray(pixels), row))
@@ -108,7 +108,7 @@ def test_grey_images_stay_grey_and_unbiased():
     """The embedded data are grey: rounding instead of truncating would darken half of their values by 1."""
     differences_to_pil = []
     for index, pixels in enumerate(grey_crops()):
-        for row in augmentation_table(1, 0, [index], [pixels.shape[:2]], Views(local_number=20))[0]:
+        for row in augmentation_parameters(1, 0, [index], [pixels.shape[:2]], Views(local_number=20))[0]:
             ours = pixels.copy()
             colour.augment(ours, row)
             assert (ours == ours[..., :1]).all()
@@ -122,14 +122,14 @@ def test_grey_images_stay_grey_and_unbiased():
 def test_augment_works_in_place_within_a_batch():
     batch = np.stack(crops())
     before = batch.copy()
-    row = augmentation_table(0, 0, [0], [(96, 96)], Views(flip=1, jitter=1, grey=1, solarize=1))[0, 1]
+    row = augmentation_parameters(0, 0, [0], [(96, 96)], Views(flip=1, jitter=1, grey=1, solarize=1))[0, 1]
     colour.augment(batch[1], row)
     assert (batch[1] != before[1]).any()
     assert (batch[[0, 2, 3]] == before[[0, 2, 3]]).all()
 
 
 def test_augment_refuses_what_opencv_would_copy():
-    row = augmentation_table(0, 0, [0], [(96, 96)], Views())[0, 0]
+    row = augmentation_parameters(0, 0, [0], [(96, 96)], Views())[0, 0]
     with pytest.raises(ValueError, match="contiguous"):
         colour.augment(crops()[0][:, :48], row)
 

@@ -11,7 +11,7 @@ from test_equivalence import statistics
 from scfs.config.pretrain import Views
 from scfs.errors import ScfsError
 from scfs.views import colour, colour_batched
-from scfs.views.augmentation_table import augmentation_table
+from scfs.views.augmentation import augmentation_parameters
 from scfs.views.colour_batched import augment_batch, device_parameters, half_kernels, resolve_colour
 from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD, crop_resize, imagenet_statistics, normalize
 from scfs.views.loader import ViewBatches, batches
@@ -32,7 +32,7 @@ def cropped(views: Views, slots, size: int, epochs: int) -> tuple[np.ndarray, np
     crops, rows = [], []
     for epoch in range(epochs):
         for index, image in enumerate(natural_images()):
-            table = augmentation_table(0, epoch, [index], [image.shape[:2]], views)[0]
+            table = augmentation_parameters(0, epoch, [index], [image.shape[:2]], views)[0]
             for row in table[list(slots)]:
                 box = tuple(int(row[name]) for name in ("top", "left", "height", "width"))
                 crops.append(crop_resize(image, box, size))
@@ -93,7 +93,7 @@ def test_every_colour_survives_the_hue():
     square = np.ascontiguousarray(lattice[:, : side * side].reshape(1, side, side, 3))
     views = Views(**(OFF | {"jitter": 1, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0.3}))
     for seed in range(4):
-        rows = augmentation_table(seed, 0, [0], [(64, 64)], views)[0, :1]
+        rows = augmentation_parameters(seed, 0, [0], [(64, 64)], views)[0, :1]
         made = augment_batch(torch.from_numpy(square), torch.from_numpy(device_parameters(rows, 2.0)))
         ours = made.permute(0, 2, 3, 1) * (torch.tensor(IMAGENET_STD) * 255) + torch.tensor(IMAGENET_MEAN) * 255
         theirs = np.asarray(pil_reference.augment(Image.fromarray(square[0]), rows[0])).astype(int)

@@ -10,8 +10,8 @@ import pytest
 from image_samples import natural_images
 
 from scfs.config.pretrain import Views
-from scfs.views.augmentation_table import augmentation_table
-from scfs.views.loader import _make_view
+from scfs.views.augmentation import augmentation_parameters
+from scfs.views.loader import _make_views
 
 
 def gradient(crop: np.ndarray) -> float:
@@ -29,10 +29,10 @@ def test_views_are_those_of_the_reference(slots, size, epochs):
     differences, ours_statistics, theirs_statistics = [], [], []
     for epoch in range(epochs):
         for index, image in enumerate(natural_images()):
-            rows = augmentation_table(0, epoch, [index], [image.shape[:2]], views)[0]
+            rows = augmentation_parameters(0, epoch, [index], [image.shape[:2]], views)[0]
             for slot in slots:
                 ours = np.empty((size, size, 3), np.uint8)
-                _make_view(image, rows[slot], ours)
+                _make_views(image, rows[slot : slot + 1], [ours], "cpu")
                 theirs = pil_reference.view(image, rows[slot], size)
                 differences.append(np.abs(ours.astype(int) - theirs).ravel())
                 ours_statistics.append(statistics(ours.astype(float)))

@@ -19,7 +19,7 @@ from scfs.data.image_set import ImageRows, ImageSet
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.views import loader
-from scfs.views.augmentation_table import augmentation_table
+from scfs.views.augmentation import augmentation_parameters
 from scfs.views.images import decode
 from scfs.views.loader import Batch, ViewBatches, batches
 
@@ -71,7 +71,7 @@ def test_crops_are_the_tables_in_crop_major_order():
     assert batch.rows.tolist() == permutation(5, 1, 11)[4:8].tolist()
     for place, row in enumerate(batch.rows.tolist()):
         image = decode(data.images.read(row), "")
-        table = augmentation_table(5, 1, [row], [image.shape[:2]], VIEWS)[0]
+        table = augmentation_parameters(5, 1, [row], [image.shape[:2]], VIEWS)[0]
         for slot, parameters in enumerate(table):
             size = 16 if slot < 2 else 8
             crop = batch.global_crops[slot * 4 + place] if slot < 2 else batch.local_crops[(slot - 2) * 4 + place]

@@ -12,9 +12,9 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 
 from scfs.config.pretrain import Views
-from scfs.views.augmentation_table import ORDERS, ROW, augmentation_table
+from scfs.views.augmentation import ORDERS, PARAMETERS, augmentation_parameters
 
-GOLDEN = Path(__file__).parent / "golden" / "augmentation_table.csv"
+GOLDEN = Path(__file__).parent / "golden" / "augmentation_parameters.csv"
 GOLDEN_ROWS = np.array([0, 1, 2, 3, 63, 64, 65535, 65536, 1281166, 4000000000])
 GOLDEN_SIZES = np.array(
     [(96, 96), (375, 500), (500, 375), (333, 500), (1, 1), (40, 400), (400, 40), (7, 9), (1200, 1600), (20000, 3)]
@@ -23,7 +23,7 @@ BOX = ["top", "left", "height", "width"]
 
 
 def golden_table() -> np.ndarray:
-    return augmentation_table(2**33 + 5, 3, GOLDEN_ROWS, GOLDEN_SIZES, Views()).ravel()
+    return augmentation_parameters(2**33 + 5, 3, GOLDEN_ROWS, GOLDEN_SIZES, Views()).ravel()
 
 
 def test_golden_rows():
@@ -33,25 +33,25 @@ def test_golden_rows():
     assert len(golden) == len(table) == 100
     for row, expected in zip(table, golden, strict=True):
         assert "".join(map(str, row["order"])) == expected["order"]
-        for name in ROW.names:
-            if ROW[name].kind == "f":
+        for name in PARAMETERS.names:
+            if PARAMETERS[name].kind == "f":
                 assert row[name] == pytest.approx(float(expected[name]), rel=1e-12, abs=1e-12)
             elif name != "order":
                 assert int(row[name]) == int(expected[name]), name
 
 
 def many(number: int, size: tuple[int, int] = (375, 500), views: Views | None = None, seed: int = 1) -> np.ndarray:
-    return augmentation_table(seed, 0, np.arange(number), np.tile(size, (number, 1)), views or Views())
+    return augmentation_parameters(seed, 0, np.arange(number), np.tile(size, (number, 1)), views or Views())
 
 
 def test_a_row_does_not_depend_on_its_batch():
     rng = np.random.default_rng(0)
     rows, sizes = np.arange(50), rng.integers(20, 300, (50, 2))
-    whole = augmentation_table(3, 7, rows, sizes, Views())
+    whole = augmentation_parameters(3, 7, rows, sizes, Views())
     order = rng.permutation(50)
-    assert (augmentation_table(3, 7, rows[order], sizes[order], Views()) == whole[order]).all()
+    assert (augmentation_parameters(3, 7, rows[order], sizes[order], Views()) == whole[order]).all()
     for row in (0, 17, 49):
-        assert (augmentation_table(3, 7, [row], sizes[[row]], Views())[0] == whole[row]).all()
+        assert (augmentation_parameters(3, 7, [row], sizes[[row]], Views())[0] == whole[row]).all()
 
 
 def test_everything_in_the_key_and_counter_matters():
@@ -59,9 +59,9 @@ def test_everything_in_the_key_and_counter_matters():
     rows, sizes = np.arange(200), np.tile((375, 500), (200, 1))
     for other in (
         many(200, seed=2),
-        augmentation_table(1, 1, rows, sizes, Views()),
-        augmentation_table(1, 0, rows + 1, sizes, Views()),
-        augmentation_table(1 + 2**32, 0, rows, sizes, Views()),
+        augmentation_parameters(1, 1, rows, sizes, Views()),
+        augmentation_parameters(1, 0, rows + 1, sizes, Views()),
+        augmentation_parameters(1 + 2**32, 0, rows, sizes, Views()),
     ):
         assert np.abs(np.corrcoef(base["brightness"].ravel(), other["brightness"].ravel())[0, 1]) < 0.1
     between_views = np.corrcoef(base["brightness"].T)
@@ -180,13 +180,13 @@ def test_boxes_lie_inside_and_touch_every_border():
 if __name__ == "__main__":
     with GOLDEN.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(ROW.names)
+        writer.writerow(PARAMETERS.names)
         for row in golden_table():
             writer.writerow(
                 "".join(map(str, row[name]))
                 if name == "order"
                 else repr(row[name].item())
-                if ROW[name].kind == "f"
+                if PARAMETERS[name].kind == "f"
                 else int(row[name])
-                for name in ROW.names
+                for name in PARAMETERS.names
             )

@@ -1,7 +1,7 @@
-"""The augmentation table: what happens to each view of each image, as plain numbers.
+"""Augmentation parameters: the numbers that say what happens to each view of each image.
 
-A row depends on (seed, epoch, image, view) alone. Every pipeline consumes the same table: this package's, the
-batched one for GPUs, and the PIL reference of the tests.
+They depend on (seed, epoch, image, view) alone. The pipeline of the CPUs, the one of GPUs (colour_batched) and the PIL
+reference of the tests all read the same parameters.
 """
 
 import itertools
@@ -20,7 +20,7 @@ TRIALS = 10
 LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 CROP_BLOCKS = slice(3, 3 + TRIALS)
 
-ROW = np.dtype(
+PARAMETERS = np.dtype(
     [
         ("top", np.int32),
         ("left", np.int32),
@@ -39,14 +39,14 @@ ROW = np.dtype(
         ("solarize", np.bool_),
     ]
 )
-"""One view: crop box in pixels; which operations apply; order and factors of the jitter (hue in turns of the colour
-circle); the blur's standard deviation in pixels."""
+"""Parameters of a view: crop box in pixels; which operations apply; order and factors of the jitter (hue in turns of the
+colour circle); the blur's standard deviation in pixels."""
 
 
-def augmentation_table(
+def augmentation_parameters(
     seed: int, epoch: int, rows: npt.ArrayLike, sizes: npt.ArrayLike, views: Views
 ) -> npt.NDArray[np.void]:
-    """Draw the table of some images.
+    """Draw the parameters of all views of some images.
 
     Args:
         seed: the run's seed.
@@ -56,7 +56,7 @@ def augmentation_table(
         views: crop scales, probabilities and ranges.
 
     Returns:
-        (B, 2 + N) rows of type `ROW`: first global view, second, N local views.
+        (B, 2 + N) rows of type `PARAMETERS`: first global view, second, N local views.
     """
     rows, sizes = np.asarray(rows), np.asarray(sizes)
     local = views.local_number
@@ -65,7 +65,7 @@ def augmentation_table(
     blur = np.array([views.blur[0], views.blur[1], *[views.blur[2]] * local])
     solarize = np.array([0.0, views.solarize, *[0.0] * local])
 
-    table = np.zeros(draws.shape[:2], ROW)
+    table = np.zeros(draws.shape[:2], PARAMETERS)
     boxes = random_boxes(draws[:, :, CROP_BLOCKS], sizes[:, None], scale)
     for index, name in enumerate(("top", "left", "height", "width")):
         table[name] = boxes[..., index]
@@ -85,7 +85,7 @@ def augmentation_table(
 
 
 def _draws(seed: int, epoch: int, rows: npt.NDArray[np.integer], views: int) -> npt.NDArray[np.float64]:
-    """(B, V, blocks, 4) uniforms: blocks 0-2 for colour, then one per trial of the crop."""
+    """Draw uniforms (B, V, blocks, 4): blocks 0 to 2 for colour, then one per trial of the crop."""
     counter = np.empty((len(rows), views, CROP_BLOCKS.stop, 4), np.uint32)
     counter[..., 0] = epoch
     counter[..., 1] = rows[:, None, None]
@@ -101,15 +101,15 @@ def _between(u: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray
 def random_boxes(
     draws: npt.NDArray[np.float64], sizes: npt.NDArray[np.integer], scale: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
-    """Crop boxes by the rule of torchvision's RandomResizedCrop.
+    """Draw crop boxes by the rule of torchvision's RandomResizedCrop.
 
-    The first of ten trials that fits, with the area uniform and the aspect ratio log-uniform in [3/4, 4/3]; if none
-    fits, the largest central box of an allowed ratio.
+    Each is the first of ten trials that fits, with the area uniform and the aspect ratio log-uniform in [3/4, 4/3]; if
+    none fits, it is the largest central box of an allowed ratio.
 
     Args:
         draws: (..., 10, 4) uniforms of each trial: area, ratio, top, left.
         sizes: (..., 2) heights and widths.
-        scale: (..., 2) least and largest share of the image's area.
+        scale: (..., 2) smallest and largest share of the image's area.
 
     Returns:
         (..., 4) top, left, height, width.
@@ -120,7 +120,7 @@ def random_boxes(
     width = np.rint(np.sqrt(area * ratio)).astype(np.int64)
     height = np.rint(np.sqrt(area / ratio)).astype(np.int64)
     fits = (width > 0) & (width <= W) & (height > 0) & (height <= H)
-    # Clipped for the trials that do not fit, whose positions nobody reads.
+    # The maximum matters only for trials that do not fit, whose positions are not used.
     top = (draws[..., 2] * np.maximum(H - height + 1, 1)).astype(np.int64)
     left = (draws[..., 3] * np.maximum(W - width + 1, 1)).astype(np.int64)
     trials = np.stack((top, left, height, width), -1)
@@ -129,7 +129,7 @@ def random_boxes(
 
 
 def _central_boxes(sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """(..., 4) the whole image, cut to the nearest allowed aspect ratio."""
+    """Return the boxes (..., 4) of whole images, cut to the nearest allowed aspect ratio."""
     H, W = sizes[..., 0], sizes[..., 1]
     height = np.where(W / H < 3 / 4, np.rint(W / (3 / 4)), H).astype(np.int64)
     width = np.where(W / H > 4 / 3, np.rint(H * (4 / 3)), W).astype(np.int64)
