@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import Optimizer, Pretrain
 from scfs.model.losses import batch_mean, data_loss, teacher_probabilities, updated_center
-from scfs.model.scfs import SCFS, Encoder
+from scfs.model.methods.scfs import SCFS, Encoder
 from scfs.model.search import attention_map, search_query, searched_features
 from scfs.training.optimizer import LARS, clip_per_parameter
 from scfs.training.schedules import cosine_with_warmup, linear_warmup

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 
 import yaml
 
+from scfs.config.backbones import is_vit
 from scfs.config.base import Config, Seed
-from scfs.config.pretrain import PATCH
 from scfs.config.protocol import PERCENT, SMALL_SIDE, SPREAD, TRAINED, Passes, Positive, Protocol, Value, evaluation
 
 Recipe = Literal["voc_faster_rcnn_c4", "coco_mask_rcnn_fpn_1x", "coco_mask_rcnn_fpn_2x"]
@@ -139,7 +139,7 @@ class Detection(Protocol):
 
     def problem(self, run: Any, data: Any) -> str:
         """Refuse ViTs, and images without boxes."""
-        if run.backbone in PATCH:
+        if is_vit(run.backbone):
             return f"backbone = {run.backbone!r}: allowed are ResNets"
         if not data.has_boxes:
             return f"dataset = {self.dataset!r}: its images have no boxes (source: {data.source})"

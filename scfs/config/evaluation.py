@@ -6,9 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config import detection, finetune  # noqa: F401  # they add themselves
+from scfs.config.backbones import is_vit
 from scfs.config.base import Seed
 from scfs.config.finetune import Share
-from scfs.config.pretrain import PATCH, Pretrain
+from scfs.config.pretrain import Pretrain
 from scfs.config.protocol import (
     EVALUATIONS,
     PERCENT,
@@ -128,7 +129,7 @@ class Probe(ViewProtocol):
 
     def problem(self, run: Any, data: Any) -> str:
         """Refuse to join [CLS] that a ResNet does not have."""
-        if self.cls_blocks > 1 and run.backbone not in PATCH:
+        if self.cls_blocks > 1 and not is_vit(run.backbone):
             return f"cls_blocks = {self.cls_blocks}: backbone {run.backbone} has no [CLS]"
         return ""
 
@@ -232,9 +233,9 @@ class ClassProbabilities(ViewProtocol):
 
     def problem(self, run: Any, data: Any) -> str:
         """Refuse runs that have no classifier on a pooled map."""
-        if isinstance(run, Pretrain) and run.method != "supervised":
+        if isinstance(run, Pretrain) and not run.learns_from_labels:
             return f"method = {run.method!r}: only supervised runs have a classifier"
-        return f"backbone = {run.backbone!r}: allowed are ResNets" if run.backbone in PATCH else ""
+        return f"backbone = {run.backbone!r}: allowed are ResNets" if is_vit(run.backbone) else ""
 
 
 Evaluation = Annotated[Protocol, ChosenBy(EVALUATIONS, "kind")]

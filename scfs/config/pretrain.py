@@ -5,11 +5,14 @@ Sources: [paper] Song et al., ICCV 2023; [script] the authors' released training
 """
 
 import re
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from scfs.config.backbones import BACKBONES
 from scfs.config.base import NAME, Config, Seed
+from scfs.config.methods import METHODS
+from scfs.config.registry import NameIn
 from scfs.config.weight_formats import ImportFormat, import_formats
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -17,12 +20,6 @@ Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
 Layer = Literal["layer2", "layer3", "layer4"]
-ResNetName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18"]
-ViTName = Literal["vit_small_16", "vit_base_16", "narrow_vit_8"]
-STRIDE = 32
-"""Pixels of a crop per position of a ResNet's last map."""
-PATCH = {"vit_small_16": 16, "vit_base_16": 16, "narrow_vit_8": 8}
-"""Pixels of a crop per patch, and so per position of all maps, of each ViT."""
 
 
 class Views(Config):
@@ -137,7 +134,7 @@ class Pretrain(Config):
     """Name of the data set, a key of the study's `data`."""
     split: str = "pretrain"
     """Split to train on; no method but supervised uses its labels."""
-    method: Literal["scfs", "dino", "dino_ml", "roi_crop", "supervised"] = "scfs"
+    method: Annotated[str, NameIn(METHODS)] = "scfs"
     """Row of Table 7. dino: the data loss alone (Eq. 4). scfs: and feature search on every layer of `layers`; without
     local crops each global crop searches the other one. dino_ml: and the layers contrasted directly, without a search.
     roi_crop: as scfs, with the features at the local crop's place instead of the searched ones. supervised: none of
@@ -146,7 +143,7 @@ class Pretrain(Config):
     supervised rows and Fig. 1 (# unsourced: which recipe the paper's supervised weights were trained by)."""
     preset: Literal["official", "paper"] = "official"
     """Where paper and authors' code differ: the code, or Eq. 2, 3 and 9-11 read literally."""
-    backbone: Literal[ResNetName, ViTName] = "resnet50"
+    backbone: Annotated[str, NameIn(BACKBONES)] = "resnet50"
     """ResNet in torchvision's names, or ViT of 16 or 8 pixels per patch in timm's and DINO's. For small machines:
     narrow_resnet18 has half of ResNet-18's channels, narrow_vit_8 128 channels and 6 blocks (# unsourced: ours)."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -178,10 +175,10 @@ class Pretrain(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.searches and not self.layers:
+        if self.has_layer_heads and not self.layers:
             raise ValueError(f"layers must name at least one layer for method {self.method}")
-        if self.method == "roi_crop" and self.views.local_number < 1:
-            raise ValueError("views.local_number must be at least 1 for method roi_crop")
+        if METHODS[self.method].local_crops and self.views.local_number < 1:
+            raise ValueError(f"views.local_number must be at least 1 for method {self.method}")
         self._check_vit()
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide batch ({self.batch})")
@@ -196,15 +193,21 @@ class Pretrain(Config):
         return self
 
     @property
-    def searches(self) -> bool:
-        """Whether there are heads of layers; the data loss and supervised training have none."""
-        return self.method not in ("dino", "supervised")
+    def has_layer_heads(self) -> bool:
+        """True if there are heads of layers; the data loss and supervised training have none."""
+        return METHODS[self.method].layer_heads
+
+    @property
+    def learns_from_labels(self) -> bool:
+        """True if the method learns from the labels of the split, so that its weights have a classifier."""
+        return METHODS[self.method].labels
 
     def _check_vit(self) -> None:
-        patch = PATCH.get(self.backbone)
+        patch = BACKBONES[self.backbone].patch
         if patch is None:
             if self.drop_path:
-                raise ValueError(f"drop_path must be 0 for backbone {self.backbone}: only {', '.join(PATCH)} have it")
+                others = ", ".join(name for name in BACKBONES if BACKBONES[name].patch)
+                raise ValueError(f"drop_path must be 0 for backbone {self.backbone}: only {others} have it")
             return
         for name in ("global_size", *(["local_size"] if self.views.local_number else [])):
             if getattr(self.views, name) % patch:
@@ -217,7 +220,9 @@ class Pretrain(Config):
         A ViT has no BatchNorm.
         """
         single = self.batch // self.accumulate * self.views.local_number == 1
-        return single and (self.searches or (self.backbone not in PATCH and self.views.local_size <= STRIDE))
+        spec = BACKBONES[self.backbone]
+        on_one_position = spec.patch is None and self.views.local_size <= spec.strides[-1]
+        return single and (self.has_layer_heads or on_one_position)
 
 
 class Imported(Config):
@@ -232,9 +237,8 @@ class Imported(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        known = get_args(Pretrain.model_fields["backbone"].annotation)
-        if self.backbone not in known:
-            raise ValueError(f"backbone = {self.backbone!r}: not among {sorted(known)}")
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone = {self.backbone!r}: not among {sorted(BACKBONES)}")
         if self.is_file and self.format is None:
             raise ValueError(f"format is missing: the file {self.weights} does not say it; {sorted(import_formats())}")
         if not self.is_file and self.format is not None:

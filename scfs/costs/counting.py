@@ -12,9 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from scfs.config.pretrain import Pretrain
 from scfs.costs.machine import Work
 from scfs.model.backbones.registry import build_backbone
+from scfs.model.methods import Method, build_method
 from scfs.model.ops import synchronize_batch_norm
-from scfs.model.scfs import SCFS
-from scfs.model.supervised import Supervised
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.views.augmentation import GLOBAL_NUMBER
@@ -74,26 +73,23 @@ def _training_work(settings: Pretrain, messages: bool) -> Work:
     )
 
 
-def _model(settings: Pretrain) -> SCFS | Supervised:
+def _model(settings: Pretrain) -> Method:
     """Build the model of a training without memory."""
     with torch.device("meta"):
-        supervised = settings.method == "supervised"
-        return (Supervised.build(settings, CLASSES) if supervised else SCFS.build(settings)).train()
+        return build_method(settings, CLASSES).train()
 
 
-def _step(model: SCFS | Supervised, settings: Pretrain) -> None:
+def _step(model: Method, settings: Pretrain) -> None:
     """Take one step of `BATCH` images up to the optimiser."""
     model, views = synchronize_batch_norm(model, torch.device("cpu")), settings.views
     with torch.device("meta"):
         global_crops = torch.empty(GLOBAL_NUMBER * BATCH, 3, views.global_size, views.global_size)
         number = views.local_number
         local_crops = torch.empty(number * BATCH, 3, views.local_size, views.local_size) if number else None
-        if isinstance(model, Supervised):
-            terms = model(global_crops, local_crops, torch.zeros(BATCH, dtype=torch.int64))
-        else:
-            crops = GLOBAL_NUMBER + number
-            crop_boxes = torch.zeros(crops, BATCH, 5, dtype=torch.int32) if settings.method == "roi_crop" else None
-            terms = model(global_crops, local_crops, settings.loss.teacher_temperature[0], crop_boxes)
+        crop_boxes = torch.zeros(GLOBAL_NUMBER + number, BATCH, 5, dtype=torch.int32)
+        labels = torch.zeros(BATCH, dtype=torch.int64) if settings.learns_from_labels else None
+        temperature = settings.loss.teacher_temperature[0]
+        terms = model(global_crops, local_crops, temperature, crop_boxes, labels=labels)
         with GradientAllReduce(model.get_submodule("student").parameters()).during_backward():
             terms["loss"].backward()
         model.update_center()

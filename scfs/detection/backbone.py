@@ -13,8 +13,9 @@ from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, Bottlenec
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, Res5ROIHeads
 from torch import nn
 
+from scfs.config.backbones import BACKBONES, ResNetSpec
 from scfs.errors import ScfsError
-from scfs.model.backbones.resnet import ARCHITECTURES, Bottleneck
+from scfs.model.backbones.resnet import Bottleneck, block_of
 
 STAGES = (2, 3, 4, 5)
 
@@ -25,19 +26,22 @@ def set_backbone(cfg: CfgNode, name: str) -> None:
     Raises:
         ScfsError: it is not a ResNet.
     """
-    if name not in ARCHITECTURES:
-        raise ScfsError(f"detection: backbone = {name!r}: allowed are {sorted(ARCHITECTURES)}")
-    block, _, width = ARCHITECTURES[name]
+    specs = {known: spec for known in BACKBONES if isinstance(spec := BACKBONES[known], ResNetSpec)}
+    if name not in specs:
+        raise ScfsError(f"detection: backbone = {name!r}: allowed are {sorted(specs)}")
+    spec = specs[name]
     resnets = cfg.MODEL.RESNETS
     resnets.DEPTH = int(name.rpartition("resnet")[2])
-    resnets.STEM_OUT_CHANNELS = width
-    resnets.RES2_OUT_CHANNELS = width * block.expansion
+    resnets.STEM_OUT_CHANNELS = spec.width
+    resnets.RES2_OUT_CHANNELS = spec.width * block_of(spec).expansion
 
 
 def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
     """Blocks of res2, res3, res4 or res5 of the network that MODEL.RESNETS describes."""
     resnets = cfg.MODEL.RESNETS
-    block, blocks, _ = ARCHITECTURES[f"resnet{resnets.DEPTH}"]
+    spec = BACKBONES[f"resnet{resnets.DEPTH}"]
+    assert isinstance(spec, ResNetSpec)
+    block, blocks = block_of(spec), spec.blocks
     place = STAGES.index(number)
     channels = resnets.RES2_OUT_CHANNELS * 2**place
     options = {}

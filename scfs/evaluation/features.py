@@ -7,26 +7,22 @@ and so no bit of a feature does.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scfs.config.pretrain import PATCH
+from scfs.config.backbones import is_vit
 from scfs.config.protocol import ViewProtocol
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
 from scfs.io.progress import track
+from scfs.model.backbones.base import Network
 from scfs.model.backbones.registry import image_feature
 from scfs.model.backbones.resnet import pooled
 from scfs.runtime import collectives
 from scfs.views.images import normalize, resize_crop
 from scfs.views.workers import prefetch, read_image
-
-if TYPE_CHECKING:
-    from scfs.model.backbones.resnet import Backbone
-    from scfs.model.backbones.vit import ViT
 
 FEATURE = "feature"
 """Name that stands among those of layers for the image's own feature: pooled layer4 of a ResNet, [CLS] of a ViT."""
@@ -43,7 +39,7 @@ Show = Callable[[np.ndarray, int], np.ndarray]
 class FrozenEncoder:
     """A backbone in eval mode on its device, and how many processes decode images for it (0: this one)."""
 
-    backbone: "Backbone | ViT"
+    backbone: Network
     device: torch.device
     workers: int = 0
     classifier: nn.Linear | None = None
@@ -56,7 +52,7 @@ class FrozenEncoder:
     @property
     def has_cls(self) -> bool:
         """True if the image's feature is a ViT's [CLS], not a pooled map."""
-        return self.backbone.name in PATCH
+        return is_vit(self.backbone.name)
 
     def joining(self, cls_blocks: int) -> "FrozenEncoder":
         """Return the same encoder with another number of [CLS] in the image's feature.

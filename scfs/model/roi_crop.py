@@ -7,16 +7,15 @@ Of a ViT, all layers have the patch's (unsourced: the authors' code has no ViT s
 import torch
 from torch import Tensor
 
-from scfs.config.pretrain import PATCH
+from scfs.config.backbones import BACKBONES
 
 OUTPUT_SIZE = 5
-SPATIAL_SCALE = {"layer2": 1 / 8, "layer3": 1 / 16, "layer4": 1 / 32}
 TOP, LEFT, HEIGHT, WIDTH, FLIP = range(5)
 
 
 def spatial_scale(backbone: str, layer: str) -> float:
-    """Positions of a layer's map per pixel of the crop."""
-    return 1 / PATCH[backbone] if backbone in PATCH else SPATIAL_SCALE[layer]
+    """Return the positions of a layer's map per pixel of the crop."""
+    return 1 / dict(zip(("layer2", "layer3", "layer4"), BACKBONES[backbone].strides))[layer]
 
 
 def local_boxes(crop_boxes: Tensor, views: int, size: int) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,7 @@ def render(study: Study) -> str:
 
 def _supervised(study: Study) -> list[str]:
     trained = [run for run in study.runs if study.imported(run) is None]
-    return [run for run in trained if study.run(run).method == "supervised"]
+    return [run for run in trained if study.run(run).learns_from_labels]
 
 
 class _Indented(yaml.SafeDumper):

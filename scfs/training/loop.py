@@ -10,9 +10,8 @@ from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.backbones.drop_path import drop_path_factors
+from scfs.model.methods import Method, build_method
 from scfs.model.ops import SideStream, compile_backbone
-from scfs.model.scfs import SCFS
-from scfs.model.supervised import Supervised
 from scfs.runtime import collectives
 from scfs.training.base import Training
 from scfs.training.loggers import Loggers
@@ -62,19 +61,18 @@ class Pretraining(Training):
     ) -> None:
         self.settings, self.schedules = settings, Schedules(settings, steps_per_epoch)
         super().__init__(identity, self.schedules.total, device, precision)
-        model = SCFS.build(settings) if labels is None else Supervised.build(settings, labels.classes)
+        model = build_method(settings, labels.classes if labels else 0)
         model = self.to_device(model, compile)
         backbone: Any = model.student.backbone
         backbone.activation_checkpointing = activation_checkpointing
         for encoder in model.children() if compile else ():
             compile_backbone(encoder.get_submodule("backbone"))
-        if side_stream and isinstance(model, SCFS):
+        if side_stream:
             model.side_stream = SideStream(device)
         self.labels = None if labels is None else labels.of_rows.to(device)
-        self.model: SCFS | Supervised
+        self.model: Method
         self.set_model(model, build_optimizer(model.student, settings.optimizer), model.student)
-        classes = labels.classes if labels else settings.head.prototypes
-        self.metrics = Metrics(steps_per_epoch, classes, self.lr)
+        self.metrics = Metrics(steps_per_epoch, model.classes, self.lr)
         self.throughput = Throughput(settings.batch)
         self.loggers: Loggers | None = None
 
@@ -92,16 +90,12 @@ class Pretraining(Training):
         self.scaler.unscale_(self.optimizer)
         if settings.clip:
             clip_per_parameter(self.model.student.parameters(), settings.clip)
-        if isinstance(self.model, SCFS) and schedules.epoch(self.step) < settings.freeze_last_layer:
-            for parameter in self.model.student.head.last_layer.parameters():
-                parameter.grad = None
+        self.model.drop_gradients(schedules.epoch(self.step))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.model.update_teacher(schedules.teacher_momentum(self.step))
-        if isinstance(self.model, SCFS):
-            terms["center_norm"] = torch.linalg.vector_norm(self.model.get_buffer("center"))
         self.step += 1
-        return terms
+        return {**terms, **self.model.state_terms()}
 
     def losses(self, part: Batch) -> dict[str, Tensor]:
         """Compute the terms of a part of the batch."""
@@ -110,11 +104,11 @@ class Pretraining(Training):
             self._images(part.global_crops, global_colour),
             None if part.local_crops is None else self._images(part.local_crops, local_colour),
         )
-        if self.labels is not None:
-            return self.model(*crops, self.labels[part.rows.to(self.device)], self._drop_path(part))
         temperature = self.schedules.teacher_temperature(self.step)
         crop_boxes = None if part.crop_boxes is None else part.crop_boxes.to(self.device, non_blocking=True)
-        return self.model(*crops, temperature, crop_boxes, self._drop_path(part))
+        labels = None if self.labels is None else self.labels[part.rows.to(self.device)]
+        terms: dict[str, Tensor] = self.model(*crops, temperature, crop_boxes, self._drop_path(part), labels)
+        return terms
 
     def lr(self, step: int) -> float:
         """Learning rate of a step."""
@@ -132,7 +126,7 @@ class Pretraining(Training):
         if not largest:
             return None
         views = 2 + self.settings.views.local_number
-        blocks = len(list(self.model.student.backbone.get_submodule("blocks").children()))
+        blocks = len(list(self.model.student.get_submodule("backbone.blocks").children()))
         return drop_path_factors(self.settings.seed, self.step, batch.rows, views, blocks, largest, self.device)
 
     def _images(self, crops: Tensor, colour: Tensor | None = None) -> Tensor:

@@ -126,7 +126,7 @@ def pretrain(
         parameters["fused"] = True
     whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
-    labels = labels_of(images) if settings.method == "supervised" else None
+    labels = labels_of(images) if settings.learns_from_labels else None
     with collectives.process_group(chosen) as world:
         data = view_batches(images, settings, world, where) if settings.epochs else None
         with hold_run(folder, whole_identity):

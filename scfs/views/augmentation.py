@@ -39,8 +39,8 @@ PARAMETERS = np.dtype(
         ("solarize", np.bool_),
     ]
 )
-"""Parameters of a view: crop box in pixels; which operations apply; order and factors of the jitter (hue in turns of the
-colour circle); the blur's standard deviation in pixels."""
+"""Parameters of a view: crop box in pixels; which operations apply; order and factors of the jitter (hue in turns of
+the colour circle); the blur's standard deviation in pixels."""
 
 
 def augmentation_parameters(

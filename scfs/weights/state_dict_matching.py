@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scfs.config.backbones import BACKBONES
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.config.weight_formats import COUNTERS, NameMap, WeightFormat
 from scfs.errors import ScfsError
-from scfs.model.backbones.registry import NAMES, build_backbone
+from scfs.model.backbones.registry import build_backbone
 from scfs.model.heads import SearchHead
 
 Tensors = dict[str, Tensor]
@@ -78,7 +79,7 @@ def match_backbone(found: Mapping[str, Any], backbone: str, names: NameMap, sour
     try:
         return _backbone(found, backbone, names, source)
     except ScfsError as error:
-        for other in NAMES:
+        for other in BACKBONES:
             if other != backbone and _fits(found, other, names):
                 raise ScfsError(f"{error}; its keys are those of {other}") from None
         raise

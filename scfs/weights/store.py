@@ -3,20 +3,18 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from scfs.config.backbones import BACKBONES
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
-from scfs.model.backbones.registry import NAMES, build_backbone
-
-if TYPE_CHECKING:
-    from scfs.model.backbones.resnet import Backbone
-    from scfs.model.backbones.vit import ViT
+from scfs.model.backbones.base import Network
+from scfs.model.backbones.registry import build_backbone
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
         raise ScfsError(f"{path}: its metadata is not that of this version of scfs") from None
 
 
-def load_backbone(path: Path, encoder: str = "teacher") -> "tuple[Backbone | ViT, Weights]":
+def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Network, Weights]:
     """Build the backbone of `encoder` ("teacher" or "student") in eval mode from a file of weights.
 
     Raises:
@@ -77,8 +75,8 @@ def load_backbone(path: Path, encoder: str = "teacher") -> "tuple[Backbone | ViT
     """
     tensors, weights = load_weights(path, f"{encoder}.backbone.")
     name = weights.settings.get("backbone")
-    if name not in NAMES:
-        raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(NAMES)}")
+    if not isinstance(name, str) or name not in BACKBONES:
+        raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(BACKBONES)}")
     backbone = build_backbone(name)
     try:
         backbone.load_state_dict(tensors, strict=True)

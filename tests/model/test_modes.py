@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.roi_crop import SPATIAL_SCALE, local_boxes
-from scfs.model.scfs import SCFS, Encoder
+from scfs.model.methods.scfs import SCFS, Encoder
+from scfs.model.roi_crop import local_boxes, spatial_scale
 from scfs.views.images import crop_resize
 
 B, SIZE = 3, 64
@@ -118,7 +118,9 @@ def test_losses_and_centers_equal_the_nested_loops(method: str, preset: str, cro
             None if case.student_local is None else plain(case.student_local[layer]),
             plain(case.teacher_global[layer]), layer_centers[layer], TAU, TAU_PRIME, B, crops,
         )  # fmt: skip
-        terms.append(oracle.layer_terms(*arguments, boxes=boxes, overlap=overlap, spatial_scale=SPATIAL_SCALE[layer]))
+        terms.append(
+            oracle.layer_terms(*arguments, boxes=boxes, overlap=overlap, spatial_scale=spatial_scale("resnet50", layer))
+        )
         assert ours[f"loss_{layer}_global"] == pytest.approx(terms[-1][0], rel=1e-9), layer
         assert ours[f"loss_{layer}_search"] == pytest.approx(terms[-1][1], rel=1e-9, abs=1e-12), layer
         outputs = case.head(model.teacher, layer)(plain(case.teacher_global[layer]))

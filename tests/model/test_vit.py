@@ -5,20 +5,21 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from scfs.config.pretrain import PATCH
+from scfs.config.backbones import BACKBONES
 from scfs.errors import ScfsError
 from scfs.model.backbones.registry import build_backbone, image_feature
-from scfs.model.backbones.vit import SHAPES, ViT
+from scfs.model.backbones.vit import ViT
 
 
 def pair(name: str) -> tuple[ViT, VisionTransformer]:
     """Ours and timm's own with our weights, in float64."""
     torch.manual_seed(1)
-    side, channels, blocks, heads = SHAPES[name]
+    spec = BACKBONES[name]
+    side, channels, blocks, heads = spec.side, spec.channels, spec.blocks, spec.heads
     ours = build_backbone(name).double().eval()
     assert isinstance(ours, ViT)
     theirs = VisionTransformer(
-        side, PATCH[name], embed_dim=channels, depth=blocks, num_heads=heads, num_classes=0, dynamic_img_size=True
+        side, spec.patch, embed_dim=channels, depth=blocks, num_heads=heads, num_classes=0, dynamic_img_size=True
     )
     theirs.load_state_dict(ours.state_dict(), strict=True)
     return ours, theirs.double().eval()
@@ -41,7 +42,7 @@ def images(side: int, number: int = 2) -> Tensor:
 @torch.no_grad()
 def test_maps_and_cls_are_timms(name: str, side: int, tolerance: float) -> None:
     ours, theirs = pair(name)
-    shown, grid, blocks = images(side), side // PATCH[name], SHAPES[name].blocks
+    shown, grid, blocks = images(side), side // BACKBONES[name].patch, BACKBONES[name].blocks
     maps = ours(shown)
     features = theirs.forward_features(shown)
     torch.testing.assert_close(maps["cls"], features[:, 0], rtol=0, atol=tolerance)

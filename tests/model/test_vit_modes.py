@@ -12,8 +12,8 @@ from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.heads import SearchHead
+from scfs.model.methods.scfs import SCFS
 from scfs.model.roi_crop import local_boxes
-from scfs.model.scfs import SCFS
 
 B, CROPS, SIZE = 3, 2, 64
 TAU, TAU_PRIME = 0.1, 0.05

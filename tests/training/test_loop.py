@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.model.scfs import SCFS
+from scfs.model.methods.scfs import SCFS
 from scfs.training.metrics import Metrics
 from scfs.training.pretrain import pretrain
 from scfs.training.schedules import Schedules

@@ -15,7 +15,7 @@ from test_resume import assert_same_outcome, checkpoints, train
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.model.supervised import Supervised
+from scfs.model.methods.supervised import Supervised
 from scfs.training.loop import Labels, Pretraining
 from scfs.views.images import normalize
 from scfs.views.loader import ViewBatches

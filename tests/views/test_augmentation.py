@@ -14,7 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 from scfs.config.pretrain import Views
 from scfs.views.augmentation import ORDERS, PARAMETERS, augmentation_parameters
 
-GOLDEN = Path(__file__).parent / "golden" / "augmentation_parameters.csv"
+GOLDEN = Path(__file__).parent / "golden" / "augmentation_table.csv"
 GOLDEN_ROWS = np.array([0, 1, 2, 3, 63, 64, 65535, 65536, 1281166, 4000000000])
 GOLDEN_SIZES = np.array(
     [(96, 96), (375, 500), (500, 375), (333, 500), (1, 1), (40, 400), (400, 40), (7, 9), (1200, 1600), (20000, 3)]

@@ -7,7 +7,7 @@ from torch import Tensor
 from scfs.config.finetune import FineTune
 from scfs.data.image_set import ImageSet
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
-from scfs.model.supervised import ClassifyingEncoder
+from scfs.model.methods.supervised import ClassifyingEncoder
 
 CLASSIFIED = 4096
 """Features that are classified at a time."""

@@ -8,7 +8,7 @@ number of images does not depend on the batch.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +18,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from scfs.config.finetune import FineTune
 from scfs.evaluation.finetune.crops import CropBatch, CropBatches
 from scfs.io.progress import log
+from scfs.model.backbones.base import Network
 from scfs.model.backbones.registry import image_feature
-from scfs.model.supervised import ClassifyingEncoder
+from scfs.model.methods.supervised import ClassifyingEncoder
 from scfs.training.base import Training
 from scfs.training.metrics import DivergedError, TermBuffer
 from scfs.training.optimizer import eager
 from scfs.training.schedules import cosine_with_warmup
 from scfs.views.images import normalize
-
-if TYPE_CHECKING:
-    from scfs.model.backbones.resnet import Backbone
-    from scfs.model.backbones.vit import ViT
 
 MOMENTUM = 0.9
 INTERVAL = 20
@@ -52,7 +49,7 @@ class FineTuning(Training):
         protocol: FineTune,
         lr: float,
         weight_decay: float,
-        backbone: "Backbone | ViT",
+        backbone: Network,
         data: CropBatches,
         device: torch.device,
         precision: str,
@@ -141,7 +138,7 @@ class FineTuning(Training):
             raise DivergedError(last, {"loss": float("nan")}, self.lr(last))
 
 
-def with_classifier(backbone: "Backbone | ViT", classes: int, seed: int) -> ClassifyingEncoder:
+def with_classifier(backbone: Network, classes: int, seed: int) -> ClassifyingEncoder:
     """Put a new classifier on a backbone's image feature: W ~ N(0, 0.01) drawn from the seed, b = 0."""
     model = ClassifyingEncoder(backbone, backbone.channels, classes)
     with torch.no_grad():

@@ -1,35 +1,52 @@
-"""All backbones by name, and what the rest of the package knows of any of them.
+"""Backbones built by name, and what the rest of the package does with any of them.
 
-A backbone maps images (B, 3, H, W) to its layer maps and has their `channels` by layer. What stands for the whole image
-is `image_feature` of the maps, as wide as layer4.
+The feature of the whole image is `image_feature` of the maps, as wide as layer4.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from scfs.config.pretrain import PATCH
-from scfs.model.backbones.resnet import ARCHITECTURES, Backbone, pooled
+from scfs.config.backbones import BACKBONES, BackboneSpec, ResNetSpec, ViTSpec
+from scfs.config.registry import Registry
+from scfs.model.backbones.base import Network
+from scfs.model.backbones.resnet import Backbone, pooled
 
-if TYPE_CHECKING:
-    from scfs.model.backbones.vit import ViT
-
-NAMES = (*ARCHITECTURES, *PATCH)
 Maps = dict[str, Tensor]
 
+CONSTRUCTORS: Registry[Callable[[], Network]] = Registry("backbone")
+"""Classes of the backbones that are neither ResNets nor ViTs of this package."""
+Added = TypeVar("Added", bound=Callable[[], Network])
 
-def build_backbone(name: str) -> "Backbone | ViT":
-    """Make one of `NAMES` with random weights, drawn from torch's global generator."""
-    if name not in PATCH:
+
+def add_backbone(name: str, spec: BackboneSpec) -> Callable[[Added], Added]:
+    """Make a decorator that adds a class as a backbone: for modules outside this package."""
+    BACKBONES.add(name)(spec)
+    return CONSTRUCTORS.add(name)
+
+
+def build_backbone(name: str) -> Network:
+    """Make the backbone of a name with random weights, drawn from torch's global generator.
+
+    Raises:
+        ScfsError: there is no backbone of this name.
+    """
+    spec = BACKBONES[name]
+    if isinstance(spec, ResNetSpec):
         return Backbone(name)
-    from scfs.model.backbones.vit import ViT  # here, so that ResNets need not wait for the import of timm
+    if isinstance(spec, ViTSpec):
+        from scfs.model.backbones.vit import ViT  # here, so that ResNets need not wait for the import of timm
 
-    return ViT(name)
+        return ViT(name)
+    backbone = CONSTRUCTORS[name]()
+    backbone.name = name
+    return backbone
 
 
 def image_feature(maps: Maps) -> Tensor:
-    """Feature of the whole image, (B, C), float32 at least: a ViT's [CLS] after the norm, a ResNet's pooled layer4."""
+    """Return the feature of the whole image, (B, C), float32 at least: `cls` if it is there, else pooled layer4."""
     cls = maps.get("cls")
     return pooled(maps["layer4"]) if cls is None else cls.to(torch.promote_types(cls.dtype, torch.float32))
 
@@ -37,13 +54,13 @@ def image_feature(maps: Maps) -> Tensor:
 def student_maps(
     backbone: nn.Module, global_crops: Tensor, local_crops: Tensor | None, drop_path: Tensor | None
 ) -> tuple[Maps, Maps | None]:
-    """Maps of the global and of the local crops: two calls, so that BatchNorm sees them apart (authors' code).
+    """Compute the maps of global and local crops in two calls, so that BatchNorm sees them apart (authors' code).
 
     Args:
         backbone: the student's.
         global_crops: (2*B, 3, S, S), crop-major.
         local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
-        drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); None: nothing is left out.
+        drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); None: no branch is dropped.
     """
     first = len(global_crops)
     calls = [global_crops] if local_crops is None else [global_crops, local_crops]

@@ -5,6 +5,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from scfs.config.backbones import BACKBONES, ResNetSpec
+from scfs.model.backbones.base import Network
 from scfs.model.ops import add_relu_, checkpointed, conv1x1_with_residual, conv2d, relu_
 
 # The blocks are written out here, as `import torchvision` imports torch's compiler, seconds for each process.
@@ -69,38 +71,35 @@ def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
     return add_relu_(out, x)
 
 
-# name: block, blocks per layer, channels of the stem
-ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int], int]] = {
-    "resnet18": (BasicBlock, [2, 2, 2, 2], 64),
-    "resnet34": (BasicBlock, [3, 4, 6, 3], 64),
-    "resnet50": (Bottleneck, [3, 4, 6, 3], 64),
-    "resnet101": (Bottleneck, [3, 4, 23, 3], 64),
-    "narrow_resnet18": (BasicBlock, [2, 2, 2, 2], 32),
-}
+def block_of(spec: ResNetSpec) -> type[BasicBlock | Bottleneck]:
+    """Return the class of a ResNet's blocks."""
+    return Bottleneck if spec.bottleneck else BasicBlock
+
+
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 LARGE = LAYERS[:2]
 """Two thirds of what a ResNet's backward pass needs are maps of these and of the stem, for a third of the products."""
 
 
-class Backbone(nn.Module):
+class Backbone(Network):
     """torchvision's ResNet without its classifier.
 
     The paper's Res2, Res3, Res4 are `layer2`, `layer3`, `layer4` (strides 8, 16, 32).
     """
 
     def __init__(self, name: str) -> None:
-        block, blocks, width = ARCHITECTURES[name]
         super().__init__()
+        spec = BACKBONES[name]
+        assert isinstance(spec, ResNetSpec)
+        block, width = block_of(spec), spec.width
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         inputs = width
-        for index, (layer, depth) in enumerate(zip(LAYERS, blocks, strict=True)):
+        for index, (layer, depth) in enumerate(zip(LAYERS, spec.blocks, strict=True)):
             setattr(self, layer, _layer(block, inputs, width * 2**index, depth, stride=1 if index == 0 else 2))
             inputs = width * 2**index * block.expansion
         self.name = name
-        self.activation_checkpointing = False
-        """Whether a training computes the maps inside the stem's and LARGE's blocks again instead of keeping them."""
         self.channels = {layer: width * 2**index * block.expansion for index, layer in enumerate(LAYERS)}
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

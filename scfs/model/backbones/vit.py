@@ -2,36 +2,20 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from scfs.config.pretrain import PATCH
+from scfs.config.backbones import BACKBONES, ViTSpec
 from scfs.errors import ScfsError
+from scfs.model.backbones.base import Network
 from scfs.model.ops import checkpointed
 
 
-class Shape(NamedTuple):
-    """Size of a ViT."""
-
-    side: int
-    """Pixels of the images whose positions have an embedding of their own; others are interpolated."""
-    channels: int
-    blocks: int
-    heads: int
-
-
-SHAPES = {
-    "vit_small_16": Shape(224, 384, 12, 6),
-    "vit_base_16": Shape(224, 768, 12, 12),
-    "narrow_vit_8": Shape(64, 128, 6, 4),  # unsourced: for small machines and crops of 64 pixels
-}
-
-
-class ViT(VisionTransformer):
+class ViT(VisionTransformer, Network):
     """A timm VisionTransformer without its classifier.
 
     `layer2`, `layer3`, `layer4` are the patch tokens after the blocks at 1/2, 3/4 and the end (unsourced: the authors'
@@ -43,20 +27,20 @@ class ViT(VisionTransformer):
     cls_token: nn.Parameter
 
     def __init__(self, name: str) -> None:
-        side, channels, blocks, heads = SHAPES[name]
+        spec = BACKBONES[name]
+        assert isinstance(spec, ViTSpec) and spec.patch is not None
+        channels, blocks = spec.channels, spec.blocks
         super().__init__(
-            img_size=side,
-            patch_size=PATCH[name],
+            img_size=spec.side,
+            patch_size=spec.patch,
             embed_dim=channels,
             depth=blocks,
-            num_heads=heads,
+            num_heads=spec.heads,
             num_classes=0,
             dynamic_img_size=True,
             weight_init="skip",
         )
-        self.name, self.patch = name, PATCH[name]
-        self.activation_checkpointing = False
-        """Whether a training computes what is inside blocks again instead of keeping it."""
+        self.name, self.patch = name, spec.patch
         self.channels = dict.fromkeys(("layer2", "layer3", "layer4"), channels)
         self.inner_layers = {blocks // 2: "layer2", 3 * blocks // 4: "layer3"}
         nn.init.trunc_normal_(self.pos_embed, std=0.02)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from scfs.config.pretrain import Pretrain
+from scfs.model.methods.scfs import SCFS
 from scfs.model.ops.side_stream import SideStream
-from scfs.model.scfs import SCFS
 from scfs.training.loop import Pretraining
 
 SETTINGS = {

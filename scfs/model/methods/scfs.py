@@ -1,6 +1,5 @@
-"""Student and teacher, and the losses of one batch (Fig. 2): DINO's data loss, and the search on every layer of V_L."""
+"""DINO and SCFS (Fig. 2): the data loss, and the search on every layer of V_L; the rows of Table 7 are `method`."""
 
-import copy
 from contextlib import nullcontext
 from typing import cast
 
@@ -8,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.backbones.registry import Maps, build_backbone, image_feature, student_maps
+from scfs.model import ops
+from scfs.model.backbones.base import Network
+from scfs.model.backbones.registry import Maps, image_feature, student_maps
 from scfs.model.heads import ProjectionHead, SearchHead
 from scfs.model.losses import (
     PRESETS,
@@ -21,13 +22,13 @@ from scfs.model.losses import (
     teacher_probabilities,
     updated_center,
 )
-from scfs.model.ops import SideStream, conv2d
+from scfs.model.methods.base import Method
 from scfs.model.roi_crop import local_boxes, region_features, spatial_scale
 from scfs.model.search import search, search_query, searched_outputs
 from scfs.runtime import collectives
 
 Boxes = tuple[Tensor, Tensor]
-"""From `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
+"""Result of `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
 
 
 class Encoder(nn.Module):
@@ -37,42 +38,35 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = ProjectionHead(channels["layer4"], settings.head)
-        self.layers = settings.layers if settings.searches else ()
+        self.layers = settings.layers if settings.has_layer_heads else ()
         for layer in self.layers:
             setattr(self, f"{layer}_head", SearchHead(channels[layer], settings.search_head))
 
     def layer_head(self, layer: str) -> SearchHead:
-        """Head H_i of a searched layer."""
+        """Return the head H_i of a searched layer."""
         return cast(SearchHead, getattr(self, f"{layer}_head"))
 
 
-class SCFS(nn.Module):
-    """The whole method. Calling it with a batch gives every loss term; `update_center` ends an optimiser step."""
+class SCFS(Method):
+    """The data loss, and a loss for each layer with a head; `settings.method` says which."""
+
+    student: Encoder
+    teacher: Encoder
 
     def __init__(self, student: Encoder, settings: Pretrain) -> None:
-        super().__init__()
-        self.student = student
-        self.teacher = copy.deepcopy(student).requires_grad_(False)
+        super().__init__(student, settings.head.prototypes)
         self.settings, self.method, self.preset = settings.loss, settings.method, PRESETS[settings.preset]
-        self.layers = student.layers
-        self.world_fraction = 1.0
-        """Of a batch's images, those of this process: terms are its own means, and weighted with this they add up."""
+        self.layers, self.frozen_epochs = student.layers, settings.optimizer.freeze_last_layer
         self.scales: dict[str, float] = {layer: spatial_scale(settings.backbone, layer) for layer in self.layers}
-        self.side_stream: SideStream | None = None
-        """Where the teacher's maps are made beside the student's; None: before them."""
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
         for layer in self.layers:
             self.register_buffer(f"{layer}_center", torch.zeros(1, settings.search_head.output))
 
     @classmethod
-    def build(cls, settings: Pretrain) -> "SCFS":
-        """Make model and centres with weights drawn from the run's seed."""
-        devices: list[int] = []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(settings.seed)
-            backbone = build_backbone(settings.backbone)
-            return cls(Encoder(backbone, backbone.channels, settings), settings)
+    def from_backbone(cls, backbone: Network, settings: Pretrain, classes: int) -> "SCFS":
+        """Make student and teacher with their heads, and centres of zero."""
+        return cls(Encoder(backbone, backbone.channels, settings), settings)
 
     def forward(
         self,
@@ -81,20 +75,14 @@ class SCFS(nn.Module):
         teacher_temperature: float,
         crop_boxes: Tensor | None = None,
         drop_path: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            global_crops: (2*B, 3, S, S), crop-major.
-            local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
-            teacher_temperature: tau' of this epoch.
-            crop_boxes: where the crops lie in their images, (2 + N, B, 5); the method roi_crop needs it.
-            drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); the student's alone, as in DINO.
+        """Compute the losses of a batch; see `Method.forward` for the arguments. Only roi_crop needs `crop_boxes`.
 
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
         """
-        # The teacher first, as it needs memory that it gives back.
+        # The teacher comes first, because it frees most of its memory again.
         with torch.no_grad(), self.side_stream.run() if self.side_stream else nullcontext():
             teacher_global = self.teacher.backbone(global_crops)
         student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
@@ -113,7 +101,7 @@ class SCFS(nn.Module):
         teacher_temperature: float,
         boxes: Boxes | None = None,
     ) -> dict[str, Tensor]:
-        """Losses from layer maps; see `forward`. Maps are (2*B | N*B | 2*B, C_i, H_i, W_i)."""
+        """Compute the losses from layer maps, (2*B | N*B | 2*B, C_i, H_i, W_i) each; see `forward`."""
         terms = self._data_terms(student_global, student_local, teacher_global, teacher_temperature)
         total = terms["loss_data"]
         for layer in self.layers:
@@ -128,10 +116,8 @@ class SCFS(nn.Module):
 
     def _layer_weights(self) -> tuple[float, float]:
         if self.method == "dino_ml" and self.preset.reduction == "sum":
-            return (
-                1.0,
-                1.0,
-            )  # unsourced: nothing is searched, so the literal Eq. 9-11 would leave nothing but the data loss
+            # unsourced: nothing is searched, so Eq. 9-11 read literally would leave the data loss alone.
+            return 1.0, 1.0
         return self.preset.layer_weights
 
     def _data_terms(
@@ -168,13 +154,13 @@ class SCFS(nn.Module):
         teacher_temperature: float,
         boxes: Boxes | None,
     ) -> tuple[Tensor, Tensor]:
-        """Global term (Eq. 2, on a layer) and search term (Eq. 5-9) of one layer."""
+        """Compute the global term (Eq. 2, on a layer) and the search term (Eq. 5-9) of one layer."""
         temperature, reduction = self.settings.student_temperature, self.preset.reduction
         head, teacher_head = self.student.layer_head(layer), self.teacher.layer_head(layer)
         outputs_global = head(student_global)
         outputs_local = None if student_local is None else head(student_local)
         with torch.no_grad():
-            first = conv2d(teacher_global, teacher_head.conv1)
+            first = ops.conv2d(teacher_global, teacher_head.conv1)
             teacher_outputs = teacher_head.after_first(first, teacher_global)
             targets = teacher_probabilities(teacher_outputs, self.get_buffer(f"{layer}_center"), teacher_temperature)
         self._note_batch_mean(f"{layer}_center", teacher_outputs)
@@ -206,14 +192,14 @@ class SCFS(nn.Module):
         first: Tensor,
         boxes: Boxes | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Teacher head's outputs of what the searching crops find, (N*G*B, D); which count, (N, G, B) bool; None: all.
+        """Compute the teacher head's outputs of what the crops find, (N*G*B, D), and the mask of `search_loss`.
 
         Args:
             layer: name of the layer.
             student_global: see `losses`.
             student_local: see `losses`.
             teacher_global: see `losses`.
-            first: the teacher head's first convolution of it.
+            first: the teacher head's first convolution of `teacher_global`.
             boxes: see `losses`.
         """
         head, B = self.teacher.layer_head(layer), len(teacher_global) // 2
@@ -234,13 +220,18 @@ class SCFS(nn.Module):
 
     @torch.no_grad()
     def update_center(self) -> None:
-        """Move the centres by the batches since the last call, which are the equal parts of one optimiser step."""
+        """Move the centres towards the mean outputs of the step's batch, whose parts came since the last call."""
         for name, means in self._batch_means.items():
             center, mean = self.get_buffer(name), collectives.all_reduce(torch.stack(means).mean(0))
             center.copy_(updated_center(center, mean, self.settings.center_momentum))
         self._batch_means.clear()
 
-    @torch.no_grad()
-    def update_teacher(self, momentum: float) -> None:
-        """Move the teacher's parameters towards the student's; buffers stay the teacher's own (authors' code)."""
-        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
+    def drop_gradients(self, epoch: int) -> None:
+        """Freeze the prototypes in the first epochs (authors' code)."""
+        if epoch < self.frozen_epochs:
+            for parameter in self.student.head.last_layer.parameters():
+                parameter.grad = None
+
+    def state_terms(self) -> dict[str, Tensor]:
+        """Return the norm of the centre of the data loss."""
+        return {"center_norm": torch.linalg.vector_norm(self.get_buffer("center"))}

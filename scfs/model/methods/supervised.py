@@ -1,13 +1,13 @@
 """Supervised training: cross-entropy of a linear classifier with the labels, for all crops of an image alike."""
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.backbones.registry import build_backbone, image_feature, student_maps
+from scfs.model.backbones.base import Network
+from scfs.model.backbones.registry import image_feature, student_maps
+from scfs.model.methods.base import Method
 
 
 class ClassifyingEncoder(nn.Module):
@@ -19,38 +19,32 @@ class ClassifyingEncoder(nn.Module):
         self.classifier = nn.Linear(channels["layer4"], classes)
 
 
-class Supervised(nn.Module):
-    """Takes SCFS's place in the training loop. The teacher learns nothing of its own: it is the student's average."""
+class Supervised(Method):
+    """Classification of all crops. The teacher learns nothing of its own: it is the student's moving average."""
 
-    def __init__(self, student: ClassifyingEncoder) -> None:
-        super().__init__()
-        self.student = student
-        self.teacher = copy.deepcopy(student).requires_grad_(False)
-        self.world_fraction = 1.0
+    student: ClassifyingEncoder
+    teacher: ClassifyingEncoder
 
     @classmethod
-    def build(cls, settings: Pretrain, classes: int) -> "Supervised":
-        """Make the model with weights drawn from the run's seed."""
-        devices: list[int] = []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(settings.seed)
-            backbone = build_backbone(settings.backbone)
-            return cls(ClassifyingEncoder(backbone, backbone.channels, classes))
+    def from_backbone(cls, backbone: Network, settings: Pretrain, classes: int) -> "Supervised":
+        """Make student and teacher with a classifier for `classes` classes."""
+        return cls(ClassifyingEncoder(backbone, backbone.channels, classes), classes)
 
     def forward(
-        self, global_crops: Tensor, local_crops: Tensor | None, labels: Tensor, drop_path: Tensor | None = None
+        self,
+        global_crops: Tensor,
+        local_crops: Tensor | None,
+        teacher_temperature: float,
+        crop_boxes: Tensor | None = None,
+        drop_path: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
-
-        Args:
-            global_crops: (2*B, 3, S, S), crop-major.
-            local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
-            labels: the images' classes, (B,).
-            drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2).
+        """Compute the losses of a batch; see `Method.forward` for the arguments.
 
         Returns:
             Scalars: `loss`, the same as `loss_data`, and `accuracy` in percent; means over all crops.
         """
+        assert labels is not None
         maps = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
         logits = self.student.classifier(torch.cat([image_feature(part) for part in maps if part is not None]))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -59,13 +53,10 @@ class Supervised(nn.Module):
         accuracy = 100 * (logits.detach().argmax(1) == of_crops).to(logits.dtype).mean()
         return {"loss": loss, "loss_data": loss, "accuracy": accuracy}
 
-    def update_center(self) -> None:
-        """There are no centres."""
-
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """Move the teacher towards the student: parameters, and BatchNorm's statistics, as it never sees an image."""
-        torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - momentum)
+        super().update_teacher(momentum)
         for ours, theirs in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
             if ours.is_floating_point():
                 ours.lerp_(theirs, 1 - momentum)
