@@ -1,7 +1,7 @@
-"""Where local crops lie in a global crop, and the features there: Table 7's row "ROI Crop".
+"""Positions of local crops in a global crop, and the features there: Table 7's row "ROI Crop".
 
-The output size 5 x 5 and the scales of layer2 and layer3 are left over in the authors' code; layer4's is its stride.
-Of a ViT, all layers have the patch's (unsourced: the authors' code has no ViT search).
+The output size 5 x 5 and the scales of layer2 and layer3 come from the authors' code; layer4's is its stride.
+In a ViT, all layers have the patch's (unsourced: the authors' code has no ViT search).
 """
 
 import torch
@@ -19,7 +19,7 @@ def spatial_scale(backbone: str, layer: str) -> float:
 
 
 def local_boxes(crop_boxes: Tensor, views: int, size: int) -> tuple[Tensor, Tensor]:
-    """Boxes of the local crops in the frame of the global crops.
+    """Compute the boxes of the local crops in the frame of the global crops.
 
     Args:
         crop_boxes: (2 + N, B, 5): top, left, height, width of each crop in the image, and whether it is mirrored.
@@ -45,7 +45,7 @@ def local_boxes(crop_boxes: Tensor, views: int, size: int) -> tuple[Tensor, Tens
 
 
 def region_features(feature_maps: Tensor, boxes: Tensor, scale: float) -> Tensor:
-    """Features of each local crop's place, without a search (RoIAlign, not aligned by half a pixel).
+    """Compute the features at each local crop's position, without a search (RoIAlign, not shifted by half a pixel).
 
     Args:
         feature_maps: the teacher's maps of G global crops, (G*B, C, H, W), crop-major.

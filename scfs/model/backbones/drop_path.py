@@ -1,7 +1,7 @@
-"""Which residual branches of a ViT are left out for which crop (stochastic depth; Huang et al., ECCV 2016).
+"""Drop path: the residual branches of a ViT that are left out for a crop (stochastic depth; Huang et al., ECCV 2016).
 
-As the augmentation, this is a table: a crop's numbers depend on (seed, step, image, view, block) alone, so that neither
-the parts of a batch nor ranks nor a resumed run can change them.
+Like augmentation parameters, the numbers depend on (seed, step, image, view, block) alone, so that neither the parts of
+a batch, nor the number of processes, nor a resumed run can change them.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ DROP_PATH = 0x80000000
 def drop_path_table(
     seed: int, step: int, rows: npt.ArrayLike, views: int, blocks: int, largest: float
 ) -> npt.NDArray[np.float64]:
-    """Draw what each branch's output is multiplied by: 0, or 1 / (1 - p), so that its mean stays as it is.
+    """Draw the factor of each branch's output: 0, or 1 / (1 - p), so that the mean does not change.
 
     Args:
         seed: the run's seed.
@@ -29,7 +29,7 @@ def drop_path_table(
         largest: p of the last block; p rises linearly from 0 at the first one [DINO].
 
     Returns:
-        (V*B, blocks, 2), crop-major: of the attention and of the MLP.
+        (V*B, blocks, 2), crop-major: factors of the attention and of the MLP.
     """
     rows = np.asarray(rows)
     counter = np.empty((views, len(rows), blocks, 4), np.uint32)
@@ -45,5 +45,5 @@ def drop_path_table(
 def drop_path_factors(
     seed: int, step: int, rows: Tensor, views: int, blocks: int, largest: float, device: torch.device
 ) -> Tensor:
-    """The table on the model's device."""
+    """Draw the factors of `drop_path_table` on the model's device."""
     return torch.from_numpy(drop_path_table(seed, step, rows.cpu().numpy(), views, blocks, largest)).to(device)

@@ -55,7 +55,7 @@ class Bottleneck(nn.Module):
 
 
 def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
-    """Blocks one after another, of which the first has the stride and the shortcut that needs a convolution."""
+    """Build a layer of blocks, of which the first has the stride, and a convolution in its shortcut if needed."""
     outputs, downsample = width * block.expansion, None
     if stride != 1 or inputs != outputs:
         downsample = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
@@ -64,7 +64,7 @@ def _layer(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth:
 
 
 def _joined(block: BasicBlock | Bottleneck, x: Tensor, out: Tensor) -> Tensor:
-    """Residual and branch, summed and rectified."""
+    """Add the shortcut of `x` to the branch `out`, and apply ReLU."""
     if block.downsample is not None:
         convolution, norm = block.downsample.children()
         x = norm(conv2d(x, cast(nn.Conv2d, convolution)))
@@ -78,7 +78,7 @@ def block_of(spec: ResNetSpec) -> type[BasicBlock | Bottleneck]:
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 LARGE = LAYERS[:2]
-"""Two thirds of what a ResNet's backward pass needs are maps of these and of the stem, for a third of the products."""
+"""Checkpointed layers: with the stem they have two thirds of the maps kept for backward for a third of the products."""
 
 
 class Backbone(Network):
@@ -122,5 +122,5 @@ class Backbone(Network):
 
 
 def pooled(feature_map: Tensor) -> Tensor:
-    """Global average pooling (Eq. 5): (B, C, H, W) -> (B, C), summed in float32 at least."""
+    """Pool maps (B, C, H, W) to their means (B, C), summed in float32 at least (Eq. 5)."""
     return feature_map.mean((2, 3), dtype=torch.promote_types(feature_map.dtype, torch.float32))

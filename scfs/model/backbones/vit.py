@@ -82,7 +82,7 @@ class ViT(VisionTransformer, Network):
         return maps
 
     def _after_blocks(self, images: Tensor, grid: tuple[int, int], drop_path: Tensor | None) -> Iterator[Tensor]:
-        """Tokens after each block, (B, 1 + H*W, C): [CLS], then the patches row by row."""
+        """Yield the tokens after each block, (B, 1 + H*W, C): [CLS], then the patches row by row."""
         patches = self.patch_embed(images).flatten(1, 2)
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self._positions(grid)
         for index, block in enumerate(self.blocks):
@@ -95,7 +95,7 @@ class ViT(VisionTransformer, Network):
             yield x
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
-        """Embeddings of the positions, (1, 1 + H*W, C), interpolated as timm does, in the parameter's own precision."""
+        """Interpolate the position embeddings to a grid, (1, 1 + H*W, C), as timm does, in their own precision."""
         own: tuple[int, int] = self.patch_embed.grid_size
         if grid == own:
             return self.pos_embed
@@ -105,7 +105,7 @@ class ViT(VisionTransformer, Network):
 
 
 def _through(block: Any, x: Tensor, factors: Tensor | None) -> Tensor:
-    """One block on tokens (B, L, C), with its branches' outputs multiplied by `factors` (B, 2)."""
+    """Apply a block to tokens (B, L, C), with its branches' outputs multiplied by `factors` (B, 2)."""
     if factors is None:
         out: Tensor = block(x)
         return out
@@ -115,5 +115,5 @@ def _through(block: Any, x: Tensor, factors: Tensor | None) -> Tensor:
 
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Patch tokens (B, 1 + H*W, C) -> (B, C, H, W)."""
+    """Reshape the patch tokens of (B, 1 + H*W, C) to a map (B, C, H, W)."""
     return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)

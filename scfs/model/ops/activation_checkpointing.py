@@ -1,7 +1,7 @@
-"""Memory for time: maps inside a block are not kept for the backward pass, but computed again there.
+"""Activation checkpointing: maps inside a block are not kept for the backward pass, but computed again there.
 
-No bit of a training depends on it: the second pass computes what the first one did, and leaves BatchNorm's running
-statistics alone.
+Results are bitwise equal: the second pass computes what the first one did, and leaves BatchNorm's running statistics
+alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpointed(block: Callable[..., Tensor], x: Tensor, norms: nn.Module) -> Tensor:
-    """block(x), keeping x alone.
+    """Compute block(x), and keep only x for the backward pass.
 
     Args:
-        block: draws no random numbers.
-        x: its input, which nothing changes afterwards.
-        norms: has every BatchNorm of the block among its modules.
+        block: function that draws no random numbers.
+        x: its input, which must not be changed afterwards.
+        norms: a module that contains every BatchNorm of the block.
     """
     context = partial(_contexts, norms)
     result: Tensor = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, context_fn=context)
@@ -28,13 +28,13 @@ def checkpointed(block: Callable[..., Tensor], x: Tensor, norms: nn.Module) -> T
 
 
 def _contexts(norms: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """What surrounds the first pass, and the second one."""
+    """Return the contexts of the first pass and of the second one."""
     return nullcontext(), _statistics_left_alone(norms)
 
 
 @contextmanager
 def _statistics_left_alone(norms: nn.Module) -> Iterator[None]:
-    """A momentum of 0 moves nothing; leaving them out would leave other tensors for the backward pass than before."""
+    """Keep running statistics by a momentum of 0; without the update other tensors would be saved for backward."""
     found = [module for module in norms.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in found]  # type: ignore[union-attr]
     for norm in found:

@@ -17,12 +17,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:
-    """(C,) -> (1, C, 1, ...), to go with (n, C, ...)."""
+    """Reshape values (C,) to (1, C, 1, ...), so that they broadcast to `like`, (n, C, ...)."""
     return values.view(1, -1, *[1] * (like.ndim - 2))
 
 
 def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance, (C,) each, of all processes' values together, and their number per channel.
+    """Compute mean and variance, (C,) each, of the values of all processes, and their number per channel.
 
     Args:
         x: this process's, (n, C, ...); n may differ between the processes.
@@ -35,33 +35,33 @@ def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def merge_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance, (C,) each, of all processes' values together, and their number per channel.
+    """Merge the statistics of all processes: mean and variance, (C,) each, and the number of values per channel.
 
     Args:
-        mean: of this process's values, (C,).
-        squares: the sum of their squared distances from it, (C,).
-        count: how many they are per channel.
+        mean: mean of this process's values, (C,).
+        squares: sum of their squared distances from the mean, (C,).
+        count: number of this process's values per channel.
     """
     own = torch.cat([mean, squares, mean.new_tensor([count])])
     means, all_squares, counts = collectives.all_gather(own).split([len(mean), len(mean), 1], dim=1)  # W, C; W, C; W, 1
     number = counts.sum()
     whole_mean = (means * counts).sum(0) / number
-    # Each part's squares are about its own mean: shifting them is exact and cancels nothing (Chan et al., 1979).
+    # Each process's squares are about its own mean; shifting them to the common mean is stable (Chan et al., 1979).
     variance = (all_squares + counts * (means - whole_mean).square()).sum(0) / number
     return whole_mean, variance, number
 
 
 def update_running_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor, number: Tensor) -> None:
-    """Count a batch, and move a norm's running mean and (unbiased) variance towards its statistics."""
+    """Count a batch, and move a norm's running mean and unbiased variance towards the batch's statistics."""
     norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     norm.running_mean.lerp_(mean, norm.momentum)  # type: ignore[arg-type,union-attr]
     norm.running_var.lerp_(variance * (number / (number - 1)), norm.momentum)  # type: ignore[arg-type,union-attr]
 
 
 def folded_batch_norm(norm: _BatchNorm, attention: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """What `norm` does to the products A . Z of all crops, as y = x * scale + shift, without making them.
+    """Fold a BatchNorm of the products A . Z into y = x * scale + shift, without computing the products.
 
-    Its running statistics move as in a call of it. No gradient.
+    The running statistics are updated as in a call of the norm. Without gradient.
 
     Args:
         norm: in train mode.
@@ -74,11 +74,11 @@ def folded_batch_norm(norm: _BatchNorm, attention: Tensor, maps: Tensor) -> tupl
     dtype = torch.promote_types(norm.weight.dtype, attention.dtype)
     z = maps.permute(0, 2, 3, 1).flatten(0, 2).to(dtype)  # P, C with P = B*H*W
     a = attention.to(dtype)
-    sums, squares = a.sum(1).flatten(), a.square().sum(1).flatten()  # P: over the crops
+    sums, squares = a.sum(1).flatten(), a.square().sum(1).flatten()  # (P,) each: sums over the crops
     count = a.numel()
     with torch.autocast(autocast_device_type(maps), enabled=False):
         mean = (sums @ z) / count
-        # Sum over positions and crops of (A Z - mean)^2.
+        # The sum over positions and crops of (A Z - mean)^2.
         about = (squares @ z.square() - count * mean.square()).clamp_min(0)
     whole_mean, variance, number = merge_statistics(mean, about, count)
     update_running_statistics(norm, whole_mean, variance, number)
@@ -113,7 +113,7 @@ class _Normalize(torch.autograd.Function):
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """nn.BatchNorm1d and 2d of all processes' values together: same names, buffers and gradients."""
+    """nn.BatchNorm1d and 2d over the values of all processes, with the same names, buffers and gradients."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
@@ -131,9 +131,9 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 
 def synchronize_batch_norm(model: M, device: torch.device, compile: bool = False) -> M:
-    """Exchange every BatchNorm of a model for one over all processes, in place; a process that is alone keeps them.
+    """Replace every BatchNorm of a model by one over all processes, in place; a single process changes nothing.
 
-    `compile`: they are to be compiled, see `scfs.model.ops.compile`.
+    `compile` says whether the model will be compiled, see `scfs.model.ops.compile`.
     """
     if collectives.world().size == 1:
         return model
@@ -147,7 +147,7 @@ def synchronize_batch_norm(model: M, device: torch.device, compile: bool = False
 
 
 def _synchronize(norm: _BatchNorm) -> SynchronizedBatchNorm:
-    """The same layer, with the same parameters and buffers."""
+    """Make a synchronised norm that shares the parameters and buffers of `norm`."""
     made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     for name, value in (*norm.named_parameters(), *norm.named_buffers()):
         setattr(made, name, value)

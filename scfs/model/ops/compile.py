@@ -1,8 +1,8 @@
-"""Backbones whose operations torch.compile fuses: BatchNorm with ReLU, residual sums, conversions. Meant for GPUs.
+"""Compilation of backbones by torch.compile, which fuses BatchNorm, ReLU, residual sums and conversions; for GPUs.
 
-Whole, or it is an error: a part on which torch.compile gives up would be left as slow as before without a word. That is
-why several processes have BatchNorm from `scfs.model.ops.batch_norm` then, whose messages are part of what is compiled;
-torch's own stops compilation at each norm.
+A backbone is compiled as a whole, or it is an error: a part that torch.compile cannot compile would stay slow without
+notice. Several processes therefore use BatchNorm of `scfs.model.ops.batch_norm`, whose collectives can be compiled;
+torch's own interrupts compilation at each norm.
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ from scfs.runtime.collectives import ProcessLostError
 
 
 def compile_backbone(backbone: nn.Module) -> None:
-    """Have a backbone compiled, in place, when it is first called with maps of a size: the student's is for two sizes.
+    """Mark a backbone for compilation, in place, at the first call with each size of images (the student has two).
 
-    Parameters keep their names. What it computes is rounded otherwise.
+    Parameters keep their names. Results are rounded differently.
     """
     backbone.compile(dynamic=False, fullgraph=True)
 
 
 @contextmanager
 def compile_errors() -> Iterator[None]:
-    """While a compile backbone is called.
+    """Turn errors of compiled backbones that are called in this context into one line.
 
     Raises:
         ProcessLostError: another process has ended.
@@ -34,7 +34,7 @@ def compile_errors() -> Iterator[None]:
     """
     try:
         yield
-    except dist.DistBackendError as error:  # of NCCL's, in what is compiled
+    except dist.DistBackendError as error:  # raised by NCCL inside compiled code
         raise ProcessLostError(f"another process of this training has ended: {error}") from error
     except torch._dynamo.exc.TorchDynamoException as error:
         cause = getattr(error, "inner_exception", error)

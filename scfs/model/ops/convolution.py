@@ -1,7 +1,7 @@
-"""Convolutions as the product computes them: those of 1 x 1, and onto small maps, are matrix products on a CPU.
+"""Convolutions that are matrix products on a CPU: those with 1 x 1 kernels, and those whose result is a small map.
 
-On one thread of a CPU, PyTorch's own 1 x 1 convolution is up to twice as slow, forward and backward, at either
-precision, and those with a stride more (docs/notes/performance.md).
+On one thread of a CPU, PyTorch's own 1 x 1 convolution takes up to twice the time, forward and backward, in either
+precision, and more with a stride.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from scfs.runtime.device import autocast_device_type
 
 
 def conv2d(x: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """What `convolution`, which has no bias, makes of maps (n, C, H, W)."""
+    """Apply `convolution`, which has no bias, to maps (n, C, H, W)."""
     if not _is_product(x, convolution):
         small = im2col_is_faster(x, convolution) and not _is_cast(x)
         made: Tensor = im2col_conv2d(x, convolution) if small else convolution(x)
@@ -26,9 +26,9 @@ def conv2d(x: Tensor, convolution: nn.Conv2d) -> Tensor:
 
 
 def conv1x1_with_residual(x: Tensor, convolution: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Maps (n, C, H, W) for a residual connection, and what `convolution` makes of them for the branch beside it.
+    """Return maps (n, C, H, W) for a residual connection, and `convolution` of them for the branch beside it.
 
-    Where the convolution is a product, so is the sum of both gradients: a pass over the maps less.
+    If the convolution is a matrix product, that product also adds both gradients, which saves a pass over the maps.
     """
     whole = convolution.stride == (1, 1) and not _is_cast(x)
     if not (whole and torch.is_grad_enabled() and x.requires_grad and _is_product(x, convolution)):
@@ -49,15 +49,14 @@ class _Conv1x1WithResidual(torch.autograd.Function):
     def backward(ctx: Any, of_residual: Tensor, of_made: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         rows, of_rows = (maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in (x, of_made))
-        # In place: a sum gives the same gradient to the branch, whose backward pass has ended before this one; nobody
-        # else may hold it.
+        # In place: the branch got the same tensor as its gradient, but its backward pass has ended before this one.
         of_x = of_residual.contiguous(memory_format=torch.channels_last)
         of_x.permute(0, 2, 3, 1).view(rows.shape).addmm_(of_rows, weight)
         return of_x, of_rows.T @ rows
 
 
 def _product(rows: Tensor, weight: Tensor) -> Tensor:
-    """Of (n, H, W, C) and a kernel (D, C): maps (n, D, H, W) in channels_last."""
+    """Multiply (n, H, W, C) by a kernel (D, C): maps (n, D, H, W) in channels_last."""
     return F.linear(rows, weight).permute(0, 3, 1, 2)
 
 
@@ -67,13 +66,13 @@ def _is_product(x: Tensor, convolution: nn.Conv2d) -> bool:
 
 
 def _is_cast(x: Tensor) -> bool:
-    """Whether autocast computes with maps of another type."""
+    """True if autocast computes with another type than that of the maps."""
     kind = autocast_device_type(x)
     return torch.is_autocast_enabled(kind) and x.dtype != torch.get_autocast_dtype(kind)
 
 
 def im2col_is_faster(x: Tensor, convolution: nn.Conv2d) -> bool:
-    """Whether `im2col_conv2d` computes what this convolution makes of maps (n, C, H, W), and faster."""
+    """True if `im2col_conv2d` can compute this convolution of maps (n, C, H, W), and is faster."""
     kernel, stride, padding = convolution.kernel_size, convolution.stride, convolution.padding
     plain = convolution.groups == 1 and convolution.dilation == (1, 1) and convolution.padding_mode == "zeros"
     if isinstance(padding, str) or not plain or any(pair[0] != pair[1] for pair in (kernel, stride, padding)):
@@ -84,7 +83,7 @@ def im2col_is_faster(x: Tensor, convolution: nn.Conv2d) -> bool:
 
 
 def im2col_conv2d(x: Tensor, convolution: nn.Conv2d) -> Tensor:
-    """What `convolution` makes of maps (n, C, H, W) in channels_last; see `im2col_is_faster`."""
+    """Apply `convolution` to maps (n, C, H, W) in channels_last as a matrix product; see `im2col_is_faster`."""
     kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], int(convolution.padding[0])
     made: Tensor = _Im2colConv2d.apply(x, convolution.weight.to(x.dtype), kernel, stride, padding)
     return made
@@ -119,18 +118,18 @@ class _Im2colConv2d(torch.autograd.Function):
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """A kernel (D, C, k, k) as (D, k*k*C): a view, in channels_last."""
+    """View a kernel (D, C, k, k), in channels_last, as (D, k*k*C)."""
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _patches(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """What the kernel sees of maps (n, C, H, W) at each position, (n, H', W', k, k, C): a view of padded maps."""
+    """View padded maps (n, C, H, W) as the patch of each position of the result, (n, H', W', k, k, C) (im2col)."""
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[padding] * 4))
     return padded.unfold(1, kernel, stride).unfold(2, kernel, stride).permute(0, 1, 2, 4, 5, 3)
 
 
 def _folded(patches: Tensor, like: Tensor, stride: int, padding: int) -> Tensor:
-    """Sums of what patches (n, H', W', k, k, C) have for each position of maps (n, C, H, W), in float32 at least."""
+    """Sum patches (n, H', W', k, k, C) into maps (n, C, H, W), in float32 at least (col2im)."""
     n, C, height, width = like.shape
     H, W, kernel = patches.shape[1:4]
     sums = torch.zeros(

@@ -2,7 +2,7 @@
 
 Read as int16, a bfloat16's sign is the integer's: positive numbers are above 0, and negative ones rise from -32768
 (-0) to -128 (-infinity). Above that, from -127 to -1, are only NaN whose sign bit is set, which x86 makes of inf - inf.
-So one threshold rectifies all numbers, and hides no NaN; it is four times as fast.
+So one threshold on integers is the ReLU of all numbers, and keeps NaN.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 MINUS_INFINITY = -128
-"""As int16."""
+"""The bits of bfloat16's minus infinity as int16."""
 
 
 def relu_(x: Tensor) -> Tensor:
-    """max(x, 0), in the memory of `x`, of any shape; NaN stays NaN."""
+    """Replace x, of any shape, by max(x, 0) in its memory; NaN stays NaN."""
     if x.device.type != "cpu" or x.dtype != torch.bfloat16:
         return F.relu(x, inplace=True)
     made: Tensor = _ReLU.apply(x)
@@ -25,7 +25,7 @@ def relu_(x: Tensor) -> Tensor:
 
 
 def add_relu_(branch: Tensor, residual: Tensor) -> Tensor:
-    """max(branch + residual, 0), of equal shapes; the memory of `branch` may be overwritten, NaN stays NaN."""
+    """Compute max(branch + residual, 0), of equal shapes; it may overwrite `branch`. NaN stays NaN."""
     if branch.device.type == "cpu" and branch.dtype == residual.dtype == torch.bfloat16:
         return relu_(branch + residual)  # in place takes 1.6 times as long
     return relu_(branch.add_(residual))
