@@ -21,11 +21,11 @@ SLOW := demo or detectron2 or slurm or container
 
 test: lint
 	@$(MAKE) --silent test-fast
-	pytest -m "$(SLOW)"
+	pytest --durations 10 -m "$(SLOW)"
 	@$(MAKE) --silent bench-short
 
 test-fast: .venv/.dev
-	pytest -n 2 --dist loadfile -m "not ($(SLOW))"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not ($(SLOW))"
 
 # Each fault of a cluster SCFS_SOAK times, and the demo's pre-training (hours; goes on where it was stopped); what happened is appended to soak.jsonl.
 soak: .venv/.dev

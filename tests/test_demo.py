@@ -19,7 +19,7 @@ RUNS = ("demo-scfs", "demo-dino", "demo-random")
 
 def run(folder: Path, *command: str, package: Path | None = None) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=command_environment(package or folder), capture_output=True, text=True
+        command, cwd=folder, env=command_environment(package or folder, warm=True), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

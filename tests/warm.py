@@ -15,6 +15,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -62,6 +63,9 @@ def warm_programs() -> Path:
         program.parent.mkdir(exist_ok=True)
         program.write_text(CLIENT.format(python=sys.executable, root=str(ROOT), folder=str(folder)))
         program.chmod(0o755)
+    python = folder / "bin" / "python"  # for what finds its programs beside the interpreter
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
     server = subprocess.Popen(
         [*ORDINARY, sys.executable, __file__, str(folder)],

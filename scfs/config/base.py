@@ -128,6 +128,18 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def load_yaml(text: str) -> Any:
+    """Return the values of a YAML text, which libyaml reads in a tenth of the time.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML; the message is of Python's parser, as that one shows the place.
+    """
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        return yaml.safe_load(text)
+
+
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     """Turn "optimizer.lr=0.2" into {"optimizer": {"lr": 0.2}}; later pairs win. Values are YAML.
 

@@ -6,10 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from scfs.config.base import NAME, Config, parse
+from scfs.config.base import NAME, Config, load_yaml, parse
 from scfs.errors import ScfsError
 from scfs.io.download import Published
 
@@ -139,7 +138,7 @@ class RequiredArchive(NamedTuple):
 def catalogue() -> dict[str, OfficialSet]:
     """Load all data sets by name."""
     text = files("scfs.config").joinpath("official_sets.yaml").read_text(encoding="utf-8")
-    whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
+    whole: Catalogue = parse(Catalogue, load_yaml(text), SOURCE)
     return whole.sets
 
 

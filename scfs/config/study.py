@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, PrivateAttr, model_validator
 from pydantic.json_schema import models_json_schema
 
-from scfs.config.base import NAME, Config, Seed, merged, parse
+from scfs.config.base import NAME, Config, Seed, load_yaml, merged, parse
 from scfs.config.data import DataSet
 from scfs.config.evaluation import Evaluation
 from scfs.config.pretrain import Imported, Pretrain
@@ -254,7 +254,7 @@ def read_yaml(path: Path) -> Any:
         ScfsError: the file is missing, is not UTF-8 or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -4,8 +4,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
+from scfs.config.base import load_yaml
 from scfs.config.report import PaperRow
 from scfs.config.study import Study
 from scfs.errors import ScfsError
@@ -17,7 +16,7 @@ SOURCE = "scfs/report/paper_tables.yaml"
 @cache
 def read(name: str) -> dict[str, Any]:
     """Read a file of the paper's: paper_tables.yaml, or the headings of its columns, paper_columns.yaml."""
-    content: dict[str, Any] = yaml.safe_load(files("scfs.report").joinpath(name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_yaml(files("scfs.report").joinpath(name).read_text(encoding="utf-8"))
     return content
 
 

@@ -5,11 +5,10 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from scfs import paths
-from scfs.config.base import NAME, Config, parse
+from scfs.config.base import NAME, Config, load_yaml, parse
 from scfs.config.study import Study
 from scfs.config.weight_formats import FORMATS, ImportFormat
 from scfs.errors import ScfsError
@@ -75,7 +74,7 @@ class Catalogue(Config):
 def catalogue() -> dict[str, PublicWeights]:
     """Return all entries by name."""
     text = files("scfs.weights").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    whole: Catalogue = parse(Catalogue, yaml.safe_load(text), SOURCE)
+    whole: Catalogue = parse(Catalogue, load_yaml(text), SOURCE)
     return whole.entries
 
 

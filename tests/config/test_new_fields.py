@@ -6,7 +6,6 @@ The package is copied, every class gets a field, and the copy goes on with what 
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fake_results import FakeResults
 from grown_package import copy_package
 from repository import ROOT
 from tiny import TINY
+from warm import warm_programs
 
 from scfs import paths
 from scfs.config.base import FIRST_FIELDS
@@ -79,7 +79,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(package: Path, what: str, argument: Any, folder: Path) -> Any:
     places = [package, ROOT / "tests" / "config", ROOT / "tests"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, grown_package.__file__, what, json.dumps(argument)]
+    command = [str(warm_programs() / "warm-python"), grown_package.__file__, what, json.dumps(argument)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,12 +1,14 @@
 """The rehearsal of a study: the same jobs and commands on next to nothing, and never to be taken for the study."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from repository import ROOT
+from warm import warm_programs
 
 from scfs.config.data import SMALL_IMAGES
 from scfs.config.protocol import SMALL_BATCH
@@ -120,55 +122,70 @@ def test_the_folder_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: 
     assert mine.exists()
 
 
-def test_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of each of the modes that differ most, for real, through Snakemake."""
-    runs = {
-        "t-scfs": {"backbone": "narrow_resnet18"},
-        "t-torchvision": {"weights": "torchvision-resnet18", "backbone": "resnet18"},
-    }
-    table = {
+BOXES: dict[str, Any] = {
+    "coco": {
+        "source": "coco",
+        "splits": {"train": {"images": "coco/train2017", "annotations": "coco/annotations/instances_train2017.json"}},
+    },
+    "voc": {"source": "voc", "splits": {"train": ["VOCdevkit/VOC2007/ImageSets/Main/trainval.txt"]}},
+}
+PHOTOS: dict[str, Any] = {
+    "source": "folder",
+    "splits": {"train": "x", "val": "y"},
+    "class_list": {"file": "list.txt", "sha256": "0" * 64, "url": "https://example.org"},
+}
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rehearsal, for real and through Snakemake, that goes through every rule, kind of figure and evaluation.
+
+    It is a row of each table of the study mini, which are the paper's, and what that study lacks: weights of others, a
+    class list, pre-training on images whose boxes nobody needs.
+    """
+    values = yaml.safe_load((ROOT / "config/mini/params.yaml").read_text())
+    values["data"] |= {"photos": PHOTOS, **BOXES}
+    values["runs"] |= {name: {"dataset": name, "split": "train"} for name in BOXES}
+    values["runs"]["theirs"] = {"weights": "torchvision-resnet18", "backbone": "resnet18"}
+    values["evaluate"]["knn-photos"] = {"kind": "knn", "dataset": "photos", "k": [5, 200], "report_k": 200}
+    values["tables"]["theirs"] = {
         "title": "t",
-        "columns": [{"label": "k", "evaluation": "knn", "value": "top1"}],
-        "rows": [{"label": run, "runs": [run]} for run in runs],
+        "columns": [{"label": "k", "evaluation": "knn-photos", "value": "top1"}],
+        "rows": [{"label": "r", "runs": ["theirs"]}],
     }
-    data = {
-        "a": {
-            "source": "folder",
-            "splits": {"train": "x", "val": "y"},
-            "class_list": {"file": "list.txt", "sha256": "0" * 64, "url": "https://example.org"},
-        }
-    }
-    values = next(iter(file().values())) | {
-        "data": data,
-        "runs": runs,
-        "pretrain": {"dataset": "a", "split": "train"},
-        "seeds": [3, 4],
-        "tables": {"main": table},
-    }
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.chdir(tmp_path)
-    smoke(Path("s.yaml"), cores=1)
-    folder = tmp_path / "smoke" / "s"
-    assert (folder / "results" / "studies" / "s-smoke" / "report.html").is_file()
-    record = yaml.safe_load((folder / "results" / "runs" / "t-scfs-s3" / "pretrain.json").read_text())
-    assert record["curve"]["step"] == [2] and record["dataset"]["images"] == SMALL_IMAGES
-    assert not (folder / "checkpoints" / "t-scfs-s4.safetensors").exists()
-    imported = yaml.safe_load((folder / "results" / "runs" / "t-torchvision" / "pretrain.json").read_text())
-    assert imported["source"]["file"] == "t-torchvision.pth"
+    values["figures"] |= {f"curves-{name}": {"kind": "curves", "runs": [name]} for name in BOXES}
+    folder = tmp_path_factory.mktemp("rehearsed")
+    (folder / "mini.yaml").write_text(yaml.safe_dump(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        # In the folder of this one there is a `scfs` that starts at once.
+        patch.setattr(sys, "executable", str(warm_programs() / "python"))
+        smoke(Path("mini.yaml"), cores=2, rows=1)
+    return folder / "smoke" / "mini"
 
 
-def test_a_row_of_each_table_of_the_mini_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its tables and figures are the paper's, so that this goes through every rule, kind of figure and evaluation."""
-    study = Path("config/mini/params.yaml")
-    (tmp_path / study).parent.mkdir(parents=True)
-    (tmp_path / study).write_text((ROOT / study).read_text())
-    monkeypatch.chdir(tmp_path)
-    smoke(study, cores=2, rows=1)
-    shown = tmp_path / "smoke" / "mini" / "results" / "studies" / "mini-smoke"
+def record_of(rehearsed: Path, run: str) -> dict[str, Any]:
+    record: dict[str, Any] = yaml.safe_load((rehearsed / "results" / "runs" / run / "pretrain.json").read_text())
+    return record
+
+
+def test_tables_figures_and_report_are_made(rehearsed: Path) -> None:
+    shown = rehearsed / "results" / "studies" / "mini-smoke"
     made = {path.name for path in [*(shown / "tables").iterdir(), *(shown / "figures").iterdir()]}
-    assert {f"{table}.md" for table in ("main", "table1", "table7", "table8", "table9", "table10")} <= made
-    assert {"curves.svg", "attention.png", "layers.svg", "fig1.png", "fig5.svg"} <= made
+    assert {f"{table}.md" for table in ("main", "table1", "table7", "table8", "table9", "table10", "theirs")} <= made
+    assert {"curves.svg", "attention.png", "layers.svg", "fig1.png", "fig5.svg", "curves-coco.svg"} <= made
     assert "mini-smoke" in (shown / "report.html").read_text()
+
+
+def test_trainings_of_the_first_seed_have_two_steps(rehearsed: Path) -> None:
+    for run in ("mini-dino-s0", "mini-scfs-res2-s0", "coco-s0", "voc-s0"):
+        record = record_of(rehearsed, run)
+        assert record["curve"]["step"] == [2] and record["dataset"]["images"] == SMALL_IMAGES
+    assert not list((rehearsed / "checkpoints").glob("*-s1.safetensors"))
+
+
+def test_weights_of_others_are_stand_ins(rehearsed: Path) -> None:
+    assert record_of(rehearsed, "theirs")["source"]["file"] == "theirs.pth"
 
 
 def test_stand_ins_for_official_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs as stages
 from scfs.pipeline import sync
-from scfs.smoke.rehearsal import read_files, set_up, smoke, smoke_files
+from scfs.smoke.rehearsal import read_files, set_up, smoke_files
 from scfs.smoke.stand_in_boxes import COCO_CATEGORIES, VOC_CLASSES, write_boxes
 
 VALUES: dict[str, Any] = {
@@ -137,16 +137,6 @@ def test_sync_leaves_changed_annotations_to_snakemake(small: Study, name: str, c
     os.utime(changed, (4e9, 4e9))
     with pytest.raises(ScfsError, match=rf"data\.{name}: {changed} has changed after data/{name}/manifest\.parquet"):
         sync._refuse_changed_sources(small, jobs)
-
-
-def test_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pre-training on images whose boxes nobody needs, through Snakemake."""
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump(VALUES))
-    monkeypatch.chdir(tmp_path)
-    smoke(Path("s.yaml"), cores=1)
-    for name in ("coco", "voc"):
-        record = json.loads(Path(f"smoke/boxes/results/runs/on-{name}/pretrain.json").read_text())
-        assert record["curve"]["step"] == [2] and record["dataset"]["images"] == SMALL_IMAGES
 
 
 def test_two_rehearsals_have_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
