@@ -93,7 +93,7 @@ def _seconds(spread: Spread) -> str:
 
 
 def misses(found: dict[str, Measured], floors: dict[str, dict[str, float]]) -> list[str]:
-    """What falls short of the floors of this processor, in words."""
+    """Describe what falls short of the floors of this processor."""
     said = []
     for name, measured in found.items():
         floor = floors.get(name, {})

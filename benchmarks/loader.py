@@ -1,4 +1,4 @@
-"""From JPEG files to batches of ten views: ours against the authors' loader (reference_loader.py), on the same files.
+"""JPEG files to batches of ten views: ours against the authors' loader (reference_loader.py), on the same files.
 
 Without workers it is the work on an image in one process; with one it is all that a worker and the process it serves
 spend, from the start of the worker to the last batch. Files are in memory on both sides: disks differ more than
@@ -32,7 +32,7 @@ def files(size: Size) -> tuple[bytes, ...]:
 
 
 class Photographs:
-    """What the loader uses of an image set: the files in turn, `number` in all."""
+    """An image set as far as the loader uses it: the files in turn, `number` in all."""
 
     name, split, root = "photographs", "pretrain", Path("photographs")
 

@@ -19,7 +19,7 @@ class Pair(NamedTuple):
     ours: Call
     reference: Call
     items: int = 1
-    """Of a call, such as images; seconds are shown for one."""
+    """Number of items (such as images) of a call; seconds are shown for one item."""
 
 
 class Spread(NamedTuple):
@@ -31,13 +31,13 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: list[float]) -> "Spread":
-        """Of one value per round."""
+        """Summarise one value per round."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a comparison has found."""
+    """Result of a comparison."""
 
     ours: Spread
     """Seconds per item."""

@@ -1,4 +1,4 @@
-"""What of a processor decides how fast kernels are: ratios of one kind of processor say little about another."""
+"""The kind of a processor: speed ratios that were measured on one kind say little about another."""
 
 import platform
 from pathlib import Path

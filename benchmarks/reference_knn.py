@@ -51,6 +51,6 @@ def accuracies(
     temperature: float,
     classes: int,
 ) -> dict[int, tuple[float, float]]:
-    """Of each k, from features of any length."""
+    """Return the accuracies for each k, from features of any length."""
     train, test = F.normalize(train, dim=1, p=2), F.normalize(test, dim=1, p=2)
     return {k: knn(train, train_labels, test, labels, k, temperature, classes) for k in ks}

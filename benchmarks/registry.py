@@ -17,7 +17,7 @@ class Benchmark:
 
     what: str
     make: Callable[[bool, torch.device], Pair]
-    """From whether it is the short form, and the device."""
+    """Function that makes the pair, given True for the short form, and the device."""
     speed: float
     """Reference / ours, at least."""
     memory: float | None = None

@@ -26,7 +26,7 @@ STARTS = {
     "import_weights": "scfs.weights.import_weights",
     "import_file": "scfs.weights.import_weights",
 }
-"""What a rule's process imports first; others import no torch."""
+"""Module that a rule's process imports first; the other rules import no torch."""
 LIGHT = "scfs.cli.stages"
 
 
@@ -39,7 +39,7 @@ class RuleRun(NamedTuple):
 
 
 def jobs(folder: Path) -> list[RuleRun]:
-    """What Snakemake knows of the jobs that made the files of a folder: it has a record for each file."""
+    """Return the jobs that made the files of a folder, from the record that Snakemake keeps of each file."""
     records = [json.loads(path.read_text()) for path in (folder / ".snakemake/metadata").glob("*") if path.is_file()]
     found: dict[tuple[str, str], RuleRun] = {}
     for record in filter(lambda record: record["endtime"], records):

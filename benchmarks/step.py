@@ -40,7 +40,7 @@ def batch_of(settings: Pretrain, seed: int = 0) -> Batch:
 
 
 def crops_of(batch: Batch, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """What the authors' loader would give: each crop (B, 3, S, S), normalised, in memory as NCHW."""
+    """Return the crops as the authors' loader would: each (B, 3, S, S), normalised, in memory as NCHW."""
     parts = [batch.global_crops, *([] if batch.local_crops is None else [batch.local_crops])]
     return [crop.contiguous() for part in parts for crop in normalize(part.to(device), dtype).split(len(batch.rows))]
 

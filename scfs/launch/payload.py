@@ -1,4 +1,4 @@
-"""What each process of a job calls: the function of a stage, and after SLURM's warning a new place in the queue."""
+"""The call that each process of a job makes: a stage's function, and after SLURM's warning a new place in the queue."""
 
 import json
 import os
@@ -53,7 +53,7 @@ class StageCall:
 
 @dataclass(frozen=True)
 class Payload:
-    """What Submitit pickles into the job's folder, and each process loads and calls at each start of the job."""
+    """Object that Submitit pickles into the job's folder, and that each process loads and calls at each start."""
 
     call: StageCall
     """The stage's work."""

@@ -1,4 +1,4 @@
-"""What may end a launcher before its job has ended: signals, and the end of the Snakemake or DVC that called it."""
+"""Reasons for a launcher to end before its job: signals, and the end of the Snakemake or DVC that called it."""
 
 import os
 import select
