@@ -208,10 +208,10 @@ def detect(
 def average(context: typer.Context, evaluation: str, run: Run) -> None:
     """Put the trials of a detector together: mean and standard deviation."""
     _, protocol = _evaluation(context, "detect", evaluation, run)
-    from scfs.detection.average import gather
+    from scfs.detection.aggregate import aggregate
 
     trials = [paths.part(run, evaluation, trial) for trial in protocol.parts]
-    gather(protocol, evaluation, run, trials, paths.result(run, evaluation))
+    aggregate(protocol, evaluation, run, trials, paths.result(run, evaluation))
 
 
 def _evaluation(context: typer.Context, stage: str, evaluation: str, run: str) -> tuple["Study", Any]:

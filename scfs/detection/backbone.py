@@ -21,7 +21,7 @@ STAGES = (2, 3, 4, 5)
 
 
 def set_backbone(cfg: CfgNode, name: str) -> None:
-    """Write an architecture of ours into MODEL.RESNETS.
+    """Write one of our architectures into MODEL.RESNETS.
 
     Raises:
         ScfsError: it is not a ResNet.
@@ -37,7 +37,7 @@ def set_backbone(cfg: CfgNode, name: str) -> None:
 
 
 def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
-    """Blocks of res2, res3, res4 or res5 of the network that MODEL.RESNETS describes."""
+    """Build the blocks of res2, res3, res4 or res5 of the network that MODEL.RESNETS describes."""
     resnets = cfg.MODEL.RESNETS
     spec = BACKBONES[f"resnet{resnets.DEPTH}"]
     assert isinstance(spec, ResNetSpec)
@@ -61,7 +61,7 @@ def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
 
 @BACKBONE_REGISTRY.register()
 def build_scfs_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
-    """A ResNet up to the last stage of MODEL.RESNETS.OUT_FEATURES (C4: res4)."""
+    """Build a ResNet up to the last stage of MODEL.RESNETS.OUT_FEATURES (C4: res4)."""
     resnets = cfg.MODEL.RESNETS
     stem = BasicStem(input_shape.channels, resnets.STEM_OUT_CHANNELS, resnets.NORM)
     stages = [build_stage(cfg, number) for number in STAGES]
@@ -70,7 +70,7 @@ def build_scfs_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
 
 @BACKBONE_REGISTRY.register()
 def build_scfs_resnet_fpn(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """A feature pyramid on a whole ResNet, which is its `bottom_up`."""
+    """Build a feature pyramid on a whole ResNet, which is its `bottom_up`."""
     return FPN(
         build_scfs_resnet(cfg, input_shape),
         cfg.MODEL.FPN.IN_FEATURES,

@@ -18,11 +18,11 @@ from scfs.runtime.philox import philox4x32, seed_key
 from scfs.runtime.world import World
 
 AUGMENTATION, HEADS = 0, 1
-"""Third counter word of what is drawn for an image, and for a step."""
+"""Third counter word of the numbers drawn for an image, and for a step."""
 
 
-def drawn_words(seed: int, *counter: int) -> list[int]:
-    """Four random 32-bit words: a function of the seed and of three numbers below 2**32."""
+def random_words(seed: int, *counter: int) -> list[int]:
+    """Draw four random 32-bit words: a function of the seed and of three numbers below 2**32."""
     return [int(word) for word in philox4x32([*counter, 0], seed_key(seed))]
 
 
@@ -57,7 +57,7 @@ class TrainingBatches:
     def __getitem__(self, step: int) -> list[Record]:
         inputs = []
         for epoch, row in self.order[step][self._own]:
-            with _numpy_drawing(drawn_words(self._seed, epoch, row, AUGMENTATION)):
+            with _numpy_seeded(random_words(self._seed, epoch, row, AUGMENTATION)):
                 inputs.append(_mapped(self._mapper, self._records[row]))
         return inputs
 
@@ -90,8 +90,8 @@ def _mapped(mapper: DatasetMapper, record: Record) -> Record:
 
 
 @contextmanager
-def _numpy_drawing(words: list[int]) -> Iterator[None]:
-    """Let NumPy's global generator, which Detectron2's augmentations draw from, start at these words for a while."""
+def _numpy_seeded(words: list[int]) -> Iterator[None]:
+    """Seed NumPy's global generator, which Detectron2's augmentations draw from, for the block inside."""
     before: Any = np.random.get_state()
     np.random.seed(words)
     try:

@@ -15,7 +15,7 @@ from scfs.detection.metric import AP, RECALLS, Scores
 
 TASKS = {"bbox": "box", "segm": "mask"}
 IOU_50, IOU_75 = 0, 5
-"""Places of these among COCO's thresholds 0.5, 0.55, ... 0.95."""
+"""Indices of IoU 0.5 and 0.75 among COCO's thresholds 0.5, 0.55, ... 0.95."""
 
 
 class CocoMetric(COCOEvaluator):
@@ -23,7 +23,7 @@ class CocoMetric(COCOEvaluator):
 
     Args:
         split: the test split.
-        masks: whether masks are measured too.
+        masks: True if masks are measured too.
     """
 
     def __init__(self, split: DetectionSplit, masks: bool) -> None:
@@ -43,17 +43,17 @@ class CocoMetric(COCOEvaluator):
             self._precision[iou_type] = coco_eval.eval["precision"][..., 0, -1]
         return super()._derive_coco_results(coco_eval, iou_type, class_names)
 
-    def found(self) -> list[Record]:
-        """Detections of each image, as COCO's JSON has them."""
-        found: list[Record] = self._predictions
-        return found
+    def predictions(self) -> list[Record]:
+        """Return the detections of each image, as COCO's JSON has them."""
+        predictions: list[Record] = self._predictions
+        return predictions
 
-    def add(self, found: list[Record]) -> None:
-        """Take what another process has found."""
-        self._predictions.extend(found)
+    def add_predictions(self, predictions: list[Record]) -> None:
+        """Add the predictions of another process."""
+        self._predictions.extend(predictions)
 
     def scores(self) -> Scores:
-        """AP over all classes is that of Detectron2; without any detection, where that says NaN, it is 0."""
+        """Compute AP; over all classes it is Detectron2's, but 0 where that is NaN, which means no detection at all."""
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints a table
             results = self.evaluate()
         values: dict[str, float] = {}

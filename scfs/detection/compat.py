@@ -1,4 +1,4 @@
-"""What Detectron2 0.6 lacks on today's Python, for the whole process; to be imported before anything of Detectron2's.
+"""Mends for Detectron2 0.6 on today's Python, for the whole process; import it before anything of Detectron2's.
 
 Each mend applies only where something is missing: a newer or a compiled Detectron2 is used as it is.
 """
@@ -90,4 +90,4 @@ def _resource_filename(package: str, path: str) -> str:
 
 
 MENDED = mend()
-"""What was missing here."""
+"""Names that were missing here."""

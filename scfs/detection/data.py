@@ -24,7 +24,7 @@ class DetectionSplit:
     name: str
     """Its name in Detectron2's MetadataCatalog, where its evaluators look for classes and annotations."""
     source: str
-    """What messages call it."""
+    """Its name in messages."""
     records: list[Record]
     """Images in the order of their ids; categories are numbered from 0 in the order of their ids."""
     classes: tuple[str, ...]
@@ -46,7 +46,7 @@ def read_split(split: DetectionFiles, masks: bool) -> DetectionSplit:
 
     Args:
         split: the split.
-        masks: whether every object must have a mask.
+        masks: True if every object must have a mask.
 
     Raises:
         ScfsError: not COCO JSON that Detectron2 reads, no object in it that is not a crowd, or one without a mask.
@@ -77,6 +77,6 @@ def _require_masks(split: DetectionSplit) -> None:
 
 
 def without_empty(split: DetectionSplit) -> list[Record]:
-    """Images with at least one object that is not a crowd: those that Detectron2 trains on."""
+    """Keep the images with at least one object that is not a crowd: those that Detectron2 trains on."""
     records: list[Record] = filter_images_with_only_crowd_annotations(split.records)
     return records

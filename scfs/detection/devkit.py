@@ -13,17 +13,17 @@ SPLIT = "test"
 
 
 def class_name(name: str) -> str:
-    """A class's name in a devkit, where it becomes a file's: slashes and the like are percent-encoded."""
+    """Return a class's name in a devkit, where it names a file: slashes and the like are percent-encoded."""
     return quote(name, safe=" ")
 
 
 def image_name(image_id: int) -> str:
-    """An image's name in a devkit."""
+    """Return an image's name in a devkit."""
     return f"{image_id:06d}"
 
 
 def is_left_out(item: Record) -> bool:
-    """Whether an object neither counts nor is wrong to find: VOC's difficult ones, and crowds."""
+    """True if an object neither counts nor is wrong to detect: VOC's difficult ones, and crowds."""
     return bool(item.get("difficult", 0) or item.get("iscrowd", 0))
 
 

@@ -1,4 +1,4 @@
-"""A trained detector on the test images: what is measured of it, and what a figure shows."""
+"""A trained detector on the test images: predictions for the metric, and arrays for a figure."""
 
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
@@ -25,17 +25,17 @@ from scfs.runtime import collectives
 from scfs.views.workers import prefetch
 
 LONG_SIDE = 512
-"""Most pixels of a shown image's longer side."""
+"""Longest side of an image in a figure, in pixels."""
 CERTAIN = 0.5
-"""Detections of at least this score are shown, the best one whatever its score, and not more than MOST."""
+"""Score from which detections are shown; the best one is shown in any case, and never more than MOST."""
 MOST = 20
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @torch.no_grad()
-def find_all(model: nn.Module, images: EvaluationImages, number: int, metric: Metric, workers: int) -> None:
-    """Let the metric of the first process take what `model` finds in `number` images, of which each does a share.
+def predict(model: nn.Module, images: EvaluationImages, number: int, metric: Metric, workers: int) -> None:
+    """Predict on `number` images, shared between the processes; the metric of the first one gets all predictions.
 
     Raises:
         ScfsError: an image cannot be read.
@@ -44,20 +44,23 @@ def find_all(model: nn.Module, images: EvaluationImages, number: int, metric: Me
     rows = range(number)[collectives.world().shard(number)]
     for inputs in track(prefetch(images, rows, workers), "detect: test", unit="images", total=len(rows)):
         metric.process(inputs, model(inputs))
-    _, *others = collectives.all_gather_object(metric.found())
+    _, *others = collectives.all_gather_object(metric.predictions())
     if collectives.is_first():
-        for found in others:
-            metric.add(found)
+        for predictions in others:
+            metric.add_predictions(predictions)
 
 
 @torch.no_grad()
-def show(model: nn.Module, images: EvaluationImages, split: DetectionSplit, cfg: CfgNode, number: int) -> Arrays:
-    """Truth and detections on images at even distances over the split.
+def figure_arrays(
+    model: nn.Module, images: EvaluationImages, split: DetectionSplit, cfg: CfgNode, number: int
+) -> Arrays:
+    """Collect ground truth and detections on images at even distances over the split.
 
     Returns:
         For i = 0 ... number - 1: `image_i` (H, W, 3) uint8, at most LONG_SIDE pixels long; `truth_boxes_i` (n, 4)
         float32, x0, y0, x1, y1 in pixels of that image; `truth_classes_i` (n,) int64; with masks `truth_masks_i`
-        (n, H, W) bool. The same of what was `found_`, by falling score, with `found_scores_i` (n,) float32.
+        (n, H, W) bool. Detections, by falling score, have the same arrays, called `found_...`, and `found_scores_i`
+        (n,) float32.
     """
     model.eval()
     number = min(number, len(split.records))
@@ -65,7 +68,7 @@ def show(model: nn.Module, images: EvaluationImages, split: DetectionSplit, cfg:
     arrays: Arrays = {}
     for place, row in enumerate(rows):
         record = split.records[row]
-        height, width = shown_size(record["height"], record["width"])
+        height, width = figure_size(record["height"], record["width"])
         (inputs,) = images[row]
         (output,) = model([{**inputs, "height": height, "width": width}])
         shown = {
@@ -76,14 +79,14 @@ def show(model: nn.Module, images: EvaluationImages, split: DetectionSplit, cfg:
     return arrays
 
 
-def shown_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of an image as it is shown."""
+def figure_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of an image in a figure."""
     scale = min(1.0, LONG_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _truth(record: Record, cfg: CfgNode, size: tuple[int, int]) -> Arrays:
-    """The resized image and its objects, crowds not among them."""
+    """Return the resized image and its objects without crowds."""
     resize = ResizeTransform(record["height"], record["width"], *size)
     items = [copy.deepcopy(item) for item in record["annotations"] if not item.get("iscrowd", 0)]
     if not cfg.MODEL.MASK_ON:

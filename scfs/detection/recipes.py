@@ -64,7 +64,7 @@ def _box_head(protocol: Detection, recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scale(solver: CfgNode, images: int) -> None:
-    """Linear scaling rule: k times the images, k times the rate, a k-th of the steps [Goyal et al., 2017]."""
+    """Apply the linear scaling rule: k times the images, k times the rate, a k-th of the steps [Goyal et al., 2017]."""
     k = images / solver.IMS_PER_BATCH
     solver.IMS_PER_BATCH = images
     solver.BASE_LR *= k
@@ -72,7 +72,7 @@ def _scale(solver: CfgNode, images: int) -> None:
 
 
 def _set_length(solver: CfgNode, iterations: int) -> None:
-    """Change the number of steps; the warm-up and the places where the rate falls keep their share of it.
+    """Change the number of steps; the warm-up and the steps where the rate falls shrink or grow with it.
 
     Where these places would not be distinct steps within the training, the rate stays.
     """

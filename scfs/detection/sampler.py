@@ -1,4 +1,4 @@
-"""Which images are in which batch: Detectron2's order as a function of seed and step, so that it can start anywhere.
+"""The images of each batch: Detectron2's order as a function of seed and step, so that it can start anywhere.
 
 Images come in shuffled epochs, go into one of two groups (wider than high, or not), and every time that a group has as
 many as a batch, they are one [Detectron2: AspectRatioGroupedDataset]. A group keeps its rest over the end of an epoch.
@@ -24,10 +24,10 @@ class Occurrence(NamedTuple):
 
 
 class BatchOrder:
-    """Order of `n` images.
+    """The order of `n` images in batches.
 
     Args:
-        wide: (n,) bool, which images are wider than high.
+        wide: True for the images that are wider than high, (n,) bool.
         batch: images per batch, B.
         seed: seed of the shuffling.
     """
@@ -40,7 +40,7 @@ class BatchOrder:
         self._epochs: dict[int, list[Group]] = {}
 
     def __getitem__(self, step: int) -> list[Occurrence]:
-        """The B images of batch `step`, counted from 0."""
+        """Return the B images of batch `step`, counted from 0."""
         epoch = self._epoch_of(step)
         group, number = self._completed(epoch)[step - self._before(epoch)]
         places = range(number * self.batch, (number + 1) * self.batch)
@@ -48,18 +48,18 @@ class BatchOrder:
         return [Occurrence(epoch, int(self._groups(epoch)[group][0][place])) for epoch, place in epochs_and_places]
 
     def _before(self, epoch: int) -> int:
-        """How many batches are complete when an epoch begins."""
+        """Count the batches that are complete when an epoch begins."""
         return sum(epoch * size // self.batch for size in self._sizes)
 
     def _epoch_of(self, step: int) -> int:
-        """Epoch in which a batch becomes complete."""
+        """Find the epoch in which a batch becomes complete."""
         epoch = step * self.batch // sum(self._sizes)  # not later than it; the groups' rests can make it a later one
         while self._before(epoch + 1) <= step:
             epoch += 1
         return epoch
 
     def _completed(self, epoch: int) -> list[tuple[int, int]]:
-        """Group and number within it of each batch that becomes complete in an epoch, in order."""
+        """List group and number within it of each batch that becomes complete in an epoch, in order."""
         found = []
         for group, size in enumerate(self._sizes):
             _, places = self._groups(epoch)[group]

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from scfs.config.detection import Detection
-from scfs.detection.average import gather
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import without_empty
 from scfs.detection.devkit import write_devkit
-from scfs.detection.inference import Arrays, find_all, show
+from scfs.detection.inference import Arrays, figure_arrays, predict
 from scfs.detection.metric import RECALLS, Metric
 from scfs.detection.training import DetectorTraining, estimate_bn, train
 from scfs.detection.trial import Trial, open_trial
@@ -26,8 +25,6 @@ from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.world import find_world
 from scfs.training.base import hold_run, prepare_process
-
-__all__ = ["detect", "gather"]
 
 
 def detect(
@@ -97,7 +94,7 @@ def _log_start(trial: Trial, folder: Path) -> None:
 def _trained_and_tested(
     trial: Trial, folder: Path, converted: Path, workers: int, save_every: float
 ) -> tuple[Metric, Arrays, dict[str, float | None]]:
-    """Train from where the folder stands to the end: what is found then, what figures show, how long it took."""
+    """Train from where the folder stands, and test: predictions in a metric, arrays of figures, and times."""
     training = DetectorTraining(trial.cfg, trial.seed, trial.identity, converted)
     _log_start(trial, folder)
     training.resume(folder)
@@ -107,9 +104,9 @@ def _trained_and_tested(
     if trial.cfg.TEST.PRECISE_BN.ENABLED:
         estimate_bn(training, data, trial.cfg.TEST.PRECISE_BN.NUM_ITER, workers)
     images, metric = EvaluationImages(trial.test.records, trial.cfg), _metric(trial, folder)
-    find_all(training.model, images, len(trial.test.records), metric, workers)
+    predict(training.model, images, len(trial.test.records), metric, workers)
     first = collectives.is_first()
-    shown = show(training.model, images, trial.test, trial.cfg, trial.protocol.figure_images) if first else {}
+    shown = figure_arrays(training.model, images, trial.test, trial.cfg, trial.protocol.figure_images) if first else {}
     return metric, shown, {"training_seconds": seconds, "seconds_per_step": seconds_per_step}
 
 

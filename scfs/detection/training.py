@@ -20,7 +20,7 @@ from detectron2.utils.events import EventStorage, get_event_storage
 from fvcore.nn.precise_bn import update_bn_stats
 from torch import Tensor, nn
 
-from scfs.detection.batches import HEADS, TrainingBatches, drawn_words
+from scfs.detection.batches import HEADS, TrainingBatches, random_words
 from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
@@ -102,7 +102,7 @@ class DetectorTraining(Training):
 
     def draw_heads(self, step: int) -> None:
         """Seed torch's global generator, so that what the heads sample depends on seed and step alone."""
-        low, high, *_ = drawn_words(self.seed, step, collectives.world().rank, HEADS)
+        low, high, *_ = random_words(self.seed, step, collectives.world().rank, HEADS)
         torch.manual_seed(high << 32 | low)
 
 

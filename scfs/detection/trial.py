@@ -1,4 +1,4 @@
-"""One trial of a detector: all that its training and its measurement depend on, and what its result says of that."""
+"""One trial of a detector: the inputs of its training and its test, and its result."""
 
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
@@ -26,10 +26,10 @@ class Trial:
 
     protocol: Detection
     part: str
-    """Which trial, one of the protocol's parts."""
+    """Name of the trial, one of the protocol's parts."""
     run: str
     weights: Converted
-    """Whose encoder it starts from."""
+    """Origin of the encoder that it starts from."""
     opened: dict[str, DetectionFiles]
     """Splits by name."""
     train: DetectionSplit
@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def identity(self) -> str:
-        """Of what the training depends on; how many trials there are, and what figures show, is no part of it."""
+        """Identity of the training; the number of trials, and what figures show, are no part of it."""
         parameters = {
             "protocol": self.protocol.model_dump(mode="json", exclude={"trials", "seed", "figure_images"}),
             "seed": self.seed,
@@ -58,7 +58,7 @@ class Trial:
         return identity("detect", parameters, {"weights": self.weights.weights_sha256, "splits": splits})
 
     def record(self, scores: Scores) -> dict[str, Any]:
-        """The result."""
+        """Make the result."""
         splits = {
             name: {"images": len(split.images), "digest": split.images.digest, "annotations": split.digest}
             for name, split in self.opened.items()
@@ -79,7 +79,7 @@ class Trial:
         }
 
     def _resolved(self) -> dict[str, Any]:
-        """The recipe's numbers after the protocol's own were laid over them."""
+        """Return the recipe's numbers with the protocol's own in place of some."""
         solver, images = self.cfg.SOLVER, self.cfg.INPUT
         return {
             "backbone": self.weights.architecture,
@@ -106,7 +106,7 @@ def open_trial(
     threads: int,
     processes: int = 1,
 ) -> Trial:
-    """Read weights' origin and splits, and resolve the recipe.
+    """Read the splits and the origin of the weights, and resolve the recipe.
 
     Raises:
         ScfsError: no such trial; weights, data or recipe cannot be used, or do not fit each other or the processes.

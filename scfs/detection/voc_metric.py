@@ -19,7 +19,7 @@ from scfs.detection.metric import AP, RECALLS, Scores
 from scfs.errors import ScfsError
 
 THRESHOLDS = range(50, 100, 5)
-"""IoU in percent."""
+"""IoU thresholds in percent."""
 
 
 class VocMetric(PascalVOCDetectionEvaluator):
@@ -61,28 +61,28 @@ class VocMetric(PascalVOCDetectionEvaluator):
             )
             super().process([{"image_id": image_name(image["image_id"])}], [{"instances": renumbered}])
 
-    def found(self) -> dict[int, list[str]]:
-        """Lines of VOC's result files by class."""
+    def predictions(self) -> dict[int, list[str]]:
+        """Return the lines of VOC's result files by class."""
         return dict(self._predictions)
 
-    def add(self, found: dict[int, list[str]]) -> None:
-        """Take what another process has found."""
-        for number, lines in found.items():
+    def add_predictions(self, predictions: dict[int, list[str]]) -> None:
+        """Add the predictions of another process."""
+        for number, lines in predictions.items():
             self._predictions[number].extend(lines)
 
     def scores(self) -> Scores:
-        """AP over all classes is that of Detectron2; those of each class are made of the same files once more."""
+        """Compute AP; over all classes it is Detectron2's, for each class it comes from the same files once more."""
         results = self.evaluate()["bbox"]
         values = {ours: float(results[theirs]) for theirs, ours in AP.items()}
         per_class: dict[str, dict[str, float | None]] = {name: dict.fromkeys(AP.values()) for name in self._classes}
         precision = np.full((len(self._classes), len(RECALLS)), np.nan)
         for place, number in enumerate(self._counted):
-            ap, precision[number] = self._of_class(place)
+            ap, precision[number] = self._class_scores(place)
             per_class[self._classes[number]] = {"ap": float(np.mean(list(ap.values()))), "ap50": ap[50], "ap75": ap[75]}
         return Scores(values, per_class, {"precision": precision})
 
-    def _of_class(self, place: int) -> tuple[dict[int, float], npt.NDArray[np.float64]]:
-        """AP by threshold, and precision over RECALLS at the first one."""
+    def _class_scores(self, place: int) -> tuple[dict[int, float], npt.NDArray[np.float64]]:
+        """Compute a class's AP by threshold, and its precision over RECALLS at the first threshold."""
         ap, curves = {}, {}
         with TemporaryDirectory() as folder:
             Path(folder, f"{self._class_names[place]}.txt").write_text("\n".join(self._predictions.get(place, [])))
@@ -100,5 +100,5 @@ class VocMetric(PascalVOCDetectionEvaluator):
 
 
 def sampled(recall: npt.NDArray[np.float64], precision: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The greatest precision at each of RECALLS or beyond, 0 where it is not reached: (101,)."""
+    """Return the greatest precision at each of RECALLS or beyond, 0 where it is not reached: (101,)."""
     return np.array([precision[recall >= wanted].max(initial=0.0) for wanted in RECALLS])

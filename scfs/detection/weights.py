@@ -16,14 +16,14 @@ from scfs.weights.state_dict_matching import match_tensors
 
 @dataclass(frozen=True)
 class Converted:
-    """Whose weights a file holds."""
+    """The origin of the weights in a file."""
 
     run: str
     """Name of the run."""
     identity: str
     """Its identity."""
     encoder: str
-    """Which of its encoders: teacher or student."""
+    """The run's encoder: teacher or student."""
     architecture: str
     """Its backbone, a name of scfs.model.resnet."""
     weights_sha256: str
@@ -31,7 +31,7 @@ class Converted:
 
 
 def read_converted(path: Path) -> tuple[dict[str, Any], Converted]:
-    """Read what `scfs convert --to detectron2` wrote: tensors by Detectron2's names, and whose they are.
+    """Read what `scfs convert --to detectron2` wrote: tensors by Detectron2's names, and their origin.
 
     Raises:
         ScfsError: no such file, damaged, more than arrays and plain values, or written by something else.
@@ -67,7 +67,7 @@ def load_converted(model: nn.Module, path: Path) -> Converted:
 
 
 def _places(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers of a detector's ResNet by their names in the file."""
+    """Collect parameters and buffers of a detector's ResNet by their names in the file."""
     backbone: Any = model.backbone
     places = getattr(backbone, "bottom_up", backbone).state_dict()
     res5 = getattr(model.roi_heads, "res5", None)

@@ -54,6 +54,15 @@ def _run_metadata() -> dict[str, Any]:
     }
 
 
+def nested_difference(key: str, found: Any, wanted: Any) -> tuple[str, Any, Any]:
+    """Find where two values differ, however deep in dictionaries: the first dotted key in `key`, and both values."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for inner in sorted(found.keys() | wanted.keys()):
+            if found.get(inner) != wanted.get(inner):
+                return nested_difference(f"{key}.{inner}", found.get(inner), wanted.get(inner))
+    return key, found, wanted
+
+
 def git_revision() -> str | None:
     """Return the checkout's revision, marked when it has uncommitted changes; None outside a checkout."""
     if (ROOT / REVISION).is_file():

@@ -1,7 +1,7 @@
-"""What pre-training, fine-tuning and the training of a detector have in common.
+"""The base of pre-training, fine-tuning and the training of a detector.
 
-A batch in parts and over several processes, autocast, checkpoints, stop signals, an exact resume, and the check that
-numbers are finite. A subclass of `Training` says what its model is and what one step does.
+It computes a batch in parts and over several processes, with autocast; it saves, stops at signals, resumes exactly, and
+checks that numbers are finite. A subclass of `Training` says what its model is and what one step does.
 """
 
 import time

@@ -11,7 +11,7 @@ from scfs.config.pretrain import Optimizer
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups: first matrices and kernels, which decay; then biases and norms, which do not (authors' code)."""
+    """Make two groups: first matrices and kernels, which decay; then biases and norms, which do not (authors' code)."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = [p for name, p in trained if p.ndim > 1 and not name.endswith(".bias")]
     plain = [p for name, p in trained if p.ndim <= 1 or name.endswith(".bias")]
@@ -34,7 +34,7 @@ def eager(kind: Kind) -> Kind:
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Optimiser of the model's trained parameters; the loop sets rate and weight decay before each step."""
+    """Make the optimiser of the model's trained parameters; the loop sets rate and weight decay before each step."""
     groups = parameter_groups(model, settings.weight_decay)
     if settings.name == "lars":
         return LARS(groups, lr=0.0, momentum=settings.momentum)
@@ -83,7 +83,7 @@ class SGD(eager(torch.optim.SGD)):  # type: ignore[misc]
         return super().step(closure)
 
     def _prepare(self, parameter: Tensor, gradient: Tensor, momentum: float) -> None:
-        """The kernel wants equal strides, and momentum for all or none, where the last layer joins late."""
+        """Give the fused kernel equal strides, and momentum for all: the last layer, frozen at first, joins late."""
         if _order(gradient) != _order(parameter):
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
         elif gradient.stride() != parameter.stride():  # of dimensions of one entry, where they mean nothing
@@ -94,7 +94,7 @@ class SGD(eager(torch.optim.SGD)):  # type: ignore[misc]
 
 
 def _order(tensor: Tensor) -> list[int]:
-    """Strides of the dimensions that have more than one entry."""
+    """Return the strides of the dimensions that have more than one entry."""
     return [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
 
 

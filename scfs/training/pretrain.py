@@ -28,7 +28,7 @@ from scfs.weights.store import Weights, save_weights
 
 
 def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str | None = None, **options: Any) -> None:
-    """`pretrain` on the split that the settings name.
+    """Pre-train on the split that the settings name.
 
     Args:
         run: name of the run.
@@ -49,7 +49,7 @@ def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str 
 def pretrain_folder(
     run: str, settings: Pretrain, images: Path, unreadable: Literal["error", "skip"], **options: Any
 ) -> None:
-    """`pretrain` on all images of a folder.
+    """Pre-train on all images of a folder.
 
     Args:
         run: name of the run.
@@ -168,7 +168,7 @@ def pretrain(
 
 
 def curve_table(curve: dict[str, list[float]]) -> str:
-    """The curves as CSV, a line per epoch; the header alone for weights that were not trained."""
+    """Write the curves as CSV, a line per epoch; the header alone for weights that were not trained."""
     lines = [
         ",".join(curve or ["epoch"]),
         *(",".join(map(repr, values)) for values in zip(*curve.values(), strict=True)),

@@ -7,7 +7,7 @@ from scfs.config.pretrain import Pretrain
 
 
 def cosine_with_warmup(step: int, peak: float, final: float, total: int, warmup: int = 0) -> float:
-    """Linear from 0 to `peak` over `warmup` steps (both ends included), then half a cosine towards `final`.
+    """Rise linearly from 0 to `peak` over `warmup` steps (both ends included), then half a cosine to `final`.
 
     Args:
         step: optimiser step, from 0.
@@ -23,7 +23,7 @@ def cosine_with_warmup(step: int, peak: float, final: float, total: int, warmup:
 
 
 def linear_warmup(epoch: int, start: float, final: float, warmup: int) -> float:
-    """Linear from `start` to `final` over `warmup` epochs (both ends included), then constant."""
+    """Change linearly from `start` to `final` over `warmup` epochs (both ends included), then stay constant."""
     if epoch >= warmup:
         return final
     return start + (final - start) * epoch / max(1, warmup - 1)

@@ -25,7 +25,7 @@ from scfs.data.coco_rle import decode_mask
 from scfs.data.opening import open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
-from scfs.detection.inference import show, shown_size
+from scfs.detection.inference import figure_arrays, figure_size
 from scfs.detection.training import DetectorTraining, train
 from scfs.detection.trial import open_trial
 from scfs.detection.weights import read_converted
@@ -101,7 +101,9 @@ class Finder(torch.nn.Module):
 def test_of_what_was_found_the_certain_is_shown_or_else_the_best(scenes: Path, weights: Path) -> None:
     opened = trial(scenes, weights)
     images = EvaluationImages(opened.test.records, opened.cfg)
-    arrays = show(Finder([30, 5, 0], [0.9, 0.4, 0.0]), images, opened.test, opened.cfg, 5)  # the split has three
+    arrays = figure_arrays(
+        Finder([30, 5, 0], [0.9, 0.4, 0.0]), images, opened.test, opened.cfg, 5
+    )  # the split has three
     scores = torch.linspace(0.3, 0.9, 30)
     assert arrays["found_scores_0"].tolist() == scores.flip(0)[:20].tolist()
     assert arrays["found_boxes_0"][0].tolist() == [116, 117, 118, 119]
@@ -113,7 +115,9 @@ def test_of_what_was_found_the_certain_is_shown_or_else_the_best(scenes: Path, w
 
 
 def test_large_images_are_shown_smaller() -> None:
-    assert shown_size(600, 1024) == (300, 512) and shown_size(512, 40) == (512, 40) and shown_size(5000, 3) == (512, 1)
+    assert (
+        figure_size(600, 1024) == (300, 512) and figure_size(512, 40) == (512, 40) and figure_size(5000, 3) == (512, 1)
+    )
 
 
 def test_boxes_alone_are_measured_as_voc_does(
@@ -198,7 +202,7 @@ def test_a_rate_that_explodes_is_one_line(scenes: Path, weights: Path, tmp_path:
     training.optimizer.param_groups[0]["lr"] = 1e12
     data = TrainingBatches(opened.train.records, opened.cfg, 0)
     with pytest.raises(
-        ScfsError, match=r"^training diverged at step 1: the weights exploded; .*loss_mask .*, lr 1e\+12$"
+        ScfsError, match=r"^training diverged at step 0: the weights exploded; .*loss_mask .*, lr 1e\+12$"
     ):
         train(training, data, tmp_path, workers=0, save_every=0)
     assert not list(tmp_path.rglob("*.pt"))  # nothing that one could not go on from was saved

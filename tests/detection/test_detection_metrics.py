@@ -160,7 +160,7 @@ def test_what_two_processes_find_is_measured_together(kind: str, tmp_path: Path)
     first, second = (metric_of(kind, split, tmp_path) for _ in range(2))
     for metric, record in zip((first, second), split.records, strict=True):
         metric.process([record], [detections((0, 0.9, FIRST))])
-    first.add(second.found())
+    first.add_predictions(second.predictions())
     assert first.scores().values[f"{'box_' if kind == 'coco' else ''}ap"] == pytest.approx(100)
 
 

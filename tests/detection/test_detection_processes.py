@@ -11,7 +11,7 @@ from small_detector import SMALL, protocol
 
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.coco_metric import CocoMetric
-from scfs.detection.inference import find_all
+from scfs.detection.inference import predict
 from scfs.detection.stage import detect
 from scfs.detection.training import DetectorTraining, train
 from scfs.detection.trial import open_trial
@@ -35,9 +35,9 @@ def trained(scenes: Path, weights: Path, folder: Path) -> dict[str, Any]:
         data = TrainingBatches(trial.train.records, trial.cfg, 0, world)
         train(training, data, folder, workers=0, save_every=0)
         metric = CocoMetric(trial.test, masks=True)
-        find_all(training.model, EvaluationImages(trial.test.records, trial.cfg), 3, metric, workers=0)
+        predict(training.model, EvaluationImages(trial.test.records, trial.cfg), 3, metric, workers=0)
         state: dict[str, Any] = training.model.state_dict()
-        return {"state": state, "found": metric.found(), "terms": training.terms}
+        return {"state": state, "found": metric.predictions(), "terms": training.terms}
 
 
 def in_processes(size: int, *arguments: Any) -> list[dict[str, Any]]:

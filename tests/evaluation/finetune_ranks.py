@@ -43,9 +43,9 @@ def whole_stage(weights: Path, manifest: Path, out: Path, protocol: FineTune, wo
     def keeping(model: Any, *arguments: Any) -> dict[str, float]:
         if collectives.is_first():
             torch.save(model.state_dict(), out.with_suffix(".pt"))
-        return accuracy.measure(model, *arguments)
+        return accuracy.evaluate(model, *arguments)
 
-    job.measure = keeping
+    job.evaluate = keeping
     options: dict[str, Any] = {"threads": 1, "device": "cpu", "workers": workers, "save_every": 0}
     if protocol.parts:
         stage.tune(protocol, "transfer", protocol.parts[0], "toy", weights, manifest, out, **options)

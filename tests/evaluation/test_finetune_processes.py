@@ -38,7 +38,7 @@ def test_killed_and_resumed(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(job, "measure", job.measure)  # puts back what `whole_stage` exchanges
+    monkeypatch.setattr(job, "evaluate", job.evaluate)  # puts back what `whole_stage` exchanges
     protocol = small(steps=16, lr=[0.1, 0.2], precision="bf16")
     (process,) = finetune_ranks.start("stage", tmp_path / "cut", *files, protocol, workers)
     while newest_step(tmp_path / "cut") < 5 and process.poll() is None:

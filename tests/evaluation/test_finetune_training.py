@@ -18,7 +18,7 @@ from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation.finetune.accuracy import accuracies, measure, ranks_of_true_class
+from scfs.evaluation.finetune.accuracy import accuracies, evaluate, ranks_of_true_class
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.training import FineTuning, batch_norm_momentum
 from scfs.model.backbones.registry import build_backbone
@@ -219,7 +219,7 @@ def test_it_is_tested_in_eval_mode_on_the_clean_view(start: Start, images: Image
     for step in range(2):
         training.train_step(CropBatches(images, protocol).batch(step))
     before = copy.deepcopy(training.model.state_dict())
-    found = measure(training.model, protocol, images, CPU, 0)
+    found = evaluate(training.model, protocol, images, CPU, 0)
     assert all(torch.equal(value, before[name]) for name, value in training.model.state_dict().items())
     model = copy.deepcopy(training.model).eval()
     views = np.stack([resize_crop(decode(images.read(row), "image"), 36, 32) for row in range(42)])

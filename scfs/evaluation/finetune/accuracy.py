@@ -14,10 +14,10 @@ CLASSIFIED = 4096
 
 
 @torch.no_grad()
-def measure(
+def evaluate(
     model: ClassifyingEncoder, protocol: FineTune, images: ImageSet, device: torch.device, workers: int
 ) -> dict[str, float]:
-    """Compute the accuracies on the clean view of labelled images, in float32; puts the model into eval mode.
+    """Compute accuracies on the clean view of labelled images, in float32; puts the model into eval mode.
 
     On CUDA: fixed algorithms and full float32, as for all evaluations.
     """
@@ -33,7 +33,7 @@ def measure(
 
 
 def ranks_of_true_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """Count the classes (B,) that score higher than the true one, or the same with a lower class number.
+    """Count the classes, (B,), that score higher than the true one, or the same with a lower class number.
 
     Args:
         logits: (B, K).
@@ -45,7 +45,7 @@ def ranks_of_true_class(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def accuracies(ranks: Tensor, labels: Tensor, classes: int) -> dict[str, float]:
-    """Compute percentages by name: `top1`, `top5` (top K of K < 5 classes), and the mean of the classes' top-1.
+    """Return percentages by name: `top1`, `top5` (top K of K < 5 classes), and the mean of the classes' top-1.
 
     Args:
         ranks: of the true class from 0, (n,).

@@ -58,7 +58,7 @@ class CropBatches:
         return len(self.images) / self.protocol.batch
 
     def batch(self, step: int) -> list[CropBatch]:
-        """Make the parts of a step's batch."""
+        """Return the parts of a step's batch."""
         number = self.protocol.accumulate
         return [self[step * number + part] for part in range(number)]
 

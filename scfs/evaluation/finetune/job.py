@@ -13,7 +13,7 @@ import torch
 from scfs.config.finetune import FineTune
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.data.image_set import ImageSet
-from scfs.evaluation.finetune.accuracy import measure
+from scfs.evaluation.finetune.accuracy import evaluate
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
 from scfs.evaluation.finetune.training import FineTuning
@@ -34,8 +34,8 @@ ELSEWHERE = {"lr", "weight_decay", "metric", "dataset", "train", "test", "labels
 
 
 @dataclass(frozen=True)
-class Occasion:
-    """What the stages of one fine-tuning have in common."""
+class Setup:
+    """The inputs that all trainings of one fine-tuning share."""
 
     protocol: FineTune
     evaluation: str
@@ -51,7 +51,7 @@ class Occasion:
     world: World
 
     def record(self) -> dict[str, Any]:
-        """What the results of the stages have in common; the same bytes wherever and whenever they are made."""
+        """Make the part that all results share; the same bytes wherever and whenever it is made."""
         source = load_backbone(self.weights, self.protocol.weights)[1]
         splits = {images.split: {"images": len(images), "digest": images.digest} for images in self.data.splits}
         whole, validation = self.data.whole, self.data.validation
@@ -68,8 +68,8 @@ class Occasion:
             "precision": self.precision,
         }
 
-    def about(self, seconds: float) -> dict[str, Any]:
-        """What is true of this execution alone, but for the seconds, which all executions took together."""
+    def run_metadata(self, seconds: float) -> dict[str, Any]:
+        """Return metadata of this execution; `seconds` adds up all executions."""
         return {
             "device": str(self.device),
             "workers": self.workers,
@@ -79,18 +79,26 @@ class Occasion:
 
 
 @contextmanager
-def occasion(
+def open_setup(
     protocol: FineTune,
     evaluation: str,
     run: str,
     weights: Path,
     manifest: Path,
+    *,
     threads: int,
-    device: str,
-    workers: int,
-    save_every: float,
-) -> Iterator[Occasion]:
-    """Meet the other processes, if there are any, and open the data.
+    device: str = "auto",
+    workers: int = 0,
+    save_every: float = 120,
+) -> Iterator[Setup]:
+    """Join the other processes, if there are any, and open the data.
+
+    Args:
+        protocol, evaluation, run, weights, manifest: see `scfs.evaluation.finetune.stage.tune`.
+        threads: torch threads; sums depend on it.
+        device: "auto", "cpu" or "cuda".
+        workers: processes that read images.
+        save_every: seconds between checkpoints.
 
     Raises:
         ScfsError: the device is not there, or see `labelled_data`.
@@ -99,18 +107,18 @@ def occasion(
     precision = resolve_precision(protocol.precision, chosen, protocol.crop)
     with collectives.process_group(chosen) as world:
         data = labelled_data(protocol, manifest)
-        yield Occasion(protocol, evaluation, run, weights, data, threads, chosen, precision, workers, save_every, world)
+        yield Setup(protocol, evaluation, run, weights, data, threads, chosen, precision, workers, save_every, world)
 
 
 def fine_tune(
-    now: Occasion, part: str, lr: float, weight_decay: float, train: ImageSet, test: ImageSet
+    setup: Setup, part: str, lr: float, weight_decay: float, train: ImageSet, test: ImageSet
 ) -> dict[str, Any] | None:
     """Train on some images and test on others, going on where an earlier execution stopped.
 
     A finished training leaves its outcome in its folder, and no state: a grid of large networks would fill a disk.
 
     Args:
-        now: the occasion.
+        setup: protocol, weights and data.
         part: name of the training, for its folder.
         lr: learning rate per 256 images of a batch.
         weight_decay: before it is divided by that rate.
@@ -125,10 +133,10 @@ def fine_tune(
         ScfsError: the training was asked to stop (after saving), an image or the weights cannot be read, the disk is
             full, or another process does this training.
     """
-    backbone, _ = load_backbone(now.weights, now.protocol.weights)
-    data = CropBatches(train, now.protocol, now.world)
-    own = _identity(now, lr, weight_decay, train, test)
-    folder = run_folder(f"{now.run}-{now.evaluation}-{part}", own)
+    backbone, _ = load_backbone(setup.weights, setup.protocol.weights)
+    data = CropBatches(train, setup.protocol, setup.world)
+    own = _identity(setup, lr, weight_decay, train, test)
+    folder = run_folder(f"{setup.run}-{setup.evaluation}-{part}", own)
     with hold_run(folder, own):
         left = folder / "outcome.json"
         found = json.loads(left.read_text()) if collectives.is_first() and left.is_file() else None
@@ -136,16 +144,16 @@ def fine_tune(
         if outcome is not None:
             log(f"{folder}: already finished")
             return outcome if collectives.is_first() else None
-        training = FineTuning(now.protocol, lr, weight_decay, backbone, data, now.device, now.precision, own)
-        _log_start(now, part, training, data, folder)
+        training = FineTuning(setup.protocol, lr, weight_decay, backbone, data, setup.device, setup.precision, own)
+        _log_start(setup, part, training, data, folder)
         training.resume(folder)
         try:
-            _train(training, data, folder, now.workers, now.save_every)
-            values, diverged = measure(training.model, now.protocol, test, now.device, now.workers), None
+            _train(training, data, folder, setup.workers, setup.save_every)
+            values, diverged = evaluate(training.model, setup.protocol, test, setup.device, setup.workers), None
             shown = ", ".join(f"{name} {value:.2f}" for name, value in values.items())
-            log(f"{now.run}, {now.evaluation}, {part}: on {len(test)} images of {test.split}: {shown}")
+            log(f"{setup.run}, {setup.evaluation}, {part}: on {len(test)} images of {test.split}: {shown}")
         except DivergedError as error:
-            log(f"{now.run}, {now.evaluation}, {part}: {error}")
+            log(f"{setup.run}, {setup.evaluation}, {part}: {error}")
             values, diverged = {}, {"step": error.step, "loss": f"{error.terms['loss']:.6g}", "lr": error.lr}
         if not collectives.is_first():
             return None
@@ -155,35 +163,35 @@ def fine_tune(
         return outcome
 
 
-def _identity(now: Occasion, lr: float, weight_decay: float, train: ImageSet, test: ImageSet) -> str:
-    """Of one training: the rest of the grid, and what else the data set has, do not matter to it."""
+def _identity(setup: Setup, lr: float, weight_decay: float, train: ImageSet, test: ImageSet) -> str:
+    """Return the identity of one training; the rest of the grid, and of the data set, is no part of it."""
     parameters = {
-        "protocol": now.protocol.model_dump(mode="json", exclude=ELSEWHERE),
+        "protocol": setup.protocol.model_dump(mode="json", exclude=ELSEWHERE),
         "lr": lr,
         "weight_decay": weight_decay,
-        "torch_threads": now.threads,
-        "precision": now.precision,
-        "device": now.device.type,
+        "torch_threads": setup.threads,
+        "precision": setup.precision,
+        "device": setup.device.type,
     }
-    inputs = {"weights": sha256_of(now.weights), "train": train.digest, "test": test.digest}
+    inputs = {"weights": sha256_of(setup.weights), "train": train.digest, "test": test.digest}
     return identity("finetune", parameters, inputs)
 
 
 def _train(training: FineTuning, data: CropBatches, folder: Path, workers: int, save_every: float) -> None:
-    """Train from where it stands to the last step."""
+    """Train from the current step to the last one."""
     parts = training.protocol.accumulate
     made = prefetch(data, range(training.step * parts, training.total * parts), workers, training.device.type == "cuda")
     training.run(zip(*[made] * parts, strict=True), folder, save_every)
 
 
-def _log_start(now: Occasion, part: str, training: FineTuning, data: CropBatches, folder: Path) -> None:
+def _log_start(setup: Setup, part: str, training: FineTuning, data: CropBatches, folder: Path) -> None:
     """Log what will happen before it does."""
-    protocol = now.protocol
+    protocol = setup.protocol
     decay = training.optimizer.param_groups[0]["weight_decay"]
     log(
-        f"{now.run}, {now.evaluation}, {part}: {len(data.images)} images of {len(data.images.classes)} classes,"
+        f"{setup.run}, {setup.evaluation}, {part}: {len(data.images)} images of {len(data.images.classes)} classes,"
         f" batch {protocol.batch}, {data.steps} steps = {data.steps / data.steps_per_epoch:.1f} passes,"
-        f" peak lr {training.peak:g}, weight decay {decay:g}, {now.device}, {now.precision}, seed {protocol.seed};"
+        f" peak lr {training.peak:g}, weight decay {decay:g}, {setup.device}, {setup.precision}, seed {protocol.seed};"
         f" state in {folder}"
     )
-    log_sharing(now.run, protocol.batch, protocol.accumulate)
+    log_sharing(setup.run, protocol.batch, protocol.accumulate)

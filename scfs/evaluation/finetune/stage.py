@@ -6,13 +6,13 @@ from typing import Any
 
 from scfs.config.finetune import FineTune
 from scfs.errors import ScfsError
-from scfs.evaluation.finetune.job import Occasion, fine_tune, occasion
+from scfs.evaluation.finetune.job import Setup, fine_tune, open_setup
 from scfs.io.progress import log
-from scfs.io.results import write_result
+from scfs.io.results import nested_difference, write_result
 
 FINAL = "final"
 COMPARED = ("run", "evaluation", "protocol", "dataset", "labelled", "weights", "stage_version", "torch_threads")
-"""Entries that must be equal in the results of the cells and of the final training."""
+"""Keys that a cell's result must have in common with the final one."""
 
 
 def tune(
@@ -23,11 +23,7 @@ def tune(
     weights: Path,
     manifest: Path,
     out: Path,
-    *,
-    threads: int,
-    device: str = "auto",
-    workers: int = 0,
-    save_every: float = 120,
+    **execution: Any,
 ) -> None:
     """Train one cell of the grid without the validation images, and write what it reaches on them.
 
@@ -41,10 +37,7 @@ def tune(
         weights: file written by `scfs.weights.store.save_weights`.
         manifest: of the data set.
         out: path of the result (.json).
-        threads: torch's threads; sums depend on it.
-        device: "auto", "cpu" or "cuda".
-        workers: processes that read images.
-        save_every: seconds between checkpoints.
+        execution: threads, device, workers and save_every; see `open_setup`.
 
     Raises:
         ScfsError: see `scfs.evaluation.finetune.job`; nothing is written.
@@ -53,15 +46,15 @@ def tune(
         allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
         raise ScfsError(f"{evaluation}: cell {part!r}: {allowed}")
     lr, weight_decay = protocol.grid[part]
-    with occasion(protocol, evaluation, run, weights, manifest, threads, device, workers, save_every) as now:
-        assert now.data.validation is not None  # there is a grid
-        outcome = fine_tune(now, part, lr, weight_decay, now.data.fit, now.data.validation)
+    with open_setup(protocol, evaluation, run, weights, manifest, **execution) as setup:
+        assert setup.data.validation is not None  # there is a grid
+        outcome = fine_tune(setup, part, lr, weight_decay, setup.data.fit, setup.data.validation)
         if outcome is None:
             return
-        record = {**now.record(), "part": part, "lr": lr, "weight_decay": weight_decay, "values": outcome["values"]}
+        record = {**setup.record(), "part": part, "lr": lr, "weight_decay": weight_decay, "values": outcome["values"]}
         if "diverged" in outcome:
             record["diverged"] = outcome["diverged"]
-        write_result(out, record, now.about(outcome["seconds"]))
+        write_result(out, record, setup.run_metadata(outcome["seconds"]))
 
 
 def finetune(
@@ -72,11 +65,7 @@ def finetune(
     manifest: Path,
     parts: list[Path],
     out: Path,
-    *,
-    threads: int,
-    device: str = "auto",
-    workers: int = 0,
-    save_every: float = 120,
+    **execution: Any,
 ) -> None:
     """Choose among the cells, train on all labelled images with the choice, and test.
 
@@ -84,28 +73,28 @@ def finetune(
 
     Args:
         parts: results of all of `protocol.parts`, in that order; none where there is no grid.
-        protocol, evaluation, run, weights, manifest, out, threads, device, workers, save_every: see `tune`.
+        protocol, evaluation, run, weights, manifest, out, execution: see `tune`.
 
     Raises:
         ScfsError: a cell's result is missing or of another protocol, data or weights; all cells or the final training
             diverged; or as `tune`. Nothing is written.
     """
-    with occasion(protocol, evaluation, run, weights, manifest, threads, device, workers, save_every) as now:
-        record = now.record()
+    with open_setup(protocol, evaluation, run, weights, manifest, **execution) as setup:
+        record = setup.record()
         cells = {part: _cell(path, part, record) for part, path in zip(protocol.parts, parts, strict=True)}
         lr, weight_decay = choose(protocol, cells) if cells else next(iter(protocol.grid.values()))
-        outcome = fine_tune(now, FINAL, lr, weight_decay, now.data.whole, now.data.test)
+        outcome = fine_tune(setup, FINAL, lr, weight_decay, setup.data.whole, setup.data.test)
         if outcome is None:
             return
         if "diverged" in outcome:
-            raise ScfsError(_final_divergence(now, lr, weight_decay, outcome["diverged"]))
+            raise ScfsError(_final_divergence(setup, lr, weight_decay, outcome["diverged"]))
         chosen = {"lr": lr, "weight_decay": weight_decay}
         record |= {"values": outcome["values"], "chosen": chosen, "cells": cells}
-        write_result(out, record, now.about(outcome["seconds"]))
+        write_result(out, record, setup.run_metadata(outcome["seconds"]))
 
 
 def choose(protocol: FineTune, cells: dict[str, dict[str, Any]]) -> tuple[float, float]:
-    """Learning rate and weight decay of the cell that is best by the protocol's metric; of equals, the smallest.
+    """Choose learning rate and weight decay: those of the best cell by the protocol's metric; of equals, the smallest.
 
     A cell that diverged is never chosen. At an edge of the grid a better one may lie outside: that is logged.
 
@@ -129,7 +118,7 @@ def choose(protocol: FineTune, cells: dict[str, dict[str, Any]]) -> tuple[float,
 
 
 def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
-    """Read a cell's result, and refuse one of another grid, other images or other weights."""
+    """Read a cell's result, which must be of this grid, these images and these weights."""
     again = f"run the stage tune of {part} again"
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -142,21 +131,14 @@ def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
     wanted = {**{key: expected[key] for key in COMPARED}, "part": part}
     for key, value in wanted.items():
         if found.get(key) != value:
-            raise ScfsError(f"{path}: {_difference(key, found.get(key), value)}: {again}")
+            where, was, is_now = nested_difference(key, found.get(key), value)
+            raise ScfsError(f"{path}: of {where} = {was!r}, but here it is {is_now!r}: {again}")
     outcome = {"diverged": found["diverged"]} if "diverged" in found else found["values"]
     return {"lr": found["lr"], "weight_decay": found["weight_decay"], **outcome}
 
 
-def _difference(key: str, found: Any, wanted: Any) -> str:
-    """Say in words where two values differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        inner = next(name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name))
-        return _difference(f"{key}.{inner}", found.get(inner), wanted.get(inner))
-    return f"of {key} = {found!r}, but here it is {wanted!r}"
-
-
-def _final_divergence(now: Occasion, lr: float, weight_decay: float, diverged: dict[str, Any]) -> str:
+def _final_divergence(setup: Setup, lr: float, weight_decay: float, diverged: dict[str, Any]) -> str:
     return (
-        f"{now.run}, {now.evaluation}: the final training, lr {lr:g}, weight decay {weight_decay:g}, diverged at step"
-        f" {diverged['step']}: loss {diverged['loss']}: give lower learning rates"
+        f"{setup.run}, {setup.evaluation}: the final training, lr {lr:g}, weight decay {weight_decay:g}, diverged at"
+        f" step {diverged['step']}: loss {diverged['loss']}: give lower learning rates"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_detector import OUT, protocol
 
-from scfs.detection.average import gather
+from scfs.detection.aggregate import aggregate
 from scfs.errors import ScfsError
 
 pytestmark = pytest.mark.detectron2
@@ -46,7 +46,7 @@ def changed(path: Path, **values: Any) -> None:
 
 def test_mean_and_standard_deviation_by_hand(parts: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "voc.json"
-    gather(VOC, "voc", "some-run", parts, out)
+    aggregate(VOC, "voc", "some-run", parts, out)
     result = json.loads(out.read_text())
     # Deviations of 10, 20, 60 from 30: squares 400, 100, 900; their sum over n - 1 = 2 is 700.
     expected = {"ap": 30, "ap50": 2, "ap75": 5, "ap_sd": 700**0.5, "ap50_sd": 1, "ap75_sd": 0}
@@ -58,14 +58,14 @@ def test_mean_and_standard_deviation_by_hand(parts: list[Path], tmp_path: Path) 
     assert "part" not in result and "seed" not in result
     assert out.with_suffix(".npz").read_bytes() == b"of trial 0"
     before = out.read_bytes()
-    gather(VOC, "voc", "some-run", parts, out)
+    aggregate(VOC, "voc", "some-run", parts, out)
     assert out.read_bytes() == before
 
 
 def test_one_trial_is_its_own_mean(finished: Path, tmp_path: Path) -> None:
     for file in (finished / OUT).parent.iterdir():
         shutil.copy(file, tmp_path)
-    gather(protocol(), "coco", "some-run", [tmp_path / OUT.name], tmp_path / "coco.json")
+    aggregate(protocol(), "coco", "some-run", [tmp_path / OUT.name], tmp_path / "coco.json")
     result, trial = (json.loads((tmp_path / name).read_text()) for name in ("coco.json", OUT.name))
     assert list(result["values"]) == sorted(protocol().values()) and result["values"] == trial["values"]
     assert result["per_class"] == trial["per_class"]
@@ -91,21 +91,21 @@ def test_trials_of_different_things_are_refused(
 ) -> None:
     changed(parts[1], **change)
     with pytest.raises(ScfsError, match=rf"trial-1.json: measured with {message}.*run the stage detect"):
-        gather(VOC, "voc", "some-run", parts, tmp_path / "voc.json")
+        aggregate(VOC, "voc", "some-run", parts, tmp_path / "voc.json")
     assert not (tmp_path / "voc.json").exists() and not (tmp_path / "voc.npz").exists()
 
 
 def test_what_is_missing_or_damaged_is_one_line(parts: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "voc.json"
     with pytest.raises(ScfsError, match="2 trials of evaluation voc, 3 were expected"):
-        gather(VOC, "voc", "some-run", parts[:2], out)
+        aggregate(VOC, "voc", "some-run", parts[:2], out)
     parts[0].with_suffix(".npz").unlink()
     with pytest.raises(ScfsError, match=r"trial-0.npz: missing"):
-        gather(VOC, "voc", "some-run", parts, out)
+        aggregate(VOC, "voc", "some-run", parts, out)
     parts[2].write_text("{}")
     with pytest.raises(ScfsError, match=r"trial-2.json: not the result of a trial"):
-        gather(VOC, "voc", "some-run", parts, out)
+        aggregate(VOC, "voc", "some-run", parts, out)
     parts[1].unlink()
     with pytest.raises(ScfsError, match=r"trial-1.json: missing"):
-        gather(VOC, "voc", "some-run", parts, out)
+        aggregate(VOC, "voc", "some-run", parts, out)
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""Trials of one detector, put together: mean and standard deviation."""
+"""Mean and standard deviation over the trials of one detector."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ from scfs.config.base import first_difference
 from scfs.config.detection import VALUES, Detection
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
-from scfs.io.results import write_result
+from scfs.io.results import nested_difference, write_result
 
-SHARED = (*("run", "evaluation", "protocol", "dataset", "weights", "stage_version", "torch_threads", "resolved"),)
-"""What all trials have in common, and what their mean then has."""
+SHARED = ("run", "evaluation", "protocol", "dataset", "weights", "stage_version", "torch_threads", "resolved")
+"""Keys of the result that all trials have in common, and their mean with them."""
 
 
-def gather(protocol: Detection, evaluation: str, run: str, parts: list[Path], out: Path) -> None:
-    """Write `out`: the trials' mean and, if there are several, their sample standard deviation; the first's arrays.
+def aggregate(protocol: Detection, evaluation: str, run: str, parts: list[Path], out: Path) -> None:
+    """Write the trials' mean and, if there are several, sample standard deviation, with the first trial's arrays.
 
     Args:
         protocol: of the evaluation.
@@ -33,8 +33,8 @@ def gather(protocol: Detection, evaluation: str, run: str, parts: list[Path], ou
     if len(results) != len(protocol.parts):
         raise ScfsError(f"{out}: {len(results)} trials of evaluation {evaluation}, {len(protocol.parts)} were expected")
     for path, result, part in zip(parts, results, protocol.parts, strict=True):
-        _check_protocol(path, result, protocol)
-        _check(path, result, {**{key: results[0][key] for key in SHARED}, "run": run, "part": part})
+        shared = {key: results[0][key] for key in SHARED}
+        _check(path, result, protocol, {**shared, "run": run, "part": part})
     values = {name: [result["values"][name] for result in results] for name in VALUES[protocol.benchmark]}
     means = {name: fmean(of_trials) for name, of_trials in values.items()}
     if len(results) > 1:
@@ -65,33 +65,19 @@ def _read(path: Path) -> dict[str, Any]:
     return result
 
 
-def _check_protocol(path: Path, result: dict[str, Any], protocol: Detection) -> None:
-    if different := first_difference(result["protocol"], protocol, f"{path}: protocol"):
-        key, used, wanted = different
+def _check(path: Path, result: dict[str, Any], protocol: Detection, wanted: dict[str, Any]) -> None:
+    """Hold a trial to the protocol, and to the values that it must share with the first trial."""
+    changed = first_difference(result["protocol"], protocol, f"{path}: protocol")
+    different = [(f"protocol.{changed[0]}", *changed[1:])] if changed else []
+    different += [nested_difference(key, result[key], value) for key, value in wanted.items() if result[key] != value]
+    for key, used, value in different[:1]:
         raise ScfsError(
-            f"{path}: measured with protocol.{key} = {used!r}, but {wanted!r} is wanted:"
-            " run the stage detect of this trial again"
+            f"{path}: measured with {key} = {used!r}, but {value!r} is wanted: run the stage detect of this trial again"
         )
 
 
-def _check(path: Path, result: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key, value in wanted.items():
-        if result[key] != value:
-            difference = _difference(key, result[key], value)
-            raise ScfsError(f"{path}: measured with {difference}: run the stage detect of this trial again")
-
-
-def _difference(key: str, used: Any, wanted: Any) -> str:
-    """Name the first key whose value differs, however deep it is."""
-    if isinstance(used, dict) and isinstance(wanted, dict):
-        for inner in sorted(used.keys() | wanted.keys()):
-            if used.get(inner) != wanted.get(inner):
-                return _difference(f"{key}.{inner}", used.get(inner), wanted.get(inner))
-    return f"{key} = {used!r}, but {wanted!r} is wanted"
-
-
 def _mean_per_class(of_trials: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
-    """Mean of each class's numbers; None where there are none, which is the test split's doing, so in all trials."""
+    """Average each class's numbers; None where the test split has no object of the class, as in every trial."""
 
     def mean(values: list[float | None]) -> float | None:
         numbers = [value for value in values if value is not None]
