@@ -7,9 +7,9 @@ from scfs.errors import ScfsError
 
 
 def with_seeds(values: Any, source: str) -> tuple[Any, dict[str, list[str]]]:
-    """A run for each seed of `seeds`, wherever a run stands; the runs made of each one.
+    """Replace each run by one for each seed of `seeds`, wherever it stands; return the values and the new names.
 
-    What is not as the schema wants it is left for the schema to say.
+    Values that break the schema are left as they are, as the schema reports them.
 
     Raises:
         ScfsError: a seed stands twice, or a run has the name of another one's seed.
@@ -34,7 +34,7 @@ def with_seeds(values: Any, source: str) -> tuple[Any, dict[str, list[str]]]:
 
 
 def _each_seed(value: Any, made: Mapping[str, list[str]]) -> Any:
-    """A table or figure, in which each run of `runs` stands for those made of it."""
+    """Return a table or figure in which the names of runs are replaced by those of their seeds."""
     if isinstance(value, list):
         return [_each_seed(item, made) for item in value]
     if not isinstance(value, dict):

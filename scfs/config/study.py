@@ -1,4 +1,4 @@
-"""A study: data sets, pre-training runs, evaluations, and the tables and figures they give. Checked whole."""
+"""A study: data sets, pre-training runs, evaluations, and the tables and figures they give; all of it is checked."""
 
 from collections.abc import Collection
 from functools import cached_property
@@ -22,14 +22,14 @@ Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Study(Config):
-    """The whole file."""
+    """A study's file."""
 
     study: Name
     """Name; results go to results/studies/<name>."""
     include: tuple[str, ...] = ()
     """Other studies' files, whose data sets, runs and evaluations this one refers to: each is defined once."""
     scale: str = ""
-    """What keeps the numbers from being compared with the paper's; empty at the paper's own scale."""
+    """Reason why the numbers are not to be compared with the paper's; empty at the paper's own scale."""
     torch_threads: int = Field(default=1, ge=1)
     """Threads of each training or evaluation process; part of a result's identity, since sums depend on it."""
     data: dict[Name, DataSet] = {}
@@ -87,12 +87,12 @@ class Study(Config):
             _known(f"{where}: value", value, self.evaluate[evaluation].values())
 
     def shown(self, figure: Figure) -> list[str]:
-        """Runs of a figure."""
+        """Return the runs of a figure."""
         return list(dict.fromkeys(figure.named_runs)) or list(self.runs)
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
-        """(run, evaluation) of everything that a table or a figure shows, each once."""
+        """Pairs (run, evaluation) of everything that a table or a figure shows, each once."""
         of_tables = [
             (run, column.evaluation)
             for table in self.tables.values()
@@ -112,7 +112,7 @@ class Study(Config):
 
     @property
     def path(self) -> Path:
-        """The study's file."""
+        """Path of the study's file."""
         return self._path
 
     @property
@@ -121,24 +121,28 @@ class Study(Config):
         return self._included
 
     def key_of(self, run: str) -> str:
-        """The run's key in its file, without the seed of `seeds`."""
+        """Return the run's key in its file, without the seed of `seeds`."""
         return self._bases.get(run, run)
 
     @property
     def has_seeds(self) -> bool:
-        """Whether some run was made of another one's key, see `key_of`."""
+        """True if `seeds` expanded a run into several, see `key_of`."""
         return bool(self._bases)
 
     def evaluations_of(self, run: str) -> list[str]:
-        """Evaluations that a run gets."""
+        """Return the evaluations that a run gets."""
         return [evaluation for one, evaluation in self.pairs if one == run]
 
     def file_of(self, section: str, name: str) -> Path:
-        """File in which a data set, run or evaluation is defined: the study's own, or one that it includes."""
+        """Return the file that defines a data set, run or evaluation: the study's own, or one that it includes."""
         return self._files[f"{section}.{name}"]
 
     def run(self, name: str) -> Pretrain:
-        """Settings of a pre-training: `pretrain` with the run's differences laid over it, checked."""
+        """Return the settings of a pre-training: `pretrain` with the run's differences laid over it, checked.
+
+        Raises:
+            ScfsError: there is no such run, it takes over weights of others, or its settings are wrong.
+        """
         source = str(self.path)
         _known("run", name, self.runs, source)
         if self.imported(name) is not None:
@@ -149,7 +153,7 @@ class Study(Config):
         return settings
 
     def imported(self, name: str) -> Imported | None:
-        """Whose weights a run takes over; None for a pre-training."""
+        """Return which weights of others a run takes over; None for a pre-training."""
         values = self.runs.get(name, {})
         if "weights" not in values:
             return None
@@ -157,7 +161,7 @@ class Study(Config):
         return imported
 
     def settings(self, name: str) -> Pretrain | Imported:
-        """What defines a run."""
+        """Return the settings of a run, a pre-training or weights of others."""
         return self.imported(name) or self.run(name)
 
 
@@ -204,7 +208,7 @@ def _check_pair(study: Study, run: str, evaluation: str) -> None:
 
 
 SHARED = ("data", "runs", "evaluate")
-"""What a study takes over from those that it includes."""
+"""Sections that a study takes over from those that it includes."""
 
 
 def _included(values: Any, source: str, chain: tuple[Path, ...]) -> list[str]:
@@ -218,7 +222,7 @@ def _included(values: Any, source: str, chain: tuple[Path, ...]) -> list[str]:
 
 
 def _joined(values: Any, included: list[Study], source: str) -> Any:
-    """The study's values with the others' data sets, runs (all settings written out) and evaluations.
+    """Join the study's values with the others' data sets, runs (all settings written out) and evaluations.
 
     Raises:
         ScfsError: a name is defined twice, or the others compute with another number of threads.
@@ -248,7 +252,7 @@ def _joined(values: Any, included: list[Study], source: str) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values of a YAML file.
+    """Return the plain values of a YAML file.
 
     Raises:
         ScfsError: the file is missing, is not UTF-8 or not YAML.
@@ -273,7 +277,7 @@ def load_study(path: Path, chain: tuple[Path, ...] = ()) -> Study:
 
 
 def params_schema() -> dict[str, Any]:
-    """Schema (draft 2020-12) of a study; shared settings and runs may each leave out any key of Pretrain."""
+    """Return the JSON schema (2020-12) of a study; shared settings and runs may leave out any key of Pretrain."""
     _, schema = models_json_schema([(Study, "validation"), (Pretrain, "validation"), (Imported, "validation")])
     definitions = schema["$defs"]
     definitions["Pretrain"].pop("required")

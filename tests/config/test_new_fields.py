@@ -26,8 +26,8 @@ from scfs.config.study import parse_study
 from scfs.errors import ScfsError
 from scfs.report.results import read_result
 
-SHOWN = {"Study", "Table", "Column", "Row", "PaperRow", "Figure", "Point"}
-"""Classes of what a study shows, which has no identity."""
+SHOWN = {"Column", "PaperRow"}
+"""Classes of a table, which has no identity; its JSON holds them."""
 FILE = {"file": "list.txt", "sha256": "0" * 64, "url": "https://example.org"}
 EVERY_CLASS: dict[str, Any] = {
     "study": "every-class",

@@ -71,8 +71,10 @@ def layout_of(config: Official, folder: Path) -> ImageLayout:
 
 
 def _identity(config: Official, names: tuple[str, ...] | None) -> dict[str, Any]:
-    """Collect everything that rows and images depend on."""
+    """Collect everything that rows and images depend on; a setting that was added counts if it is not its default."""
+    known = {"source", "entry", "archives", "layout", "shard_size", "class_list", "check", "unreadable"}
     return {
+        **config.model_dump(mode="json", exclude=known),
         "version": STAGE_VERSIONS["prepare"],
         "entry": config.entry,
         "archives": checksums(config.entry),
