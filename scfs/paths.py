@@ -19,7 +19,7 @@ def manifest(dataset: str) -> Path:
 
 
 def inspection(dataset: str) -> Path:
-    """What a data set holds, in numbers; its contact sheet stands beside it (.npz)."""
+    """Numbers of a data set as the stage `inspect` counts them; its contact sheet stands beside them (.npz)."""
     return Path("results") / "data" / f"{dataset}.json"
 
 
@@ -34,7 +34,7 @@ def run_folder(run: str, identity: str) -> Path:
 
 
 def job_folder(name: str, identity: str) -> Path:
-    """What belongs to the job of a run or evaluation: its lock, its logs, the code that it runs."""
+    """Folder of the job of a run or evaluation: its lock, its logs, the code that it runs."""
     return Path("runs") / "jobs" / f"{name}-{identity}"
 
 

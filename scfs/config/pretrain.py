@@ -247,5 +247,5 @@ class Imported(Config):
 
     @property
     def is_file(self) -> bool:
-        """Whether `weights` is a file and not an entry of the catalogue."""
+        """True if `weights` is a file and not an entry of the catalogue."""
         return re.fullmatch(NAME, self.weights) is None

@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers and in small pictures: the stage `inspect` writes it, the report shows it.
+"""Statistics of a data set, in numbers and small pictures: the stage `inspect` writes them, the report shows them.
 
 Two files: JSON with the numbers, and beside it the sample images (.npz). For a split S, `S/names` are the classes of
 its sample images (none without labels), `S/image_I` is image I and, where the split has boxes, `S/boxes_I` are its

@@ -1,4 +1,4 @@
-"""How a job is started on this machine or cluster: a file of the profile, and environment variables over it.
+"""Settings of jobs on this machine or cluster: a file of the profile, and environment variables over it.
 
 Nothing of it is part of a study, nor of any identity: the same run may go on elsewhere, on other numbers of nodes.
 """

@@ -1,4 +1,4 @@
-"""How runs look in every figure: one label, colour and marker for each configuration; its seeds share them."""
+"""Styles of runs in every figure: one label, colour and marker for each configuration; its seeds share them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace

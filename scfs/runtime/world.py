@@ -16,7 +16,7 @@ ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """How processes find each other without MASTER_ADDR and MASTER_PORT; see `scfs.runtime.rendezvous`."""
+    """A meeting point of processes without MASTER_ADDR and MASTER_PORT; see `scfs.runtime.rendezvous`."""
 
     host: str
     """Name of the machine on which the first process runs."""

@@ -118,13 +118,13 @@ def pretrain(
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
     precision = resolve_precision(settings.precision, chosen, min(sizes))
     where = resolve_colour(colour, chosen)
-    parameters = {"settings": settings, "torch_threads": threads, "precision": precision, "device": chosen.type}
+    computed = {"torch_threads": threads, "precision": precision, "device": chosen.type}
     # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
     if settings.epochs and where == "device":
-        parameters["colour"] = where
+        computed["colour"] = where
     if settings.epochs and compile:
-        parameters["fused"] = True
-    whole_identity = identity("pretrain", parameters, {"dataset": images.digest})
+        computed["fused"] = True
+    whole_identity = identity("pretrain", {"settings": settings, **computed}, {"dataset": images.digest})
     folder = folder or run_folder(run, whole_identity)
     labels = labels_of(images) if settings.learns_from_labels else None
     with collectives.process_group(chosen) as world:
@@ -143,28 +143,28 @@ def pretrain(
             classes = list(images.classes) if labels else []
             about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
             save_weights(weights, tensors, about)
-    curve = training.metrics.curve
-    last = {name: values[-1] for name, values in curve.items() if name not in ("epoch", "step", "lr")}
-    if last:
-        last["loss_data_over_ln_k"] = last["loss_data"] / training.metrics.ln_k
     record = {
-        "run": run,
-        "values": last,
-        "curve": curve,
-        "ln_k": training.metrics.ln_k,
-        "warnings": training.metrics.warnings,
+        **_curves(training),
         "settings": about.settings,
         "dataset": {"name": images.name, "split": images.split, "images": len(images), "digest": images.digest},
-        "identity": whole_identity,
         "weights": {"sha256": sha256_of(weights)},
-        "stage_version": STAGE_VERSIONS["pretrain"],
         "torch_threads": threads,
         "precision": precision,
     }
-    occasion = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
-    occasion |= {"fused": compile, "aside": side_stream, "processes": world.size, **rates}
-    write_text(result.with_name("curve.csv"), curve_table(curve))
-    write_result(result, record, {**occasion, "seconds": round(training.seconds(), 1)})
+    execution = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
+    execution |= {"fused": compile, "aside": side_stream, "processes": world.size, **rates}
+    write_text(result.with_name("curve.csv"), curve_table(training.metrics.curve))
+    record |= {"run": run, "identity": whole_identity, "stage_version": STAGE_VERSIONS["pretrain"]}
+    write_result(result, record, {**execution, "seconds": round(training.seconds(), 1)})
+
+
+def _curves(training: Pretraining) -> dict[str, Any]:
+    """Curves of a training, their last values, and its warnings, as the result records them."""
+    metrics = training.metrics
+    last = {name: values[-1] for name, values in metrics.curve.items() if name not in ("epoch", "step", "lr")}
+    if last:
+        last["loss_data_over_ln_k"] = last["loss_data"] / metrics.ln_k
+    return {"values": last, "curve": metrics.curve, "ln_k": metrics.ln_k, "warnings": metrics.warnings}
 
 
 def curve_table(curve: dict[str, list[float]]) -> str:

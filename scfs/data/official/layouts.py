@@ -1,4 +1,4 @@
-"""How the images of an official data set lie on disk: as files, as tar shards, or in the official archive itself.
+"""Layouts of an official data set's images on disk: as files, as tar shards, or in the official archive itself.
 
 All of them go through `<data set>/.part` and appear under their names whole. Files and shards are no stage's declared
 output: they are made again from the archives when they are missing (scfs.data.official.restore).

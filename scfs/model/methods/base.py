@@ -1,4 +1,4 @@
-"""What a pre-training method is to the training loop, and the registry of all methods."""
+"""The base of pre-training methods, as the training loop sees them, and the registry of all methods."""
 
 import copy
 from collections.abc import Callable
