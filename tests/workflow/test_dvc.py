@@ -295,7 +295,7 @@ def test_results_that_dvc_has_put_back_are_not_taken_for_current(finished: Path,
     assert stale_for_snakemake(folder) == set() and stale_for_dvc(folder) == SHOWN
     assert "not known whether" in run(folder, "scfs", "sync", fails=True)
     assert (folder / "dvc.lock").read_bytes() == lock
-    run(folder, "snakemake", "--cores", "1", "--forcerun", "table", "draw_curves")
+    run(folder, "snakemake", "--cores", "1", "--forcerun", "table", "draw_svg")
     assert AGREE in run(folder, "scfs", "sync")
     assert (folder / "dvc.lock").read_bytes() != lock
     assert_nothing_to_do(folder)

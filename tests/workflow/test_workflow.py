@@ -152,7 +152,7 @@ def test_a_study_without_tables_and_maps_has_a_graph(tmp_path: Path) -> None:
     small["tables"], small["figures"] = {}, {"curves": {"kind": "curves"}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
     rules = {job["rule"] for job in job_graph(str(tmp_path / "small.yaml"))}
-    assert rules == {"all", "prepare", "inspect", "pretrain", "convert", "draw_curves", "report"}
+    assert rules == {"all", "prepare", "inspect", "pretrain", "convert", "draw_svg", "report"}
 
 
 # --- the schema ---
