@@ -92,8 +92,8 @@ def _step(model: Method, settings: Pretrain) -> None:
         terms = model(global_crops, local_crops, temperature, crop_boxes, labels=labels)
         with GradientAllReduce(model.get_submodule("student").parameters()).during_backward():
             terms["loss"].backward()
-        model.update_center()
         collectives.all_reduce_weighted({name: term.detach() for name, term in terms.items()}, 1.0)
+        model.update_center()
 
 
 @cache

@@ -91,14 +91,14 @@ def test_plugins_are_loaded_when_a_registry_is_read(tmp_path: Path, monkeypatch:
     (tmp_path / "mine-1.dist-info").mkdir()
     (tmp_path / "mine-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (tmp_path / "mine-1.dist-info" / "entry_points.txt").write_text("[scfs.plugins]\nmine = plugin_by_entry_point\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])  # pytest's own way breaks on some pkg_resources
     assert list(registry) == ["red", "by_variable", "by_entry_point"]
     assert list(registry) == ["red", "by_variable", "by_entry_point"]
 
 
 def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "plugin_broken.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])  # pytest's own way breaks on some pkg_resources
     for module, message in [
         ("plugin_broken", "cannot be imported: ZeroDivisionError: division by zero"),
         ("plugin_absent", "cannot be imported: ModuleNotFoundError: No module named 'plugin_absent'"),

@@ -28,7 +28,7 @@ PROTOCOL = ClassProbabilities(
 class MeanColours(nn.Module):
     """layer4 is the mean colour of each quarter, (B, 3, 2, 2)."""
 
-    name, channels = "colours", {"layer4": 3}
+    name, channels = "narrow_resnet18", {"layer4": 3}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"layer4": F.avg_pool2d(images, images.shape[-1] // 2)}

@@ -310,7 +310,14 @@ def change(folder: Path, *modules: str) -> None:
 
 
 def test_code_of_the_training_makes_nothing_stale(folder: Path) -> None:
-    change(folder, "training/pretrain.py", "training/loop.py", "model/losses.py", "model/scfs.py", "config/pretrain.py")
+    change(
+        folder,
+        "training/pretrain.py",
+        "training/loop.py",
+        "model/losses.py",
+        "model/methods/scfs.py",
+        "config/pretrain.py",
+    )
     change(folder, "evaluation/finetune/training.py", "detection/training.py", "weights/export.py")
     assert "Nothing to be done" in snakemake(folder)
 
