@@ -88,7 +88,7 @@ def imports(path: Path) -> list[str]:
 def test_it_is_imported_before_detectron2_and_only_detection_needs_either() -> None:
     users = {path: imports(path) for path in PACKAGE.rglob("*.py")}
     users = {path: names for path, names in users.items() if any(name.startswith("detectron2") for name in names)}
-    assert {path.name for path in users} >= {"backbone.py", "recipes.py", "roi_heads.py"}
+    assert {path.name for path in users} >= {"backbone.py", "recipes.py"}
     for path, names in users.items():
         first = next(place for place, name in enumerate(names) if name.startswith("detectron2"))
         assert path.parent.name == "detection" and "scfs.detection.compat" in names[:first], path

@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 def test_result_says_what_was_measured_on_what(finished: Path, scenes: Path, weights: Path) -> None:
     result = json.loads((finished / OUT).read_text())
-    assert list(result["values"]) == protocol().values()
+    assert list(result["values"]) == list(protocol().values())
     assert all(0 <= value <= 100 for value in result["values"].values())
     assert result["protocol"] == protocol().model_dump(mode="json")
     test = open_detection_split(scenes, "val")

@@ -156,7 +156,7 @@ def test_the_file_is_what_detectron2s_users_know_and_says_where_it_comes_from(tm
 
 def test_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     path = converted(encoder("narrow_resnet18"), tmp_path)
-    code = "import sys; from pathlib import Path; from scfs.weights.convert import export\n"
+    code = "import sys; from pathlib import Path; from scfs.weights.export import export\n"
     code += "export(Path(sys.argv[1]), 'detectron2', 'teacher', Path(sys.argv[2]))"
     again = tmp_path / "again.pkl"
     source = str(path.with_suffix(".safetensors"))
@@ -168,7 +168,7 @@ def test_without_detectron2_the_file_is_written_all_the_same(tmp_path: Path) -> 
     source = saved(encoder("narrow_resnet18"), tmp_path)
     code = "import sys; sys.modules['detectron2'] = None\nfrom pathlib import Path\n"
     code += (
-        "from scfs.weights.convert import export\nexport(Path(sys.argv[1]), 'detectron2', 'teacher', Path('out.pkl'))"
+        "from scfs.weights.export import export\nexport(Path(sys.argv[1]), 'detectron2', 'teacher', Path('out.pkl'))"
     )
     subprocess.run([sys.executable, "-c", code, str(source)], check=True, cwd=tmp_path)
     assert (tmp_path / "out.pkl").is_file()
