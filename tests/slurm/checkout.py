@@ -96,7 +96,7 @@ class Checkout:
     def said(self) -> str:
         return (self.folder / "said.txt").read_text()
 
-    def finished(self, process: subprocess.Popen[str], code: int = 0, seconds: float = 240) -> str:
+    def finished(self, process: subprocess.Popen[str], code: int = 0, seconds: float = 480) -> str:
         """Wait for a command, hold it to its exit code, and return all that was said so far."""
         assert process.wait(seconds) == code, self.said[-3000:]
         return self.said
