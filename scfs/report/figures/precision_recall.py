@@ -20,7 +20,7 @@ COLUMNS, NAME = 5, 24
 """Panels beside one another; letters of the longest name of a class."""
 
 Precisions = dict[str, np.ndarray]
-"""Of boxes ("-") and, where the data have them, of masks ("--"), by the style of their line: (classes, recalls)."""
+"""Precision by line style, boxes ("-") and, where the data have them, masks ("--"): (classes, recalls) each."""
 
 
 @FIGURES.add("precision_recall")
