@@ -97,8 +97,11 @@ def test_a_job_has_ended_well_if_all_its_processes_say_so(tmp_path: Path) -> Non
 
 def test_a_local_job_has_the_files_and_the_number_that_we_rely_on(tmp_path: Path) -> None:
     processes = LocalProcesses(Payload(StageCall(dict, {}, 1, 0), tmp_path, ROOT), Launch(executor="local"))  # type: ignore[arg-type]
-    assert b"submitit.local" in Path("/proc", processes.id, "cmdline").read_bytes()
     end = time.monotonic() + 120
+    command = Path("/proc", processes.id, "cmdline")
+    while not (words := command.read_bytes()):  # the kernel sets it a moment after Popen has returned
+        assert time.monotonic() < end
+    assert b"submitit.local" in words
     while not processes.ended():
         assert time.monotonic() < end
         time.sleep(0.1)
