@@ -69,7 +69,7 @@ def result(run: str, evaluation: str) -> Path:
 
 
 def part(run: str, evaluation: str, name: str) -> Path:
-    """Result of one of the trainings that an evaluation is made of: a trial, a cell of a grid."""
+    """Result of one of the trainings that an evaluation is made of: a trial, a grid point."""
     return Path("results") / "runs" / run / evaluation / f"{name}.json"
 
 

@@ -148,16 +148,16 @@ def evaluate(
 def tune(
     context: typer.Context,
     evaluation: str,
-    cell: str,
+    point: str,
     run: Run,
     device: Device = "auto",
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
-    """Fine-tune a run's weights with one rate and weight decay of the grid. Called again, it resumes."""
+    """Fine-tune a run's weights at one point of the grid (rate and weight decay). Called again, it resumes."""
     study, protocol = _evaluation(context, "finetune", evaluation, run)
-    member(context, f"cell of {evaluation}", cell, dict.fromkeys(protocol.parts))
-    options = {"part": cell, "out": paths.part(run, evaluation, cell), "device": device, "save_every": save_every}
+    member(context, f"grid point of {evaluation}", point, dict.fromkeys(protocol.parts))
+    options = {"part": point, "out": paths.part(run, evaluation, point), "device": device, "save_every": save_every}
     files = {"weights": paths.weights(run)}
     _train("tune", calls.tune, study, protocol, evaluation, run, files, options, workers)
 
@@ -171,10 +171,10 @@ def finetune(
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
-    """Fine-tune a run's weights with what the cells of the grid are best with, and test. Called again, it resumes."""
+    """Fine-tune a run's weights with the best rate and weight decay of the grid, and test. Called again, it resumes."""
     study, protocol = _evaluation(context, "finetune", evaluation, run)
-    cells = [paths.part(run, evaluation, cell) for cell in protocol.parts]
-    options = {"parts": cells, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
+    points = [paths.part(run, evaluation, point) for point in protocol.parts]
+    options = {"parts": points, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
     _train(
         "finetune", calls.finetune, study, protocol, evaluation, run, {"weights": paths.weights(run)}, options, workers
     )

@@ -16,7 +16,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Rates = tuple[Annotated[float, Field(gt=0)], ...]
 
 VALIDATED = 0.1
-"""Share of the labelled images that a cell of a grid is taken to be validated on, in the plan."""
+"""Share of the labelled images that a grid point is taken to be validated on, in the plan."""
 SMALL_GRID = 2
 """Rates, and weight decays, of a rehearsal."""
 
@@ -112,7 +112,7 @@ class FineTune(ViewProtocol):
 
     @property
     def grid(self) -> dict[str, tuple[float, float]]:
-        """Learning rate and weight decay of every cell, by the cell's name."""
+        """Learning rate and weight decay of every grid point, by its name."""
         return {
             f"lr{i}-wd{j}": (lr, weight_decay)
             for i, lr in enumerate(self.lr)
@@ -121,7 +121,7 @@ class FineTune(ViewProtocol):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Cells of the grid; none if there is no choice."""
+        """Points of the grid; none if there is no choice."""
         return tuple(self.grid) if len(self.grid) > 1 else ()
 
     @property
@@ -140,7 +140,7 @@ class FineTune(ViewProtocol):
         return dict.fromkeys(["top1", "top5", "mean_per_class"], PERCENT)
 
     def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
-        """Count one training on labelled images, and its validation (a cell of the grid) or test (the final one)."""
+        """Count one training on labelled images, and its validation (a grid point) or test (the final one)."""
         labelled = images(self.train)
         if isinstance(self.labels, LabelledShare):
             labelled = round(labelled * self.labels.share)
@@ -155,7 +155,7 @@ class FineTune(ViewProtocol):
         return ()
 
     def small(self) -> Self:
-        """Train for two steps, in a grid of four cells at most."""
+        """Train for two steps, in a grid of four points at most."""
         steps = {"batch": SMALL_BATCH, "accumulate": 1, "steps": 2, "epochs": None}
         grid = {"lr": self.lr[:SMALL_GRID], "weight_decay": self.weight_decay[:SMALL_GRID]}
         return super().small().model_copy(update={**steps, **grid})

@@ -47,9 +47,9 @@ class Classified:
 
 def drawn_crops(image: Pixels, row: int, seed: int, views: Views) -> Pixels:
     """Make the local crops of an image as pre-training draws and colours them, (N, s, s, 3)."""
-    table = augmentation_parameters(seed, 0, [row], [image.shape[:2]], views)[0, GLOBAL_NUMBER:]
-    crops = np.empty((len(table), views.local_size, views.local_size, 3), np.uint8)
-    for crop, drawn in zip(crops, table, strict=True):
+    parameters = augmentation_parameters(seed, 0, [row], [image.shape[:2]], views)[0, GLOBAL_NUMBER:]
+    crops = np.empty((len(parameters), views.local_size, views.local_size, 3), np.uint8)
+    for crop, drawn in zip(crops, parameters, strict=True):
         box = int(drawn["top"]), int(drawn["left"]), int(drawn["height"]), int(drawn["width"])
         crop_resize(image, box, views.local_size, crop)
         augment(crop, drawn)

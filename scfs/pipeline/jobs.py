@@ -244,7 +244,7 @@ def evaluate(study: Study, run: str, evaluation: str) -> Iterator[Job]:
     if protocol.stage == "evaluate":
         inputs = (paths.weights(run), paths.manifest(protocol.dataset), *modules_of(protocol.kind))
         yield _evaluation(study, "evaluate", run, evaluation, inputs)
-    elif protocol.stage == "finetune":  # cells of a grid, then a training with what is best among them
+    elif protocol.stage == "finetune":  # points of a grid, then a training with what is best among them
         for part in protocol.parts:
             yield _evaluation(study, "tune", run, evaluation, trained, part)
         yield _evaluation(study, "finetune", run, evaluation, (*trained, *parts))

@@ -127,7 +127,9 @@ class Pretraining(Training):
             return None
         views = 2 + self.settings.views.local_number
         blocks = len(list(self.model.student.get_submodule("backbone.blocks").children()))
-        return drop_path_factors(self.settings.seed, self.step, batch.rows, views, blocks, largest, self.device)
+        rows = batch.rows.cpu().numpy()
+        factors = drop_path_factors(self.settings.seed, self.step, rows, views, blocks, largest)
+        return torch.from_numpy(factors).to(self.device)
 
     def _images(self, crops: Tensor, colour: Tensor | None = None) -> Tensor:
         """Normalise crops on the device, and augment their colours there if that is still to be done."""

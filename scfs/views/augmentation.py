@@ -65,23 +65,23 @@ def augmentation_parameters(
     blur = np.array([views.blur[0], views.blur[1], *[views.blur[2]] * local])
     solarize = np.array([0.0, views.solarize, *[0.0] * local])
 
-    table = np.zeros(draws.shape[:2], PARAMETERS)
+    drawn = np.zeros(draws.shape[:2], PARAMETERS)
     boxes = random_boxes(draws[:, :, CROP_BLOCKS], sizes[:, None], scale)
     for index, name in enumerate(("top", "left", "height", "width")):
-        table[name] = boxes[..., index]
-    u = np.moveaxis(draws[:, :, :3].reshape(*table.shape, 12), -1, 0)
-    table["flip"] = u[0] < views.flip
-    table["jitter"] = u[1] < views.jitter
-    table["grey"] = u[2] < views.grey
-    table["blur"] = u[3] < blur
-    table["brightness"] = _between(u[4], 1 - views.brightness, 1 + views.brightness)
-    table["contrast"] = _between(u[5], 1 - views.contrast, 1 + views.contrast)
-    table["saturation"] = _between(u[6], 1 - views.saturation, 1 + views.saturation)
-    table["hue"] = _between(u[7], -views.hue, views.hue)
-    table["sigma"] = _between(u[8], *views.sigma)
-    table["solarize"] = u[9] < solarize
-    table["order"] = ORDERS[(u[10] * len(ORDERS)).astype(np.int64)]
-    return table
+        drawn[name] = boxes[..., index]
+    u = np.moveaxis(draws[:, :, :3].reshape(*drawn.shape, 12), -1, 0)
+    drawn["flip"] = u[0] < views.flip
+    drawn["jitter"] = u[1] < views.jitter
+    drawn["grey"] = u[2] < views.grey
+    drawn["blur"] = u[3] < blur
+    drawn["brightness"] = _between(u[4], 1 - views.brightness, 1 + views.brightness)
+    drawn["contrast"] = _between(u[5], 1 - views.contrast, 1 + views.contrast)
+    drawn["saturation"] = _between(u[6], 1 - views.saturation, 1 + views.saturation)
+    drawn["hue"] = _between(u[7], -views.hue, views.hue)
+    drawn["sigma"] = _between(u[8], *views.sigma)
+    drawn["solarize"] = u[9] < solarize
+    drawn["order"] = ORDERS[(u[10] * len(ORDERS)).astype(np.int64)]
+    return drawn
 
 
 def _draws(seed: int, epoch: int, rows: npt.NDArray[np.integer], views: int) -> npt.NDArray[np.float64]:

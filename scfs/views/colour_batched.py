@@ -42,20 +42,20 @@ def resolve_colour(name: str, device: torch.device) -> Colour:
     return "cpu" if name == "cpu" else "device"
 
 
-def device_parameters(table: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArray[np.float32]:
+def device_parameters(drawn: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArray[np.float32]:
     """Convert augmentation parameters to the numbers that `augment_batch` needs.
 
     Args:
-        table: (...) rows of `scfs.views.augmentation.PARAMETERS`.
+        drawn: (...) rows of `scfs.views.augmentation.PARAMETERS`.
         largest_sigma: largest standard deviation of the run's blurs, which gives the length of the kernels.
 
     Returns:
         (..., P) numbers.
     """
-    numbers = [table[name].astype(np.float32) for name in NUMBERS]
-    numbers[NUMBERS.index("hue")] = np.trunc(table["hue"] * 255).astype(np.int64) % 256
-    kernels = half_kernels(np.where(table["blur"], table["sigma"], 0), largest_sigma)
-    return np.concatenate((np.stack(numbers, -1), table["order"], kernels), -1, dtype=np.float32, casting="unsafe")
+    numbers = [drawn[name].astype(np.float32) for name in NUMBERS]
+    numbers[NUMBERS.index("hue")] = np.trunc(drawn["hue"] * 255).astype(np.int64) % 256
+    kernels = half_kernels(np.where(drawn["blur"], drawn["sigma"], 0), largest_sigma)
+    return np.concatenate((np.stack(numbers, -1), drawn["order"], kernels), -1, dtype=np.float32, casting="unsafe")
 
 
 def half_kernels(sigma: npt.NDArray[np.float64], largest: float) -> npt.NDArray[np.float64]:

@@ -114,20 +114,20 @@ class ViewBatches(Dataset[Batch]):
         views, (epoch, place) = self.views, divmod(step, self.steps_per_epoch)
         rows = self._shard(self._permutation(epoch)[place * self.batch : (place + 1) * self.batch])
         sizes = np.stack((self.images.heights[rows], self.images.widths[rows]), -1)
-        table = augmentation_parameters(self.seed, epoch, rows, sizes, views)
+        drawn = augmentation_parameters(self.seed, epoch, rows, sizes, views)
 
         global_crops, local_crops = self.memory or (_allocate(*shape[:3]) for shape in self.shapes())
         crops = [*global_crops.numpy(), *local_crops.numpy()]
         for index, row in enumerate(rows):
             image = read_image(self.images, int(row))
-            _make_views(image, table[index], [of_view[index] for of_view in crops], self.colour)
+            _make_views(image, drawn[index], [of_view[index] for of_view in crops], self.colour)
         return Batch(
             step,
             torch.from_numpy(rows.copy()),
             global_crops.flatten(0, 1),
             local_crops.flatten(0, 1) if views.local_number else None,
-            torch.from_numpy(np.stack([table[name].T for name in CROP_BOX], axis=-1).astype(np.int32)),
-            torch.from_numpy(device_parameters(table.T, views.sigma[1])) if self.colour == "device" else None,
+            torch.from_numpy(np.stack([drawn[name].T for name in CROP_BOX], axis=-1).astype(np.int32)),
+            torch.from_numpy(device_parameters(drawn.T, views.sigma[1])) if self.colour == "device" else None,
         )
 
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""The stages of fine-tuning from files to files: cells, choice, final training, refusals."""
+"""The stages of fine-tuning from files to files: grid, choice, final training, refusals."""
 
 import json
 from collections.abc import Callable
@@ -216,17 +216,19 @@ def test_cells_of_something_else_are_refused(
 def test_bad_input_is_one_line_and_leaves_nothing(files: Files, tmp_path: Path) -> None:
     grid = small(lr=[0.1, 0.2])
     with pytest.raises(
-        ScfsError, match=r"lr0-wd0\.json: result of the cell lr0-wd0: No such file or directory: run the"
+        ScfsError, match=r"lr0-wd0\.json: result of the grid point lr0-wd0: No such file or directory: run the"
     ):
         finish(grid, files)
     for text in ("{", "[]"):
         Path("lr0-wd0.json").write_text(text)
-        with pytest.raises(ScfsError, match=r"lr0-wd0\.json: result of the cell lr0-wd0: not a JSON object: run the"):
+        with pytest.raises(
+            ScfsError, match=r"lr0-wd0\.json: result of the grid point lr0-wd0: not a JSON object: run the"
+        ):
             finish(grid, files)
     Path("lr0-wd0.json").unlink()
     for protocol, part, line in (
-        (grid, "lr2-wd0", r"transfer: cell 'lr2-wd0': not among lr0-wd0, lr1-wd0$"),
-        (small(), "lr0-wd0", r"transfer: cell 'lr0-wd0': there is no grid"),
+        (grid, "lr2-wd0", r"transfer: grid point 'lr2-wd0': not among lr0-wd0, lr1-wd0$"),
+        (small(), "lr0-wd0", r"transfer: grid point 'lr0-wd0': there is no grid"),
         (small(lr=[0.1, 0.2], weights="student"), "lr0-wd0", r"toy\.safetensors: holds no tensors named student"),
         (small(lr=[0.1, 0.2], train="absent"), "lr0-wd0", r"split = 'absent': not among"),
         (small(lr=[0.1, 0.2], precision="bf16", crop=16), "lr0-wd0", r"precision = bf16 with crops of 16 pixels"),

@@ -1,4 +1,4 @@
-"""The authors' augmentation (DINO's: PIL images, torchvision's functions), fed by the same augmentation table."""
+"""The authors' augmentation (DINO's: PIL images, torchvision's functions), with the same augmentation parameters."""
 
 import numpy as np
 import torchvision.transforms.functional as F

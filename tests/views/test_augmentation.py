@@ -1,4 +1,4 @@
-"""Rows of the augmentation table: golden values, independence of the batch, distribution.
+"""Augmentation parameters: golden values, independence of the batch, distribution.
 
 `python tests/views/test_table.py` writes the golden file anew: only after a deliberate change of STAGE_VERSIONS.
 """
@@ -14,7 +14,7 @@ from torchvision.transforms import RandomResizedCrop
 from scfs.config.pretrain import Views
 from scfs.views.augmentation import ORDERS, PARAMETERS, augmentation_parameters
 
-GOLDEN = Path(__file__).parent / "golden" / "augmentation_table.csv"
+GOLDEN = Path(__file__).parent / "golden" / "augmentation_parameters.csv"
 GOLDEN_ROWS = np.array([0, 1, 2, 3, 63, 64, 65535, 65536, 1281166, 4000000000])
 GOLDEN_SIZES = np.array(
     [(96, 96), (375, 500), (500, 375), (333, 500), (1, 1), (40, 400), (400, 40), (7, 9), (1200, 1600), (20000, 3)]
@@ -22,12 +22,12 @@ GOLDEN_SIZES = np.array(
 BOX = ["top", "left", "height", "width"]
 
 
-def golden_table() -> np.ndarray:
+def golden_parameters() -> np.ndarray:
     return augmentation_parameters(2**33 + 5, 3, GOLDEN_ROWS, GOLDEN_SIZES, Views()).ravel()
 
 
 def test_golden_rows():
-    table = golden_table()
+    table = golden_parameters()
     with GOLDEN.open(newline="") as file:
         golden = list(csv.DictReader(file))
     assert len(golden) == len(table) == 100
@@ -181,7 +181,7 @@ if __name__ == "__main__":
     with GOLDEN.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(PARAMETERS.names)
-        for row in golden_table():
+        for row in golden_parameters():
             writer.writerow(
                 "".join(map(str, row[name]))
                 if name == "order"

@@ -33,7 +33,7 @@ def differences(ours, pils, values, of: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([difference.ravel() for difference in found])
 
 
-# Drawn, as in the table: for some round sigmas sums end on exactly one half, where PIL and OpenCV round apart.
+# Drawn, as in a training: for some round sigmas sums end on exactly one half, where PIL and OpenCV round apart.
 SIGMAS = np.random.default_rng(0).uniform(0.1, 2, 20).tolist()
 NEARLY_EXACT = {
     "brightness": (colour.brighten, F.adjust_brightness, np.linspace(0.6, 1.4, 23)),

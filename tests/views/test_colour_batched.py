@@ -1,4 +1,4 @@
-"""The batched colour held to PIL's results, and to those of the CPU's pipeline, with the same rows of the table."""
+"""The batched colour held to PIL's results, and to those of the CPU's pipeline, with the same augmentation parameters."""
 
 import numpy as np
 import pil_reference
@@ -28,7 +28,7 @@ def batched(crops: np.ndarray, rows: np.ndarray, views: Views) -> np.ndarray:
 
 
 def cropped(views: Views, slots, size: int, epochs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crops of the sample images by the table, not augmented, and their rows."""
+    """Crops of the sample images, without colour, and their augmentation parameters."""
     crops, rows = [], []
     for epoch in range(epochs):
         for index, image in enumerate(natural_images()):

@@ -1,4 +1,4 @@
-"""The whole way of a view, from image to crop, against the PIL reference with the same rows of the table.
+"""The whole way of a view, from image to crop, against the PIL reference with the same augmentation parameters.
 
 The bounds are those of the project's measurements of a looser version (mean difference 0.43 of 255, p99 4, statistics
 within 0.4%), and tighter ones that this version keeps; `pytest -s` prints what is measured.

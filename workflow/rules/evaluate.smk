@@ -8,7 +8,7 @@ rule evaluate:
         code=lambda wildcards: modules_of(study.evaluate[wildcards.evaluation].kind),
     output:
         result=paths.result("{run}", "{evaluation}"),
-        occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
+        run_metadata=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
     log:
         "logs/evaluate/{evaluation}/{run}.log",
     benchmark:
@@ -28,7 +28,7 @@ rule evaluate:
 use rule evaluate as evaluate_arrays with:
     output:
         result=paths.result("{run}", "{evaluation}"),
-        occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
+        run_metadata=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
         arrays=paths.result("{run}", "{evaluation}").with_suffix(".npz"),
     wildcard_constraints:
         evaluation=any_of(WITH_ARRAYS),
@@ -38,7 +38,7 @@ ruleorder: evaluate_arrays > evaluate
 
 
 # Those that train: as for pre-training, the identity carries the stage's version instead of the code, and the resumable
-# state is no output. Cells of a grid and trials are jobs of their own.
+# state is no output. Grid points and trials are jobs of their own.
 
 
 rule tune:
@@ -46,7 +46,7 @@ rule tune:
         training_inputs,
     output:
         result=paths.part("{run}", "{evaluation}", "{part}"),
-        occasion=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".run.json"),
+        run_metadata=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".run.json"),
     log:
         "logs/tune/{evaluation}/{run}-{part}.log",
     benchmark:
@@ -69,7 +69,7 @@ rule finetune:
         part_results,
     output:
         result=paths.result("{run}", "{evaluation}"),
-        occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
+        run_metadata=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
     log:
         "logs/finetune/{evaluation}/{run}.log",
     benchmark:
@@ -90,7 +90,7 @@ rule detect:
         training_inputs,
     output:
         result=paths.part("{run}", "{evaluation}", "{part}"),
-        occasion=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".run.json"),
+        run_metadata=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".run.json"),
         arrays=paths.part("{run}", "{evaluation}", "{part}").with_suffix(".npz"),
     log:
         "logs/detect/{evaluation}/{run}-{part}.log",
@@ -114,7 +114,7 @@ rule average:
         part_results,
     output:
         result=paths.result("{run}", "{evaluation}"),
-        occasion=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
+        run_metadata=paths.result("{run}", "{evaluation}").with_suffix(".run.json"),
         arrays=paths.result("{run}", "{evaluation}").with_suffix(".npz"),
     log:
         "logs/average/{evaluation}/{run}.log",

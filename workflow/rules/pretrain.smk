@@ -13,7 +13,7 @@ rule pretrain:
     output:
         weights=paths.weights("{run}"),
         result=paths.result("{run}", "pretrain"),
-        occasion=paths.result("{run}", "pretrain").with_suffix(".run.json"),
+        run_metadata=paths.result("{run}", "pretrain").with_suffix(".run.json"),
         curve=paths.curve("{run}"),
     log:
         "logs/pretrain/{run}.log",
@@ -39,7 +39,7 @@ rule import_weights:
     output:
         weights=paths.weights("{run}"),
         result=paths.result("{run}", "pretrain"),
-        occasion=paths.result("{run}", "pretrain").with_suffix(".run.json"),
+        run_metadata=paths.result("{run}", "pretrain").with_suffix(".run.json"),
     log:
         "logs/pretrain/{run}.log",
     wildcard_constraints:

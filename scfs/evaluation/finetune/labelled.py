@@ -23,7 +23,7 @@ class LabelledData:
     whole: ImageSet
     """Images of the final training: all that have labels, those of the validation among them."""
     fit: ImageSet
-    """Images that the cells of a grid train on."""
+    """Images that the trainings of a grid use."""
     validation: ImageSet | None
     """Images that they are compared on; None if there is no grid, and no split is named."""
     test: ImageSet

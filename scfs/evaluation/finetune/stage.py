@@ -1,4 +1,4 @@
-"""The stages `tune` and `finetune`: cells of a grid compared on held-out labels; the final training and its test."""
+"""The stages `tune` and `finetune`: points of a grid compared on held-out labels; the final training and its test."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from scfs.io.results import nested_difference, write_result
 
 FINAL = "final"
 COMPARED = ("run", "evaluation", "protocol", "dataset", "labelled", "weights", "stage_version", "torch_threads")
-"""Keys that a cell's result must have in common with the final one."""
+"""Keys that a grid point's result must have in common with the final one."""
 
 
 def tune(
@@ -25,14 +25,14 @@ def tune(
     out: Path,
     **execution: Any,
 ) -> None:
-    """Train one cell of the grid without the validation images, and write what it reaches on them.
+    """Train one point of the grid without the validation images, and write what it reaches on them.
 
-    Called again, it resumes; repeating it gives the same bytes. A cell that diverges is a result, without values.
+    Called again, it resumes; repeating it gives the same bytes. A grid point that diverges is a result, without values.
 
     Args:
         protocol: the grid and how it is trained.
         evaluation: the protocol's name in the study.
-        part: the cell, a key of `protocol.grid`.
+        part: the grid point, a key of `protocol.grid`.
         run: name of the run that the weights come from.
         weights: file written by `scfs.weights.store.save_weights`.
         manifest: of the data set.
@@ -44,7 +44,7 @@ def tune(
     """
     if part not in protocol.parts:
         allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
-        raise ScfsError(f"{evaluation}: cell {part!r}: {allowed}")
+        raise ScfsError(f"{evaluation}: grid point {part!r}: {allowed}")
     lr, weight_decay = protocol.grid[part]
     with open_setup(protocol, evaluation, run, weights, manifest, **execution) as setup:
         assert setup.data.validation is not None  # there is a grid
@@ -67,7 +67,7 @@ def finetune(
     out: Path,
     **execution: Any,
 ) -> None:
-    """Choose among the cells, train on all labelled images with the choice, and test.
+    """Choose among the grid points, train on all labelled images with the choice, and test.
 
     Values: `top1`, `top5` (top K of K < 5 classes) and `mean_per_class`, in percent on the test split.
 
@@ -76,37 +76,37 @@ def finetune(
         protocol, evaluation, run, weights, manifest, out, execution: see `tune`.
 
     Raises:
-        ScfsError: a cell's result is missing or of another protocol, data or weights; all cells or the final training
-            diverged; or as `tune`. Nothing is written.
+        ScfsError: a grid point's result is missing or of another protocol, data or weights; all trainings of
+            the grid or the final one diverged; or as `tune`. Nothing is written.
     """
     with open_setup(protocol, evaluation, run, weights, manifest, **execution) as setup:
         record = setup.record()
-        cells = {part: _cell(path, part, record) for part, path in zip(protocol.parts, parts, strict=True)}
-        lr, weight_decay = choose(protocol, cells) if cells else next(iter(protocol.grid.values()))
+        points = {part: _grid_point(path, part, record) for part, path in zip(protocol.parts, parts, strict=True)}
+        lr, weight_decay = choose(protocol, points) if points else next(iter(protocol.grid.values()))
         outcome = fine_tune(setup, FINAL, lr, weight_decay, setup.data.whole, setup.data.test)
         if outcome is None:
             return
         if "diverged" in outcome:
             raise ScfsError(_final_divergence(setup, lr, weight_decay, outcome["diverged"]))
         chosen = {"lr": lr, "weight_decay": weight_decay}
-        record |= {"values": outcome["values"], "chosen": chosen, "cells": cells}
+        record |= {"values": outcome["values"], "chosen": chosen, "cells": points}
         write_result(out, record, setup.run_metadata(outcome["seconds"]))
 
 
-def choose(protocol: FineTune, cells: dict[str, dict[str, Any]]) -> tuple[float, float]:
-    """Choose learning rate and weight decay: those of the best cell by the protocol's metric; of equals, the smallest.
+def choose(protocol: FineTune, points: dict[str, dict[str, Any]]) -> tuple[float, float]:
+    """Choose learning rate and weight decay: those of the best point by the protocol's metric; of equals, the smallest.
 
-    A cell that diverged is never chosen. At an edge of the grid a better one may lie outside: that is logged.
+    A point that diverged is never chosen. At an edge of the grid a better one may lie outside: that is logged.
 
     Raises:
         ScfsError: all of them diverged.
     """
-    sound = [cell for cell in cells.values() if "diverged" not in cell]
+    sound = [point for point in points.values() if "diverged" not in point]
     if not sound:
         raise ScfsError(
-            f"lr = {list(protocol.lr)}: all {len(cells)} trainings of the grid diverged: give lower learning rates"
+            f"lr = {list(protocol.lr)}: all {len(points)} trainings of the grid diverged: give lower learning rates"
         )
-    best = min(sound, key=lambda cell: (-cell[protocol.metric], cell["lr"], cell["weight_decay"]))
+    best = min(sound, key=lambda point: (-point[protocol.metric], point["lr"], point["weight_decay"]))
     lr, weight_decay = best["lr"], best["weight_decay"]
     log(
         f"chosen: lr {lr:g}, weight decay {weight_decay:g}: {protocol.metric} {best[protocol.metric]:.2f} on validation"
@@ -117,17 +117,17 @@ def choose(protocol: FineTune, cells: dict[str, dict[str, Any]]) -> tuple[float,
     return lr, weight_decay
 
 
-def _cell(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
-    """Read a cell's result, which must be of this grid, these images and these weights."""
+def _grid_point(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
+    """Read a grid point's result, which must be of this grid, these images and these weights."""
     again = f"run the stage tune of {part} again"
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ScfsError(f"{path}: result of the cell {part}: {error.strerror}: {again}") from None
+        raise ScfsError(f"{path}: result of the grid point {part}: {error.strerror}: {again}") from None
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ScfsError(f"{path}: result of the cell {part}: not a JSON object: {again}")
+        raise ScfsError(f"{path}: result of the grid point {part}: not a JSON object: {again}")
     wanted = {**{key: expected[key] for key in COMPARED}, "part": part}
     for key, value in wanted.items():
         if found.get(key) != value:

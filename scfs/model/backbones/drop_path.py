@@ -6,8 +6,6 @@ a batch, nor the number of processes, nor a resumed run can change them.
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from scfs.runtime.philox import philox4x32, seed_key, uniforms
 
@@ -15,7 +13,7 @@ DROP_PATH = 0x80000000
 """Added to the view's number in the third counter word, where augmentation has the number itself."""
 
 
-def drop_path_table(
+def drop_path_factors(
     seed: int, step: int, rows: npt.ArrayLike, views: int, blocks: int, largest: float
 ) -> npt.NDArray[np.float64]:
     """Draw the factor of each branch's output: 0, or 1 / (1 - p), so that the mean does not change.
@@ -40,10 +38,3 @@ def drop_path_table(
     draws = uniforms(philox4x32(counter, seed_key(seed))[..., :2])
     p = np.linspace(0, largest, blocks)[:, None]
     return np.where(draws < p, 0.0, 1 / (1 - p)).reshape(-1, blocks, 2)
-
-
-def drop_path_factors(
-    seed: int, step: int, rows: Tensor, views: int, blocks: int, largest: float, device: torch.device
-) -> Tensor:
-    """Draw the factors of `drop_path_table` on the model's device."""
-    return torch.from_numpy(drop_path_table(seed, step, rows.cpu().numpy(), views, blocks, largest)).to(device)
