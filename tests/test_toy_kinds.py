@@ -1,6 +1,6 @@
-"""What may be added can be added from outside the package: a module on PYTHONPATH that SCFS_PLUGINS names.
+"""What may be added can be added from outside the package: one study in which nothing but the evaluation k-NN is ours.
 
-Each sort of thing has a toy in `PLUGIN`. The commands take it from there as they take our own.
+Its data source, backbone, method, logger, weight format, another evaluation and figure are the plugins of tests/toys.
 """
 
 import json
@@ -9,50 +9,29 @@ from pathlib import Path
 
 import pytest
 import yaml
-from repository import ROOT, command_environment
-
-PLUGIN = '''
-"""Toys of a laboratory that does not touch scfs."""
-
-from typing import Literal
-
-from scfs.config.protocol import Value, ViewProtocol, evaluation
-from scfs.evaluation.result import EvaluationResult, evaluates
-
-
-@evaluation
-class FeatureLength(ViewProtocol):
-    """Mean length of the features."""
-
-    kind: Literal["feature_length"]
-    factor: float = 2.0
-    """Multiplies the length."""
-
-    def values(self):
-        return {"length": Value(digits=3, better="less"), "images": Value(digits=0, better=None)}
-
-    def passes(self, images, part=False):
-        return [(7 * images(self.test), self.crop)]
-
-
-@evaluates(FeatureLength)
-def feature_length(protocol, encoder):
-    from scfs.data.opening import open_split
-    from scfs.evaluation.features import FEATURE, clean_view, extract
-    from scfs.paths import manifest
-
-    images = open_split(manifest(protocol.dataset), protocol.test)
-    features = extract(encoder, images, [FEATURE], clean_view(protocol))[FEATURE]
-    length = protocol.factor * float(features.norm(dim=1).mean())
-    return EvaluationResult(values={"length": length, "images": float(len(images))}, splits=(images,))
-'''
+from repository import ROOT, toy_environment
+from warm import warm_programs
 
 STUDY = {
     "study": "toys",
-    "data": {"noise": {"source": "folder", "splits": {"train": "x", "val": "y"}, "images": {"val": 1000}}},
-    "pretrain": {"dataset": "noise", "split": "train", "backbone": "narrow_resnet18", "epochs": 0},
-    "runs": {f"random-{seed}": {"seed": seed} for seed in range(3)},
-    "evaluate": {"length": {"kind": "feature_length", "dataset": "noise", "factor": 0.5}},
+    "data": {"noise": {"source": "stripes", "splits": {"train": 1000, "val": 1000}}},
+    "pretrain": {
+        "dataset": "noise",
+        "split": "train",
+        "backbone": "toy_net",
+        "method": "toy_method",
+        "epochs": 2,
+        "optimizer": {"warmup_epochs": 0},
+    },
+    "runs": {
+        **{f"toy-{seed}": {"seed": seed} for seed in range(3)},
+        "theirs": {"weights": "theirs.pth", "format": "toy", "backbone": "toy_net"},
+    },
+    "convert": ["toy"],
+    "evaluate": {
+        "length": {"kind": "feature_length", "dataset": "noise", "factor": 0.5},
+        "knn": {"kind": "knn", "dataset": "noise"},
+    },
     "tables": {
         "main": {
             "title": "Toys",
@@ -61,42 +40,53 @@ STUDY = {
                 {"label": "images", "evaluation": "length", "value": "images"},
             ],
             "rows": [
-                {"label": "a", "runs": ["random-0", "random-1"]},
-                {"label": "b", "runs": ["random-1", "random-2"]},
+                {"label": "a", "runs": ["toy-0", "toy-1"]},
+                {"label": "b", "runs": ["toy-1", "toy-2"]},
             ],
-        }
+        },
+        "others": {
+            "title": "Weights of others",
+            "columns": [{"label": "k-NN", "evaluation": "knn", "value": "top1"}],
+            "rows": [{"label": "theirs", "runs": ["theirs"]}],
+        },
     },
+    "figures": {"bars": {"kind": "toy_bars", "evaluation": "knn"}},
 }
+ALL = ("evaluation", "figure", "source", "weight_format", "backbone_and_method", "logger")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the plugin, the study and the code."""
+    """A folder with the study and the code."""
     folder = tmp_path_factory.mktemp("toys")
-    (folder / "toys.py").write_text(PLUGIN)
     (folder / "params.yaml").write_text(yaml.safe_dump(STUDY))
+    (folder / "theirs.pth").touch()
     (folder / "scfs").symlink_to(ROOT / "scfs")
     return folder
 
 
 @pytest.fixture(scope="module")
 def rehearsed(folder: Path) -> Path:
-    """The study's rehearsal: its whole graph, run by Snakemake."""
-    scfs(folder, "smoke")
+    """The study's rehearsal: its whole graph, run by Snakemake, whose jobs start at once."""
+    program = f"import sys; sys.executable = {str(warm_programs() / 'python')!r}; sys.argv = ['scfs', 'smoke']"
+    run(folder, "warm-python", "-c", f"{program}; import scfs.cli; scfs.cli.main()")
     return folder / "smoke" / "toys"
 
 
-def scfs(folder: Path, *arguments: str, plugins: str = "toys", fails: bool = False) -> str:
-    """Output of a command of `scfs`, in a process that has the plugin."""
-    environment = command_environment(ROOT) | {"SCFS_PLUGINS": plugins}
-    environment["PYTHONPATH"] += f":{folder}"
-    ended = subprocess.run(["scfs", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-    assert (ended.returncode != 0) == fails, ended.stderr
+def scfs(folder: Path, *arguments: str, toys: tuple[str, ...] = ALL, fails: bool = False) -> str:
+    return run(folder, "scfs", *arguments, toys=toys, fails=fails)
+
+
+def run(folder: Path, *command: str, toys: tuple[str, ...] = ALL, fails: bool = False) -> str:
+    """Output of a command, in a process that has the plugins."""
+    environment = toy_environment(*toys, warm=True)
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert (ended.returncode != 0) == fails, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 
 
 def test_a_rehearsal_evaluates_and_reports(rehearsed: Path) -> None:
-    result = json.loads((rehearsed / "results" / "runs" / "random-0" / "length.json").read_text())
+    result = json.loads((rehearsed / "results" / "runs" / "toy-0" / "length.json").read_text())
     assert result["evaluation"] == "feature_length" and result["protocol"]["factor"] == 0.5
     assert result["protocol"]["crop"] == 64  # the rehearsal's
     report = (rehearsed / "results" / "studies" / "toys-smoke" / "report.html").read_text()
@@ -114,10 +104,11 @@ def test_less_is_better_and_digits_are_the_kinds(rehearsed: Path) -> None:
 
 
 def test_the_plan_counts_its_work(folder: Path) -> None:
-    lines = scfs(folder, "plan", "--flops-per-second", "1e9").splitlines()
+    lines = scfs(folder, "plan", "--flops-per-second", "1e6").splitlines()
     (line,) = (line for line in lines if line.startswith("evaluate"))
     _, jobs, hours, _ = line.split()
-    assert jobs == "3" and 5 < float(hours) < 500  # 7000 images by each of three encoders
+    # 7,000 passes by each of three encoders as the toy says, 2,000 by all four for k-NN; 1.4 million operations each.
+    assert jobs == "7" and 11 < float(hours) < 12
 
 
 def test_the_schema_has_it_and_a_file_is_checked_by_it(folder: Path) -> None:
@@ -132,9 +123,9 @@ def test_the_schema_has_it_and_a_file_is_checked_by_it(folder: Path) -> None:
 def test_its_code_makes_its_results_stale(folder: Path) -> None:
     scfs(folder, "dvc-file")
     stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
-    assert str(folder / "toys.py") in json.dumps(stages["evaluate-length"])
+    assert "toys/evaluation.py" in json.dumps(stages["evaluate-length"])
 
 
 def test_without_the_plugin_the_kind_is_named(folder: Path) -> None:
-    said = scfs(folder, "plan", plugins="", fails=True)
+    said = scfs(folder, "plan", toys=ALL[1:], fails=True)
     assert "evaluate.length.kind = 'feature_length': not among" in said

@@ -1,14 +1,13 @@
 """A backbone and a pre-training method from outside the package are used by their names like our own."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from repository import ROOT
+from repository import toy_environment
 
 from scfs.config.backbones import BACKBONES
 from scfs.config.methods import METHODS
@@ -17,42 +16,6 @@ from scfs.model.backbones.registry import build_backbone
 from scfs.model.methods import build_method
 from scfs.model.methods.base import MODELS
 
-PLUGIN = """
-import torch
-from torch import nn
-
-from scfs.config.backbones import BackboneSpec
-from scfs.config.methods import MethodSpec
-from scfs.model.backbones.base import Network
-from scfs.model.backbones.registry import add_backbone
-from scfs.model.methods import Method, add_method
-
-
-@add_backbone("toy_net", BackboneSpec(strides=(4, 8, 8)))
-class ToyNet(Network):
-    def __init__(self):
-        super().__init__()
-        self.channels = {"layer2": 4, "layer3": 6, "layer4": 8}
-        self.layers = nn.ModuleList([nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 6, 2, 2), nn.Conv2d(6, 8, 1)])
-
-    def forward(self, images):
-        maps, x = {}, images
-        for name, layer in zip(self.channels, self.layers):
-            x = maps[name] = layer(x).relu()
-        return maps
-
-
-@add_method("toy_method", MethodSpec())
-class ToyMethod(Method):
-    @classmethod
-    def from_backbone(cls, backbone, settings, classes):
-        return cls(nn.ModuleDict({"backbone": backbone}), 10)
-
-    def forward(self, global_crops, local_crops, teacher_temperature, crop_boxes=None, drop_path=None, labels=None):
-        ours, theirs = (side["backbone"](global_crops)["layer4"].mean((2, 3)) for side in (self.student, self.teacher))
-        loss = (ours - theirs.detach().roll(len(ours) // 2, 0)).square().mean()
-        return {"loss": loss, "loss_data": loss}
-"""
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -86,12 +49,10 @@ def test_from_outside_the_package(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), dtype=np.uint8)):
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
-    (tmp_path / "toys.py").write_text(PLUGIN)
-    environment = {**os.environ, "SCFS_PLUGINS": "toys", "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=toy_environment("backbone_and_method"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-3:] == ["toys toy_net", "toys toy_net", "True"]
+    assert done.stdout.splitlines()[-3:] == ["toys.backbone_and_method toy_net"] * 2 + ["True"]
     for method in ("scfs", "toy_method"):
         record = json.loads((tmp_path / f"{method}.json").read_text())
         assert record["settings"]["method"] == method and record["settings"]["backbone"] == "toy_net"

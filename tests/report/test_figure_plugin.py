@@ -1,47 +1,17 @@
 """A kind of figure from outside the package: one module, named by SCFS_PLUGINS, is all that it takes."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 from fake_results import STUDY, FakeResults
+from repository import ROOT, toy_environment
 
 from scfs import paths
 from scfs.config.study import Study
 
-ROOT = Path(__file__).parents[2]
-TOY = '''
-"""Bars of a value, one for each run."""
-
-from typing import ClassVar, Literal
-
-from scfs.config.report import FIGURES
-from scfs.report import canvas
-from scfs.report.results import read_result
-
-
-@FIGURES.add("toy_bars")
-class ToyBars(canvas.EvaluationFigure):
-    """Bars of a value."""
-
-    heading: ClassVar = "Bars & more"
-    caption: ClassVar = "A bar for each run."
-    format: ClassVar = "png"
-    shows: ClassVar = "knn"
-
-    kind: Literal["toy_bars"]
-    height: float = 1.0
-    """Inches."""
-
-    def compose(self, study):
-        figure = canvas.blank(3, self.height)
-        runs = study.shown(self)
-        figure.subplots().bar(runs, [read_result(study, run, self.evaluation)["values"]["top1"] for run in runs])
-        return figure
-'''
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -69,14 +39,13 @@ print(json.dumps(found))
 def test_a_kind_from_outside_is_checked_listed_drawn_reported_and_published(
     fake: FakeResults, study: Study, tmp_path: Path
 ) -> None:
-    (tmp_path / "toy_figures.py").write_text(TOY)
     (tmp_path / "scfs").symlink_to(ROOT / "scfs")  # the report's code is an input of its jobs
     toy = {"kind": "toy_bars", "evaluation": "knn", "height": 2}
     for name, figure in {"params": toy, "wrong": {**toy, "evaluation": "layers"}}.items():
         values = {**STUDY, "figures": {"toy": figure, "curves": {"kind": "curves"}}}
         Path(f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    environment = {**os.environ, "SCFS_PLUGINS": "toy_figures", "PYTHONPATH": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", SCRIPT]
+    run = subprocess.run(command, env=toy_environment("figure"), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])
     drawn = paths.figure("fake", "toy", "png")

@@ -1,40 +1,21 @@
 """Loggers: our own go on where a killed process stopped, and one from outside the package gets every point."""
 
-import os
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from repository import toy_environment
 from test_resume import start
 
 from scfs.config.pretrain import Pretrain
 from scfs.training.loggers import Loggers
 
-PLUGIN = """
-from scfs.training.loggers import LOGGERS
-
-
-@LOGGERS.add("lines")
-class Lines:
-    def __init__(self, folder, first_step):
-        self.file = open(folder / "lines.txt", "a")
-        self.file.write(f"from {first_step}\\n")
-
-    def log(self, step, values):
-        self.file.write(f"{step} {values['loss']!r} {values['lr']!r}\\n")
-
-    def close(self):
-        self.file.close()
-"""
-
 
 def test_a_logger_from_outside_the_package(
     tiny: Pretrain, noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "logger_plugin.py").write_text(PLUGIN)
-    monkeypatch.setenv("SCFS_PLUGINS", "logger_plugin")
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("SCFS_PLUGINS", "toys.logger")
+    monkeypatch.setenv("PYTHONPATH", toy_environment()["PYTHONPATH"])
     _, errors = start(tiny, noise_folder, tmp_path).communicate(timeout=120)
     lines = (tmp_path / "run" / "lines.txt").read_text().splitlines()
     assert lines[0] == "from 0" and [line.split()[0] for line in lines[1:]] == ["3", "7", "11"], errors

@@ -1,7 +1,6 @@
 """A format from outside of the package: declared once, and known to the study, the schema, import, export and commands."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,31 +8,12 @@ import pytest
 import torch
 import yaml
 from layouts import network
-from repository import ROOT, command_environment
-
-PLUGIN = """
-import json
-
-from scfs.config.weight_formats import FORMATS, NameMap, WeightFormat
-
-
-def write(tensors, facts):
-    named = {key: list(tensor.shape) for key, tensor in tensors.items()}
-    return json.dumps({"shapes": named, "facts": facts}, sort_keys=True).encode()
-
-
-RESNET = NameMap({"resnet18": "toy-18"}, "top", rules=((r"conv1\\.", "entry.convolution."), (r"", "body.")))
-FORMATS.add("toy")(WeightFormat((RESNET,), ending="json", file=write))
-FORMATS.add("toy-checkpoint")(
-    WeightFormat((RESNET,), exports=False, encoders=("teacher",), required=("teacher",), prefix="net.", classifier=False)
-)
-"""
+from repository import ROOT, toy_environment
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the plugin, and a study that takes a file of its format and asks for another."""
-    (tmp_path / "toy_formats.py").write_text(PLUGIN)
+    """A folder with a study that takes a file of its format and asks for another."""
     state = network("resnet18").float().state_dict()
     rest = {f"body.{key}": value for key, value in state.items() if not key.startswith(("conv1.", "fc."))}
     first = {"entry.convolution.weight": state["conv1.weight"]}
@@ -55,9 +35,7 @@ def scfs(folder: Path, *arguments: str, code: int = 0) -> str:
 
 
 def run(folder: Path, *command: str, code: int = 0) -> str:
-    environment = command_environment(ROOT)
-    path = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    environment |= {"SCFS_PLUGINS": "toy_formats", "PYTHONPATH": path}
+    environment = toy_environment("backbone_and_method", "weight_format", warm=True)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -65,7 +43,7 @@ def run(folder: Path, *command: str, code: int = 0) -> str:
 
 def test_a_format_of_a_plugin_goes_everywhere(folder: Path) -> None:
     listed = [line.split() for line in scfs(folder, "formats").splitlines()]
-    assert ["toy", "yes", "yes", "resnet18"] in listed and ["toy-checkpoint", "yes", "resnet18"] in listed
+    assert ["toy", "yes", "yes", "resnet18,", "toy_net"] in listed and ["toy-checkpoint", "yes", "resnet18,", "toy_net"] in listed
     assert '"toy-checkpoint"' in scfs(folder, "schema")
     scfs(folder, "import-weights", "--run", "theirs")
     scfs(folder, "convert", "--run", "theirs", "--to", "toy")

@@ -114,7 +114,7 @@ def weights(folder: Path) -> bytes:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose study Snakemake has run, and of which DVC has been told."""
-    folder = copy_repository(tmp_path_factory.mktemp("finished") / "repository")
+    folder = copy_repository(tmp_path_factory.mktemp("finished") / "repository", every_dvc_file=False)
     (folder / "params.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
     run(folder, "scfs", "dvc-file")
     run(folder, "snakemake", "--cores", "1")

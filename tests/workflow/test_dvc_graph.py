@@ -162,7 +162,7 @@ def test_the_file_of_dvc_is_current(study: str) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_repository(tmp_path_factory.mktemp("graph"))
+    return copy_repository(tmp_path_factory.mktemp("graph"), every_dvc_file=False)
 
 
 @pytest.fixture(scope="module")

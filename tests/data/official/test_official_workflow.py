@@ -30,7 +30,7 @@ def run(folder, *command):
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """A repository in whose catalogue the official archives are tiny, with a study of all of them."""
-    folder = copy_repository(tmp_path_factory.mktemp("official"))
+    folder = copy_repository(tmp_path_factory.mktemp("official"), every_dvc_file=False)
     (folder / "scfs/config/official_sets.yaml").write_text(tiny_catalogue(folder / "datasets/archives"))
     data = {
         name: {"source": "official", "entry": entry, "layout": LAYOUTS.get(entry, "folder")}
