@@ -43,7 +43,8 @@ def run(folder: Path, *command: str, code: int = 0) -> str:
 
 def test_a_format_of_a_plugin_goes_everywhere(folder: Path) -> None:
     listed = [line.split() for line in scfs(folder, "formats").splitlines()]
-    assert ["toy", "yes", "yes", "resnet18,", "toy_net"] in listed and ["toy-checkpoint", "yes", "resnet18,", "toy_net"] in listed
+    assert ["toy", "yes", "yes", "resnet18,", "toy_net"] in listed
+    assert ["toy-checkpoint", "yes", "resnet18,", "toy_net"] in listed
     assert '"toy-checkpoint"' in scfs(folder, "schema")
     scfs(folder, "import-weights", "--run", "theirs")
     scfs(folder, "convert", "--run", "theirs", "--to", "toy")
