@@ -14,11 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from tiny import TINY
 from torch import Tensor, nn
 
+from scfs.config.backbones import BACKBONES, resnet, vit
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
@@ -30,7 +32,7 @@ from scfs.training.loop import Labels, Pretraining
 from scfs.views.loader import ViewBatches
 
 CPU = torch.device("cpu")
-STEPS = 4
+STEPS = 3
 CASES: dict[str, dict[str, Any]] = {
     "scfs": {},
     "dino": {"method": "dino"},
@@ -42,7 +44,18 @@ CASES: dict[str, dict[str, Any]] = {
     "vit": {"backbone": "narrow_vit_8", "drop_path": 0.3},
     "supervised": {"method": "supervised"},
 }
+SHALLOW = {
+    "narrow_resnet18": resnet(False, (1, 1, 1, 1), width=16),
+    "narrow_vit_8": vit(8, side=64, channels=32, blocks=4, heads=4),
+}
+"""One block in a layer: what processes on few cores wait for are the messages of each BatchNorm."""
 NORMS = {"2d": (nn.BatchNorm2d, (5, 3, 4, 4)), "1d": (nn.BatchNorm1d, (7, 3))}
+
+
+def shallow_backbones(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Let the backbones' names mean `SHALLOW`: until the end of a test, or of this process."""
+    for name, spec in SHALLOW.items():
+        (patch or pytest.MonkeyPatch()).setitem(BACKBONES._things, name, spec)
 
 
 def settings(case: str) -> Pretrain:
@@ -176,6 +189,7 @@ def check_gradient_sums() -> None:
 
 def together(out: Path, images: Path) -> None:
     """All that can be compared in one meeting of the processes; each writes what it has found."""
+    shallow_backbones()
     with collectives.process_group(CPU) as world:
         check_collectives()
         check_norms(out)
@@ -203,6 +217,7 @@ def traced_alone(change: Callable[..., None]) -> list[str]:
 
 def compiled(out: Path, images: Path) -> None:
     """The case scfs with what is traced of its backbones."""
+    shallow_backbones()
     compiled = traced_alone(setattr)
     with collectives.process_group(CPU) as world:
         torch.save(trained("scfs", images, compile=True), out / f"compile-{world.rank}.pt")

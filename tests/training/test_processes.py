@@ -38,7 +38,9 @@ def meeting(request: pytest.FixtureRequest, noise_folder: Path, tmp_path_factory
 
 @pytest.fixture(scope="module")
 def alone(noise_folder: Path) -> dict:
-    return {case: ranks.trained(case, noise_folder) for case in ranks.CASES}
+    with pytest.MonkeyPatch.context() as patch:
+        ranks.shallow_backbones(patch)
+        return {case: ranks.trained(case, noise_folder) for case in ranks.CASES}
 
 
 def found(meeting: Path, name: str) -> list:
@@ -59,7 +61,10 @@ def test_losses_centres_buffers_and_weights_are_those_of_one_process(meeting: Pa
                 assert torch.equal(other_state[name], everyone[0][1][name]), f"{case}: {name} differs between ranks"
 
 
-def test_what_is_compared_has_learned_and_left_crops_out(alone: dict, noise_folder: Path) -> None:
+def test_what_is_compared_has_learned_and_left_crops_out(
+    alone: dict, noise_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks.shallow_backbones(monkeypatch)
     for case, (terms, state) in alone.items():
         initial = ranks.untrained(case, 3).model.state_dict()
         backbone = {"vit": "student.backbone.blocks.3.attn.qkv.weight"}.get(
