@@ -1,6 +1,5 @@
 """Mean and standard deviation over the trials of one detector."""
 
-import json
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -9,7 +8,7 @@ from scfs.config.base import first_difference
 from scfs.config.detection import VALUES, Detection
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
-from scfs.io.results import nested_difference, write_result
+from scfs.io.results import nested_difference, read_result, write_result
 
 SHARED = ("run", "evaluation", "protocol", "dataset", "weights", "stage_version", "torch_threads", "resolved")
 """Keys of the result that all trials have in common, and their mean with them."""
@@ -54,13 +53,8 @@ def aggregate(protocol: Detection, evaluation: str, run: str, parts: list[Path],
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ScfsError(f"{path}: missing: the stage detect writes it") from None
-    except (OSError, ValueError) as error:
-        raise ScfsError(f"{path}: not a readable JSON file: {error}") from None
-    if not isinstance(result, dict) or not result.keys() >= {*SHARED, "part", "seed", "values", "per_class"}:
+    result = read_result(path, "the stage detect")
+    if not result.keys() >= {*SHARED, "part", "seed", "values", "per_class"}:
         raise ScfsError(f"{path}: not the result of a trial of the stage detect")
     return result
 

@@ -101,9 +101,14 @@ def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
         write(file)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes."""
+    write_with(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text."""
-    write_with(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

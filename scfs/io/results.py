@@ -4,6 +4,7 @@ The first is byte-identical when the stage is repeated; nothing depends on the s
 """
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from scfs.errors import ScfsError
 from scfs.io.atomic import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,23 @@ def write_result(path: Path, result: dict[str, Any], run_metadata: dict[str, Any
     """Write `path` (ends in .json) and its `.run.json`; `run_metadata` adds to what is recorded of this execution."""
     write_json(path.with_suffix(".run.json"), {**_run_metadata(), **(run_metadata or {})})
     write_json(path, result)
+
+
+def read_result(path: Path, stage: str) -> dict[str, Any]:
+    """Read what `write_result` wrote; `stage` is what messages call the stage that does.
+
+    Raises:
+        ScfsError: the file is missing, or is no JSON object.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ScfsError(f"{path}: missing: {stage} writes it") from None
+    except (OSError, ValueError) as error:
+        raise ScfsError(f"{path}: not a readable JSON file: {error}") from None
+    if not isinstance(result, dict):
+        raise ScfsError(f"{path}: not a result of {stage}: a JSON object is expected")
+    return result
 
 
 def _run_metadata() -> dict[str, Any]:

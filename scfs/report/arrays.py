@@ -1,6 +1,7 @@
 """Arrays that an evaluation keeps beside its result for a figure, each checked for its shape as it is read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from zipfile import BadZipFile
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
-from scfs.report.plot_styles import PlotStyle, plot_styles
 from scfs.report.results import read_result
 
 
@@ -27,7 +27,7 @@ class Arrays:
             raise ScfsError(f"{self.path}: missing: the stage {self.kind} of run {run} writes it")
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
-                self._arrays = dict(arrays)
+                self.all = dict(arrays)
         except (OSError, EOFError, ValueError, BadZipFile) as error:
             raise self.wrong(str(error)) from None
 
@@ -37,7 +37,7 @@ class Arrays:
 
     def __contains__(self, name: str) -> bool:
         """True if there is an array of this name."""
-        return name in self._arrays
+        return name in self.all
 
     def get(self, name: str, *shape: int | None) -> np.ndarray:
         """Give an array of a shape, in which None stands for any size.
@@ -47,46 +47,27 @@ class Arrays:
         """
         if name not in self:
             raise self.wrong(f"{name} is missing")
-        found = self._arrays[name]
+        found = self.all[name]
         if len(found.shape) != len(shape) or any(want not in (None, size) for want, size in zip(shape, found.shape)):
             wanted = str(shape).replace("None", "any")
             raise self.wrong(f"{name} has the shape {found.shape}, not {wanted}")
         return found
 
-    def check_same(self, other: "Arrays", names: Iterable[str]) -> None:
-        """Check that two runs were shown the same.
 
-        Raises:
-            ScfsError: an array of these names differs.
-        """
-        for name in names:
-            if not np.array_equal(self._arrays.get(name, ()), other._arrays.get(name, ())):
-                raise ScfsError(
-                    f"{self.path}: shows other images or classes than the first run's ({name}): "
-                    f"run the stage {self.kind} again"
-                )
+def check_same(found: Sequence[Arrays], names: Iterable[str]) -> None:
+    """Check that all runs were shown the same as the first one.
+
+    Raises:
+        ScfsError: an array of these names differs.
+    """
+    for arrays, name in product(found[1:], names):
+        if not np.array_equal(arrays.all.get(name, ()), found[0].all.get(name, ())):
+            raise ScfsError(
+                f"{arrays.path}: shows other images or classes than the first run's ({name}): "
+                f"run the stage {arrays.kind} again"
+            )
 
 
 def with_arrays(runs: Sequence[str], evaluation: str) -> list[str]:
     """Choose the runs whose evaluation left arrays; all if none did, so that reading them says what is missing."""
     return [run for run in runs if paths.result(run, evaluation).with_suffix(".npz").is_file()] or list(runs)
-
-
-def arrays_by_style(
-    study: Study, runs: Sequence[str], evaluation: str, same: Callable[[Arrays], Iterable[str]]
-) -> list[tuple[PlotStyle, Arrays]]:
-    """Read the arrays of each configuration's first run.
-
-    Args:
-        study: the study.
-        runs: runs to show.
-        evaluation: key of the study's `evaluate`.
-        same: names of the arrays that must be equal in all configurations, by those of the first one.
-
-    Raises:
-        ScfsError: as Arrays, or the configurations were shown different images or classes.
-    """
-    found = [(style, Arrays(study, style.runs[0], evaluation)) for style in plot_styles(study, runs)]
-    for _, arrays in found[1:]:
-        arrays.check_same(found[0][1], same(found[0][1]))
-    return found

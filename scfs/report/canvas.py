@@ -4,16 +4,17 @@ All that read a study import the kinds of figures, so matplotlib is imported her
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from scfs.config.report import Figure
 from scfs.config.study import Study
 from scfs.report.plot_styles import PlotStyle
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
@@ -25,14 +26,19 @@ PAPER = "#fffffe"
 EITHER_THEME = "#767b84"
 """Grey that can be read on a light and on a dark page: pictures in pixels cannot follow the theme."""
 
+HEADING, PICTURE = 0.3, 1.45
+"""Heights in inches of the headings of columns and of a picture."""
+SAVED: dict[str, dict[str, Any]] = {
+    "svg": {"metadata": dict.fromkeys(("Date", "Creator", "Format", "Type"))},
+    "png": {"metadata": {"Software": None}, "transparent": True, "dpi": 130},
+}
+"""How figures are saved: an SVG without a date (ids by a fixed salt, text as text), a PNG without a ground and without
+the name of the software."""
 STYLE = Path(__file__).with_name("figures.mplstyle")
 
 
 class DrawnFigure(Figure):
     """Base of the kinds that matplotlib draws."""
-
-    dpi: ClassVar[int] = 130
-    """Pixels per inch of a PNG."""
 
     def compose(self, study: Study) -> "Canvas":
         """Compose the figure, in the style of all figures.
@@ -49,8 +55,7 @@ class DrawnFigure(Figure):
             ScfsError: as `compose`.
         """
         with style():
-            figure = self.compose(study)
-            return svg(figure) if self.format == "svg" else png(figure, self.dpi)
+            return saved(self.compose(study), self.format)
 
 
 class EvaluationFigure(DrawnFigure):
@@ -60,14 +65,11 @@ class EvaluationFigure(DrawnFigure):
     """Key of the study's `evaluate`."""
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the project's style, whatever the user's matplotlibrc says."""
+def style() -> AbstractContextManager[None]:
+    """Make a context that draws in the project's style, whatever the user's matplotlibrc says."""
     import matplotlib as mpl
 
-    with mpl.rc_context():
-        mpl.rc_file(STYLE)
-        yield
+    return mpl.rc_context(fname=STYLE)
 
 
 def blank(width: float, height: float, layout: str | None = "constrained") -> "Canvas":
@@ -85,18 +87,30 @@ def panels(figure: "Canvas", number: int, columns: int, **options: Any) -> "list
     return list(cells[:number])
 
 
-def svg(figure: "Canvas") -> bytes:
-    """Render as SVG without a date, ids by a fixed salt, text as text."""
-    buffer = io.BytesIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing)
-    return buffer.getvalue()
+def picture_grid(
+    headings: Sequence[str], rows: int, width: float, below: float, right: float = 0.998, wspace: float = 0.04
+) -> "tuple[Canvas, np.ndarray]":
+    """Make rows of pictures of `PICTURE` inches, with a line of headings above and `below` inches under each row.
+
+    Returns:
+        The figure of `width` inches, and its axes (rows, columns).
+    """
+    height = HEADING + rows * (PICTURE + below)
+    figure = blank(width, height, layout=None)
+    top, bottom = 1 - HEADING / height, below / height
+    figure.subplots_adjust(0.002, bottom, right, top, wspace=wspace, hspace=below / PICTURE)
+    grid: np.ndarray = figure.subplots(rows, len(headings), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, heading in zip(grid[0], headings, strict=True):
+        axes.set_title(heading, loc="center", color=EITHER_THEME)
+    return figure, grid
 
 
-def png(figure: "Canvas", dpi: int) -> bytes:
-    """Render as PNG with a transparent ground and without the name of the software."""
+def saved(figure: "Canvas", format: str, **options: Any) -> bytes:
+    """Render as a file of a format, in which equal figures are equal bytes; `options` replace those of `SAVED`."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, transparent=True)
+    figure.savefig(buffer, format=format, **{**SAVED[format], **options})
     return buffer.getvalue()
 
 

@@ -1,8 +1,8 @@
 """The data sets on the report's page: numbers, some images with their boxes, and how many there are of each class."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,6 +12,7 @@ from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.io.dataset_stats import ClassCounts, DatasetStats, Range, Sample, SplitStats
 from scfs.report import canvas
+from scfs.report.embed import inline_png, inline_svg
 from scfs.report.plot_styles import LIGHT
 
 COLUMNS, CELL, GAP = 12, 96, 4
@@ -31,36 +32,22 @@ UNDER_IMAGE, BESIDE_BAR = 14, 22
 """Letters of the longest name of a class below an image, and beside a bar."""
 
 
-@dataclass(frozen=True)
-class DatasetCard:
-    """A data set's part of the page."""
-
-    name: str
-    rows: list[dict[str, str]]
-    """Numbers of each split, written out."""
-    warnings: list[str]
-    """Lines on images that are in two splits."""
-    contact: bytes
-    """PNG of the contact sheet."""
-    histogram: bytes | None
-    """SVG; None where no split has classes."""
-
-
-def dataset_cards(study: Study) -> list[DatasetCard]:
-    """Make a card of every data set of a study.
+def dataset_cards(study: Study) -> Iterator[dict[str, Any]]:
+    """Make what the page shows of every data set of a study: the splits' numbers, warnings, pictures.
 
     Raises:
-        ScfsError: see `scfs.report.dataset_cards.read_stats`.
+        ScfsError: see `read_stats`.
     """
-    return [_card(read_stats(study, dataset)) for dataset in study.data]
-
-
-def _card(stats: DatasetStats) -> DatasetCard:
-    with canvas.style():
-        contact = canvas.png(compose_contact(stats), dpi=DPI)
-        histogram = compose_histogram(stats)
-        drawn = None if histogram is None else canvas.svg(histogram)
-    return DatasetCard(stats.dataset, [numbers_of(split) for split in stats.splits], warnings(stats), contact, drawn)
+    for name in study.data:
+        stats = read_stats(study, name)
+        with canvas.style():
+            contact = canvas.saved(compose_contact(stats), "png", dpi=DPI)
+            pictures = [inline_png(contact, f"{name}: some images of each split")]
+            if histogram := compose_histogram(stats):
+                drawing = canvas.saved(histogram, "svg")
+                pictures.append(inline_svg(drawing, f"data-{name}", f"{name}: classes"))
+        rows = [numbers_of(split) for split in stats.splits]
+        yield {"name": name, "rows": rows, "warnings": warnings(stats), "pictures": pictures}
 
 
 def read_stats(study: Study, dataset: str) -> DatasetStats:
@@ -136,28 +123,24 @@ def compose_contact(stats: DatasetStats) -> Figure:
     figure = canvas.blank(width / DPI, height / DPI, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    pixels, top = np.zeros((height, width, 4), np.uint8), 0
+    top = 0
     for split, number, step in zip(stats.splits, rows, steps, strict=True):
         said = f"{split.split}: {len(split.samples)} of {split.images:,} images"
         canvas.write(axes, 0, top + HEADING / 2, said, fontsize=9, va="center", weight="bold")
         for place, sample in enumerate(split.samples):
             row, column = divmod(place, COLUMNS)
-            _place(axes, pixels, sample, column * (CELL + GAP), top + HEADING + row * step)
+            _place(axes, sample, column * (CELL + GAP), top + HEADING + row * step)
         top += HEADING + number * step
-    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="none", aspect="auto")
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
+    axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 
-def _place(axes: Axes, sheet: np.ndarray, sample: Sample, left: int, top: int) -> None:
+def _place(axes: Axes, sample: Sample, left: int, top: int) -> None:
     """Put an image into the middle of its cell, with its boxes, and its class below it."""
     factor = max(1, CELL // max(sample.pixels.shape[:2]))  # each pixel of a small image becomes a square of pixels
-    enlarged = sample.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    height, width = enlarged.shape[:2]
+    height, width = (factor * side for side in sample.pixels.shape[:2])
     x, y = left + (CELL - width) // 2, top + (CELL - height) // 2
-    sheet[y : y + height, x : x + width, :3] = enlarged
-    sheet[y : y + height, x : x + width, 3] = 255
+    axes.imshow(sample.pixels, extent=(x, x + width, y + height, y), interpolation="none", aspect="auto")
     for box in [] if sample.boxes is None else sample.boxes * factor + [x, y, x, y]:
         canvas.outline(axes, box, BOX, 0.8)
     if sample.name:
@@ -198,9 +181,8 @@ def _draw_bars(axes: Axes, counts: ClassCounts, most: int) -> None:
     places = range(len(counts.names))
     bars = axes.barh(places, counts.counts, 0.72, color=LIGHT[0])
     axes.bar_label(bars, [f"{number:,}" for number in counts.counts], padding=2, fontsize=7, color=canvas.QUIET)
-    axes.set_yticks(places, [canvas.shortened(name, BESIDE_BAR) for name in counts.names], fontsize=7.5)
-    for label in axes.get_yticklabels():
-        label.set_parse_math(False)
+    names = [canvas.shortened(name, BESIDE_BAR) for name in counts.names]
+    axes.set_yticks(places, names, fontsize=7.5, parse_math=False)
     axes.set_ylim(most - 0.4, -0.6)
     axes.set_xticks([])
     axes.grid(visible=False)

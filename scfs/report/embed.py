@@ -8,26 +8,16 @@ from markupsafe import Markup, escape
 from scfs.report import canvas
 from scfs.report.plot_styles import DARK, LIGHT, UNTRAINED_DARK, UNTRAINED_LIGHT
 
+THEME = [
+    *((f"--series-{index}", *colours) for index, colours in enumerate(zip(LIGHT, DARK, strict=True))),
+    ("--untrained", UNTRAINED_LIGHT, UNTRAINED_DARK),
+]
+"""CSS variables of the configurations' colours, with their values on a light and on a dark page."""
 VARIABLES = {
-    canvas.INK: "--ink",
-    canvas.QUIET: "--quiet",
-    canvas.RULE: "--rule",
-    canvas.PAPER: "--sheet",
-    UNTRAINED_LIGHT: "--untrained",
-    **{colour: f"--series-{index}" for index, colour in enumerate(LIGHT)},
+    **{canvas.INK: "--ink", canvas.QUIET: "--quiet", canvas.RULE: "--rule", canvas.PAPER: "--sheet"},
+    **{light: variable for variable, light, _ in THEME},
 }
 """The figures' colours and the CSS variables of the page that replace them."""
-
-
-def theme(dark: bool) -> dict[str, str]:
-    """Give the values of the CSS variables of the configurations' colours."""
-    colours = {f"--series-{index}": colour for index, colour in enumerate(DARK if dark else LIGHT)}
-    return {**colours, "--untrained": UNTRAINED_DARK if dark else UNTRAINED_LIGHT}
-
-
-def themed(colour: str) -> str:
-    """Write a figure's colour as the page does, by its CSS variable."""
-    return f"var({VARIABLES[colour]})"
 
 
 def inline_svg(drawing: bytes, name: str, label: str) -> Markup:

@@ -11,7 +11,7 @@ from scfs.config.study import Study
 from scfs.io.atomic import write_text
 from scfs.report import provenance
 from scfs.report.dataset_cards import dataset_cards
-from scfs.report.embed import inline_png, inline_svg, theme, themed
+from scfs.report.embed import THEME, VARIABLES, inline_png, inline_svg
 from scfs.report.plot_styles import plot_styles, runs_in_order
 from scfs.report.tables import build_table, format_number, notes, render_text
 
@@ -31,13 +31,8 @@ def write_report(study: Study, out: Path) -> None:
     Raises:
         ScfsError: a result is missing; the line names the file and the stage that writes it.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, **options)
     write_text(out, environment.get_template(TEMPLATE).render(_context(study)))
 
 
@@ -56,28 +51,17 @@ def _context(study: Study) -> dict[str, Any]:
     common: dict[str, dict[str, str]] = {}
     for part, (collect, always) in FACTS.items():
         facts[part], common[part] = provenance.differences(collect(study), always)
-    times = provenance.times(study)
-    common = {"Images and machine": {**common.pop("Identity"), **common.pop("Execution")}, **common}
     return {
-        "study": study.study,
-        "scale": study.scale,
-        "light": theme(dark=False),
-        "dark": theme(dark=True),
+        "study": study,
+        "provenance": provenance,
+        "theme": THEME,
         "tables": [_table(study, name) for name in study.tables],
-        "warnings": provenance.warnings(study),
         "figures": list(_figures(study)),
-        "data": list(_data(study)),
+        "data": list(dataset_cards(study)),
         "runs": runs_in_order(study),
-        "colours": {run: themed(style.colour) for style in plot_styles(study) for run in style.runs},
+        "colours": {run: VARIABLES[style.colour] for style in plot_styles(study) for run in style.runs},
         "facts": facts,
-        "common": common,
-        "times": times,
-        "stages": list(dict.fromkeys(stage for row in times for stage, _ in row["stages"])),
-        "protocols": provenance.protocols(study),
-        "drawn_prototypes": provenance.with_drawn_prototypes(study),
-        "kinds": {protocol.kind for protocol in study.evaluate.values()},
-        "reproduce": _reproduce(study),
-        "duration": provenance.duration,
+        "common": {"Images and machine": {**common.pop("Identity"), **common.pop("Execution")}, **common},
         "number": format_number,
     }
 
@@ -98,18 +82,3 @@ def _figures(study: Study) -> Iterator[dict[str, Any]]:
         drawing, title = figure.draw(study), figure.title or figure.heading
         picture = inline_svg(drawing, name, title) if figure.format == "svg" else inline_png(drawing, title)
         yield {"id": name, "title": title, "caption": figure.caption, "picture": picture, "narrow": figure.narrow}
-
-
-def _data(study: Study) -> Iterator[dict[str, Any]]:
-    """Show the study's data sets: numbers, warnings, pictures."""
-    for card in dataset_cards(study):
-        name, pictures = card.name, [inline_png(card.contact, f"{card.name}: some images of each split")]
-        if card.histogram:
-            pictures.append(inline_svg(card.histogram, f"data-{name}", f"{name}: classes"))
-        yield {"name": name, "rows": card.rows, "warnings": card.warnings, "pictures": pictures}
-
-
-def _reproduce(study: Study) -> str:
-    if study.study == "demo":
-        return "make demo"
-    return f"snakemake --cores 2 --configfile config/{study.study}/params.yaml"

@@ -30,8 +30,8 @@ def column_label(column: str) -> str:
     return str(read("paper_columns.yaml").get(column, column))
 
 
-def number(reference: PaperRow, column: str) -> float | None:
-    """Look up the paper's number in a row and column; None where the paper has none.
+def number(reference: PaperRow | None, column: str | None) -> float | None:
+    """Look up the paper's number in a row and column; None where the paper has none, or none is named.
 
     A row is named by its first column ("SCFS"; "Res2+Res3" where that is a list). Where several rows share it, the
     columns that follow are added: "SCFS, 256, 200".
@@ -39,6 +39,8 @@ def number(reference: PaperRow, column: str) -> float | None:
     Raises:
         ScfsError: the table, the row or the column does not exist, the row's name fits several, or it is not a number.
     """
+    if reference is None or column is None:
+        return None
     columns = _table(reference)["columns"]
     column = reference.column or column
     if column not in columns:
@@ -64,8 +66,7 @@ def check(study: Study, source: str) -> None:
             try:
                 _row(reference)
                 for column in table.columns:
-                    if column.paper:
-                        number(reference, column.paper)
+                    number(reference, column.paper)
             except ScfsError as error:
                 raise ScfsError(f"{source}: tables.{name}: {error}") from None
 

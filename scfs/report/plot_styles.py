@@ -1,7 +1,7 @@
 """Styles of runs in every figure: one label, colour and marker for each configuration; its seeds share them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scfs.config.identity import canonical
 from scfs.config.study import Study
@@ -25,8 +25,6 @@ class PlotStyle:
     """Colour on a light page; grey for weights that were not trained."""
     marker: str
     """Marker, so that colour is never the only difference."""
-    trained: bool
-    """False for random initial weights (epochs 0)."""
 
 
 def runs_in_order(study: Study) -> list[str]:
@@ -40,28 +38,20 @@ def plot_styles(study: Study, runs: Collection[str] | None = None) -> list[PlotS
 
     A configuration looks the same whichever runs are asked for.
     """
-    styles = _all_styles(study)
-    if runs is None:
-        return styles
-    chosen = [replace(style, runs=tuple(run for run in style.runs if run in runs)) for style in styles]
-    return [style for style in chosen if style.runs]
-
-
-def _all_styles(study: Study) -> list[PlotStyle]:
     groups: dict[str, list[str]] = {}
     for run in runs_in_order(study):
         groups.setdefault(canonical(study.settings(run).model_dump(mode="json", exclude={"seed"})), []).append(run)
-    labels = [_label(study, runs) for runs in groups.values()]
+    labels = [_label(study, group) for group in groups.values()]
     styles: list[PlotStyle] = []
     coloured = 0
-    for label, runs in zip(labels, groups.values(), strict=True):
-        trained = study.imported(runs[0]) is not None or study.run(runs[0]).epochs > 0
+    for label, group in zip(labels, groups.values(), strict=True):
+        trained = study.imported(group[0]) is not None or study.run(group[0]).epochs > 0
         colour = LIGHT[coloured % len(LIGHT)] if trained else UNTRAINED_LIGHT
         # A seventh colour would not be told apart: the second round has the same colours with other markers.
         marker = MARKERS[(coloured + coloured // len(LIGHT)) % len(MARKERS)] if trained else "x"
-        unique = labels.count(label) == 1
-        styles.append(PlotStyle(label if unique else runs[0], tuple(runs), colour, marker, trained))
         coloured += trained
+        if shown := tuple(run for run in group if runs is None or run in runs):
+            styles.append(PlotStyle(label if labels.count(label) == 1 else group[0], shown, colour, marker))
     return styles
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scfs import paths
 from scfs.config.protocol import Protocol
 from scfs.config.study import Study
-from scfs.errors import ScfsError
 from scfs.report.plot_styles import runs_in_order
 from scfs.report.results import PRETRAIN, read_result, read_run_metadata, read_stage_metadata, read_training
 
@@ -32,14 +30,7 @@ def settings_of(study: Study) -> Facts:
 def identities_of(study: Study) -> Facts:
     """Collect what tells every run's pre-training from others: identity, images, weights, code version."""
     results = [read_result(study, run, PRETRAIN) for run in runs_in_order(study)]
-    return {
-        "identity": [_text(result.get("identity", UNKNOWN)) for result in results],
-        "data set": [_trained_on(result.get("dataset") or {}) for result in results],
-        "data set digest": [_short((result.get("dataset") or {}).get("digest")) for result in results],
-        "weights SHA-256": [_short(result.get("weights", {}).get("sha256")) for result in results],
-        "stage version": [_text(result.get("stage_version", UNKNOWN)) for result in results],
-        "torch threads": [_text(result.get("torch_threads", study.torch_threads)) for result in results],
-    }
+    return _written([{"torch_threads": study.torch_threads, **result} for result in results], IDENTITY)
 
 
 def trainings_of(study: Study) -> Facts:
@@ -53,24 +44,21 @@ def trainings_of(study: Study) -> Facts:
         runs = [run for run, evaluation in study.pairs if evaluation == name]
         records = {run: read_training(study, run, name) for run in runs if protocol.training_record}
         for label, key in protocol.training_facts.items() if records else ():
-            facts[f"{name}: {label}"] = [_recorded(records, run, name, key) for run in runs_in_order(study)]
+            of_runs = [_text(records[run][key]) if run in records else UNKNOWN for run in runs_in_order(study)]
+            facts[f"{name}: {label}"] = of_runs
     return facts
-
-
-def _recorded(records: Mapping[str, Mapping[str, Any]], run: str, evaluation: str, key: str) -> str:
-    if run not in records:
-        return UNKNOWN
-    if key not in records[run]:
-        raise ScfsError(f"{paths.result(run, evaluation)}: key {key!r}: not among {sorted(records[run])}")
-    return _text(records[run][key])
 
 
 def machines_of(study: Study) -> Facts:
     """Collect where and when every run's pre-training was executed."""
-    metadata = [read_run_metadata(run, PRETRAIN) for run in runs_in_order(study)]
+    return _written([read_run_metadata(run, PRETRAIN) for run in runs_in_order(study)], MACHINE)
+
+
+def _written(records: list[dict[str, Any]], shown: Mapping[str, tuple[str, Callable[[Any], str]]]) -> Facts:
+    """Write facts of each run's record; a dash for what it lacks."""
     return {
-        label: [UNKNOWN if one.get(key) is None else text(one[key]) for one in metadata]
-        for label, (key, text) in MACHINE.items()
+        label: [UNKNOWN if record.get(key) is None else text(record[key]) for record in records]
+        for label, (key, text) in shown.items()
     }
 
 
@@ -126,12 +114,10 @@ def protocols(study: Study) -> list[dict[str, Any]]:
 
 def duration(seconds: float) -> str:
     """Write seconds for a reader: 48 s, 13 min 20 s, 5 h 02 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _spread(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -139,9 +125,8 @@ def _spread(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> str
     sentences = []
     for key in (name for name in protocol.values() if name.endswith("_sd")):
         found = [f"{run} {result['values'][key]:.2f}" for run, result in results.items() if key in result["values"]]
-        sentences += (
-            [f"Standard deviation of {key[:-3]} over {protocol.spread_over}: {', '.join(found)}."] if found else []
-        )
+        if found:
+            sentences.append(f"Standard deviation of {key[:-3]} over {protocol.spread_over}: {', '.join(found)}.")
     return " ".join(sentences)
 
 
@@ -164,11 +149,18 @@ def _short(value: str | None) -> str:
 
 
 def _trained_on(dataset: Mapping[str, Any]) -> str:
-    if not dataset:
-        return UNKNOWN
     return f"{dataset.get('name')}/{dataset.get('split')}, {dataset.get('images', 0):,} images"
 
 
+IDENTITY: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "identity": ("identity", _text),
+    "data set": ("dataset", _trained_on),
+    "data set digest": ("dataset", lambda dataset: _short(dataset.get("digest"))),
+    "weights SHA-256": ("weights", lambda weights: _short(weights.get("sha256"))),
+    "stage version": ("stage_version", _text),
+    "torch threads": ("torch_threads", _text),
+}
+"""Facts of a pre-training: label, its key in the result, and how its value is written."""
 MACHINE: dict[str, tuple[str, Callable[[Any], str]]] = {
     "device": ("device", _text),
     "precision": ("precision", _text),
@@ -187,4 +179,4 @@ MACHINE: dict[str, tuple[str, Callable[[Any], str]]] = {
     "lock SHA-256": ("lock_sha256", _short),
     "image digest": ("image_digest", _short),
 }
-"""Facts of an execution: label, its key in the record, and how its value is written."""
+"""Facts of an execution, likewise."""

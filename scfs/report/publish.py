@@ -1,13 +1,13 @@
 """Chosen results of a study, for git: tables, figures, and the origin of every number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scfs import paths
 from scfs.config.study import Study
 from scfs.errors import ScfsError
-from scfs.io.atomic import write_json, write_text, write_with
+from scfs.io.atomic import write_bytes, write_json, write_text
 from scfs.report.results import PRETRAIN, read_result, read_stage_metadata
 from scfs.report.tables import Table, build_table, render_markdown
 
@@ -45,7 +45,7 @@ def publish(study: Study, names: Sequence[str], out: Path) -> list[Path]:
         written += [out / f"{name}.md", out / f"{name}.json"]
     for name, drawing in figures.items():
         path = out / paths.figure(study.study, name, study.figures[name].format).name
-        write_with(path, lambda file, drawing=drawing: file.write(drawing))  # type: ignore[misc]
+        write_bytes(path, drawing)
         written.append(path)
     return written
 
@@ -54,37 +54,34 @@ def _drawn(study: Study, name: str) -> bytes:
     """Draw a figure of results that may be published."""
     figure = study.figures[name]
     for run in study.shown(figure):
-        for stage in (PRETRAIN, *([figure.evaluation] if figure.evaluation else [])):
-            _stage_metadata(study, run, stage)
+        _executions(study, run, [figure.evaluation] if figure.evaluation else [])
     return figure.draw(study)
 
 
 def _published(study: Study, name: str) -> Table:
     """Build a table with the settings of its runs and the metadata of its stages' executions."""
     table = build_table(study, name)
-    metadata: dict[str, Any] = {}
-    for run, identities in table["identities"].items():
-        stages = [PRETRAIN, *identities["evaluations"]]
-        metadata[run] = {name: one for stage in stages for name, one in _stage_metadata(study, run, stage).items()}
-    settings = {run: read_result(study, run, PRETRAIN)["settings"] for run in table["identities"]}
+    identities = table["identities"].items()
     protocols = {column["evaluation"]: study.evaluate[column["evaluation"]] for column in table["columns"]}
     return {
         **table,
-        "occasions": metadata,
-        "settings": settings,
+        "occasions": {run: _executions(study, run, identity["evaluations"]) for run, identity in identities},
+        "settings": {run: read_result(study, run, PRETRAIN)["settings"] for run, _ in identities},
         "protocols": {key: protocol.model_dump(mode="json") for key, protocol in protocols.items()},
     }
 
 
-def _stage_metadata(study: Study, run: str, stage: str) -> dict[str, dict[str, Any]]:
-    """Choose the metadata of a stage's executions, those of its parts among them, by name."""
-    metadata = read_stage_metadata(study, run, stage)
-    for name, one in metadata.items():
-        revision = one.get("git")
-        if not revision or str(revision).endswith("-dirty"):
-            path = paths.result(run, name).with_suffix(".run.json")
-            raise ScfsError(f"{path}: git = {revision!r}: only results of committed code can be published")
-    return {name: {key: one[key] for key in PUBLISHED if one.get(key) is not None} for name, one in metadata.items()}
+def _executions(study: Study, run: str, evaluations: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Choose the metadata of a run's executions, of its evaluations' and of their parts, by name."""
+    found = {}
+    for stage in (PRETRAIN, *evaluations):
+        for name, metadata in read_stage_metadata(study, run, stage).items():
+            revision = metadata.get("git")
+            if not revision or str(revision).endswith("-dirty"):
+                path = paths.result(run, name).with_suffix(".run.json")
+                raise ScfsError(f"{path}: git = {revision!r}: only results of committed code can be published")
+            found[name] = {key: metadata[key] for key in PUBLISHED if metadata.get(key) is not None}
+    return found
 
 
 def _origin(table: Table) -> str:

@@ -25,22 +25,17 @@ NO_NUMBER = "–"
 
 
 def write_table(study: Study, name: str, out: Path) -> None:
-    """Write a table as JSON to `out`, as a GitHub table beside it (.md), and its numbers alone (.metrics.json).
+    """Write a table as JSON to `out`, as a GitHub table beside it (.md), and our means alone (.metrics.json).
 
     Raises:
         ScfsError: the study has no such table, or a result is missing or holds no such value.
     """
     table = build_table(study, name)
-    write_json(paths.metrics(study.study, name), metrics(table))
+    measured = [row for row in table["rows"] if row["runs"]]
+    means = {row["label"]: {cell["label"]: cell["mean"] for cell in row["cells"]} for row in measured}
+    write_json(paths.metrics(study.study, name), means)
     write_text(out.with_suffix(".md"), render_markdown(table))
     write_json(out, table)
-
-
-def metrics(table: Table) -> dict[str, dict[str, float]]:
-    """Take our means alone, by row and column, for `dvc metrics diff`."""
-    return {
-        row["label"]: {cell["label"]: cell["mean"] for cell in row["cells"]} for row in table["rows"] if row["runs"]
-    }
 
 
 def render_text(study: Study, name: str) -> str:
@@ -59,13 +54,8 @@ def render_text(study: Study, name: str) -> str:
         blocks.append((paper_heading(table), aligned(numbers, left=())))
     lines = [" | ".join(parts).rstrip() for parts in zip(*(_block(*block) for block in blocks))]
     width = max(100, max(map(len, lines)))
-    return "\n".join(
-        [
-            table["title"],
-            *lines,
-            *(fill(note, width, subsequent_indent="  ") for note in notes(table) + scale_note(table)),
-        ]
-    )
+    said = [fill(note, width, subsequent_indent="  ") for note in notes(table) + scale_note(table)]
+    return "\n".join([table["title"], *lines, *said])
 
 
 def _block(heading: str, lines: list[str]) -> list[str]:
@@ -88,30 +78,26 @@ def build_table(study: Study, name: str) -> Table:
         raise ScfsError(f"study {study.study}: table {name!r}: not among {sorted(study.tables)}")
     table = study.tables[name]
     paper_columns = _paper_columns(table)
-    rows = []
-    for row in table.rows:
-        cells = [_cell(study, row, column) for column in table.columns]
-        numbers = [_paper_number(row, key) for key in paper_columns]
-        rows.append(
-            {
-                "label": row.label,
-                "runs": list(row.runs),
-                "n": len(row.runs),
-                "origin": _origin(study, row),
-                "cells": cells,
-                "paper": numbers,
-                "paper_row": row.paper.model_dump() if row.paper else None,
-            }
-        )
+    columns = [{**column.model_dump(), "kind": study.evaluate[column.evaluation].kind} for column in table.columns]
+    rows = [
+        {
+            "label": row.label,
+            "runs": list(row.runs),
+            "n": len(row.runs),
+            "origin": _origin(study, row),
+            "cells": [_cell(study, row, column) for column in table.columns],
+            "paper": [paper.number(row.paper, key) for key in paper_columns],
+            "paper_row": row.paper.model_dump() if row.paper else None,
+        }
+        for row in table.rows
+    ]
     _mark_best(rows)
     return {
         "study": study.study,
         "table": name,
         "title": table.title,
         "scale": study.scale,
-        "columns": [
-            {**column.model_dump(), "kind": study.evaluate[column.evaluation].kind} for column in table.columns
-        ],
+        "columns": columns,
         "column_notes": column_notes(study, table),
         "paper_columns": [{"column": key, "label": paper.column_label(key)} for key in paper_columns],
         "rows": rows,
@@ -128,7 +114,7 @@ def _origin(study: Study, row: Row) -> str:
 
 def _cell(study: Study, row: Row, column: Column) -> Cell:
     shown = study.evaluate[column.evaluation].values()[column.value]
-    values = {run: read_value(study, run, column) for run in row.runs}
+    values = {run: read_value(study, run, column.evaluation, column.value) for run in row.runs}
     return {
         "label": column.label,
         "value": column.value,
@@ -136,7 +122,7 @@ def _cell(study: Study, row: Row, column: Column) -> Cell:
         "sd": stdev(values.values()) if len(values) > 1 else None,
         "n": len(values),
         "values": values,
-        "paper": _paper_number(row, column.paper) if column.paper else None,
+        "paper": paper.number(row.paper, column.paper),
         "digits": shown.digits,
         "better": shown.better,
         "best": False,
@@ -147,10 +133,6 @@ def _paper_columns(table: TableConfig) -> list[str]:
     """List the paper's columns to which the table has a counterpart, each once."""
     keys = dict.fromkeys(column.paper for column in table.columns if column.paper)
     return list(keys) if any(row.paper for row in table.rows) else []
-
-
-def _paper_number(row: Row, column: str) -> float | None:
-    return paper.number(row.paper, column) if row.paper else None
 
 
 def _mark_best(rows: list[dict[str, Any]]) -> None:
@@ -225,25 +207,20 @@ def paper_heading(table: Table) -> str:
 def notes(table: Table) -> list[str]:
     """List the footnotes of a table: seeds, ranking, protocols, and the source of the paper's numbers."""
     counts = {row["n"] for row in table["rows"]} - {0}
-    if not counts:
-        lines = []
-    elif counts == {1}:
-        lines = ["n = 1: one pre-training seed per row, so rows are not ranked."]
-    elif 1 in counts:
-        lines = ["Mean ± standard deviation over n pre-training seeds; some rows have n = 1, so rows are not ranked."]
-    else:
-        lines = ["Mean ± standard deviation over n pre-training seeds; the best mean of a column stands out."]
+    lines = ["n = 1: one pre-training seed per row, so rows are not ranked."] if counts == {1} else []
+    if max(counts, default=0) > 1:
+        best = "some rows have n = 1, so rows are not ranked" if 1 in counts else "the best mean of a column stands out"
+        lines.append(f"Mean ± standard deviation over n pre-training seeds; {best}.")
     for origin, said in ORIGINS.items():
         labels = [row["label"] for row in table["rows"] if row["origin"] == origin]
         if labels:
             lines.append(f"{said}: {', '.join(labels)}.")
     lines += table["column_notes"]
     if table["paper_columns"]:
-        cited: dict[str, list[str]] = {}
-        for row in table["rows"]:
-            if row["paper_row"]:
-                cited.setdefault(row["paper_row"]["table"], []).append(row["paper_row"]["row"])
-        sources = "; ".join(f"{paper.title(key)}, rows {', '.join(dict.fromkeys(rows))}" for key, rows in cited.items())
+        cited: dict[str, dict[str, None]] = {}
+        for row in (row["paper_row"] for row in table["rows"] if row["paper_row"]):
+            cited.setdefault(row["table"], {})[row["row"]] = None
+        sources = "; ".join(f"{paper.title(key)}, rows {', '.join(rows)}" for key, rows in cited.items())
         lines.append(f"Paper: {paper.CITATION}, {sources}.")
     return lines
 

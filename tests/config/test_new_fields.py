@@ -153,13 +153,13 @@ def test_the_new_package_goes_on_where_the_old_one_was(grown: Path, finished: Pa
     [
         (
             {"pretrain": {**STUDY["pretrain"], "loss": {**TINY["loss"], "new_in_Loss": 1}}},
-            "results/runs/one/pretrain.json: trained with loss.new_in_Loss = 0, but the study's run one has 1: run the"
+            "results/runs/one/pretrain.json: made with loss.new_in_Loss = 0, but the study's run one has 1: run the"
             " stage pretrain of this run again",
         ),
         (
             {"evaluate": {"knn": {**STUDY["evaluate"]["knn"], "new_in_Protocol": 1}}},
-            "results/runs/one/knn.json: measured with new_in_Protocol = 0, but the study's evaluate.knn.new_in_Protocol"
-            " is 1: run the stage knn of this run again",
+            "results/runs/one/knn.json: made with new_in_Protocol = 0, but the study's evaluate.knn has 1: run the stage knn"
+            " of this run again",
         ),
     ],
 )
@@ -179,8 +179,12 @@ def test_a_setting_that_this_version_does_not_know_is_refused(tmp_path: Path, mo
     fake = FakeResults(parse_study(STUDY))
     fake.write("one", {"knn": {"top1": 50.0}})
     for name, key, line in (
-        ("knn", "protocol", "protocol: unknown key 'new': not the study's evaluate.knn: run the stage knn"),
-        ("pretrain", "settings", "settings: unknown key 'new': not settings of the study's run one: run the stage"),
+        (
+            "knn",
+            "protocol",
+            "protocol: unknown key 'new': not the protocol of the study's evaluate.knn: run the stage knn",
+        ),
+        ("pretrain", "settings", "settings: unknown key 'new': not the settings of the study's run one: run the stage"),
     ):
         path = paths.result("one", name)
         record = json.loads(path.read_text())

@@ -15,7 +15,7 @@ from scfs import paths
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.io.dataset_stats import ClassCounts, DatasetStats, Sample, SplitStats
-from scfs.report import canvas, page
+from scfs.report import canvas
 from scfs.report.dataset_cards import (
     BOX,
     CELL,
@@ -29,6 +29,7 @@ from scfs.report.dataset_cards import (
     read_stats,
     warnings,
 )
+from scfs.report.embed import inline_svg
 
 
 def of(height: int, width: int, name: str = "", boxes: list[list[float]] | None = None) -> Sample:
@@ -47,7 +48,7 @@ def data(*splits: SplitStats, **changes: object) -> DatasetStats:
 
 def contact(stats: DatasetStats) -> bytes:
     with canvas.style():
-        return canvas.png(compose_contact(stats), dpi=144)
+        return canvas.saved(compose_contact(stats), "png", dpi=144)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_shared_images_are_a_warning_on_the_page(fake: FakeResults, found: Datas
     line = "mine: 2 images are both in train and in val, such as a.png = b.png"
     assert warnings(found) == [line]
     fake.inspection("scenes", between=[{"splits": ["train", "val"], "number": 1, "pairs": [["<i>.png", "b.png"]]}])
-    (shown,) = page._data(fake.study)
+    (shown,) = dataset_cards(fake.study)
     assert shown["warnings"] == ["scenes: 1 image is both in train and in val, such as <i>.png = b.png"]
 
 
@@ -136,16 +137,16 @@ def test_up_to_forty_classes_are_bars_and_more_a_falling_curve() -> None:
 
 def test_the_histogram_has_the_colours_that_the_page_replaces(found: DatasetStats) -> None:
     with canvas.style():
-        drawn = [canvas.svg(compose_histogram(found)) for _ in range(2)]
+        drawn = [canvas.saved(compose_histogram(found), "svg") for _ in range(2)]
     assert drawn[0] == drawn[1]
-    html = page.inline_svg(drawn[0], "data", "classes")
+    html = inline_svg(drawn[0], "data", "classes")
     assert not re.search(r"(?:fill|stroke): #(?!ffffff)", html)
     assert compose_histogram(data(split("all", classes=None))) is None
 
 
 def test_a_study_shows_all_its_data_sets_in_the_order_of_their_splits(study: Study) -> None:
     (card,) = dataset_cards(study)
-    assert card.name == "scenes" and [row["split"] for row in card.rows] == ["pretrain", "train", "val"]
+    assert card["name"] == "scenes" and [row["split"] for row in card["rows"]] == ["pretrain", "train", "val"]
 
 
 def test_results_that_are_missing_damaged_or_of_other_settings_are_one_line(fake: FakeResults) -> None:

@@ -95,7 +95,7 @@ def test_the_report_shows_what_evaluations_trained_with(detection: Study) -> Non
     ("evaluation", "record", "told"),
     [
         ("coco", None, r"coco\.json: resolved = None: run the stage detection of this run again"),
-        ("coco", {"lr": 0.02}, r"coco\.json: key 'iterations': not among \['lr'\]"),
+        ("coco", {"lr": 0.02}, r"coco\.json: resolved = {'lr': 0\.02}: run the stage detection of this run again"),
         ("tune", None, r"tune\.json: chosen = None: run the stage finetune of this run again"),
     ],
 )
@@ -113,7 +113,7 @@ def test_another_small_machine_is_another_protocol(detection: Study) -> None:
     values = {**DETECTION["evaluate"]["voc"], "small_machine": {"iterations": 600, "short_side": 96}}
     other = parse_study({**DETECTION, "evaluate": {**DETECTION["evaluate"], "voc": values}})
     with pytest.raises(
-        ScfsError, match=r"random/voc\.json: measured with small_machine.iterations = 1200, .*: run the stage detection"
+        ScfsError, match=r"random/voc\.json: made with small_machine.iterations = 1200, .*: run the stage detection"
     ):
         render_text(other, "voc")
 

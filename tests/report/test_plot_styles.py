@@ -6,7 +6,7 @@ from scfs.report.plot_styles import LIGHT, UNTRAINED_LIGHT, plot_styles, runs_in
 
 def test_each_configuration_has_its_own_colour_and_seeds_share_it(study: Study, seeded: Study) -> None:
     random, dino, scfs = plot_styles(study)
-    assert (random.colour, random.trained) == (UNTRAINED_LIGHT, False)
+    assert (random.colour, random.marker) == (UNTRAINED_LIGHT, "x")
     assert (dino.label, dino.colour, scfs.label, scfs.colour) == ("DINO", LIGHT[0], "SCFS", LIGHT[1])
     assert [(style.label, style.runs) for style in plot_styles(seeded)] == [
         ("DINO", ("dino-0", "dino-1")),

@@ -151,9 +151,7 @@ def test_a_number_of_another_protocol_is_refused(study: Study) -> None:
     changed = parse_study(
         {**STUDY, "evaluate": {**STUDY["evaluate"], "knn": {"kind": "knn", "dataset": "scenes", "report_k": 10}}}
     )
-    with pytest.raises(
-        ScfsError, match=r"random/knn\.json: measured with report_k = 20, .*evaluate\.knn\.report_k is 10"
-    ):
+    with pytest.raises(ScfsError, match=r"random/knn\.json: made with report_k = 20, .*evaluate\.knn has 10"):
         render_text(changed, "main")
 
 
@@ -170,7 +168,7 @@ def test_a_number_of_other_weights_is_refused(study: Study) -> None:
 def test_a_training_with_other_settings_is_refused(study: Study) -> None:
     changed = parse_study({**STUDY, "runs": {**STUDY["runs"], "scfs": {"optimizer": {"lr": 0.7}}}})
     message = (
-        r"scfs/pretrain\.json: trained with optimizer\.lr = 0\.1, but the study's run scfs has 0\.7: "
+        r"scfs/pretrain\.json: made with optimizer\.lr = 0\.1, but the study's run scfs has 0\.7: "
         "run the stage pretrain of this run again"
     )
     for read in (lambda: render_text(changed, "main"), lambda: changed.figures["curves"].draw(changed)):

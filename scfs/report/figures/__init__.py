@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scfs.config.study import Study
-from scfs.io.atomic import write_with
+from scfs.io.atomic import write_bytes
 
 
 def write_figure(study: Study, name: str, out: Path) -> None:
@@ -12,5 +12,4 @@ def write_figure(study: Study, name: str, out: Path) -> None:
     Raises:
         ScfsError: a result is missing, or is not of the run's present weights and settings.
     """
-    drawing = study.figures[name].draw(study)
-    write_with(out, lambda file: file.write(drawing))
+    write_bytes(out, study.figures[name].draw(study))

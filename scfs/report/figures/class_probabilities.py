@@ -1,6 +1,6 @@
 """Classes that a supervised run sees in images, over-augmented crops and searched features (the paper's Fig. 1)."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -11,13 +11,10 @@ from scfs.report.arrays import Arrays, with_arrays
 from scfs.report.figures.attention import draw_overlay
 from scfs.report.plot_styles import LIGHT, UNTRAINED_LIGHT
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
-
-HEADING, CELL, GAP = 0.3, 1.45, 0.25
-"""Heights in inches: column headings, a picture, the space below it."""
-COLUMNS = ("over-augmented", "original", "searched")
+GAP = 0.25
+"""Height in inches of the space below a picture."""
+COLUMNS = ("over-augmented", "", "original", "", "searched", "")
+"""Headings of the pictures and, to their right, of the bars."""
 ORDER = (1, 0, 2)
 """Places of the columns' samples in the arrays (scfs.evaluation.class_probabilities.SAMPLES)."""
 
@@ -36,7 +33,7 @@ class ClassProbabilitiesFigure(canvas.EvaluationFigure):
 
     kind: Literal["class_probabilities"]
 
-    def compose(self, study: Study) -> "Canvas":
+    def compose(self, study: Study) -> "canvas.Canvas":
         """Compose the figure: rows are images.
 
         Columns: the over-augmented crop, the view, and the crop's attention map laid over the view, each with its
@@ -46,28 +43,21 @@ class ClassProbabilitiesFigure(canvas.EvaluationFigure):
         views, crops = (arrays.get(name, None, None, None, 3) for name in ("views", "crops"))
         maps, true_classes = arrays.get("attention", len(views), None, None), arrays.get("true_classes", len(views))
         names, shares = (arrays.get(f"top_{what}", len(views), 3, None) for what in ("classes", "probabilities"))
-        height = HEADING + len(views) * (CELL + GAP)
-        figure = canvas.blank(4.6 * CELL * 1.5, height, layout=None)
-        figure.subplots_adjust(0.002, GAP / height, 0.99, 1 - HEADING / height, wspace=0.06, hspace=GAP / CELL)
-        grid = figure.subplots(len(views), 6, squeeze=False)
+        width = 6.9 * canvas.PICTURE
+        figure, grid = canvas.picture_grid(COLUMNS, len(views), width, GAP, right=0.99, wspace=0.06)
         for row, cells in enumerate(grid):
-            for axes, pixels in zip(cells[:4:2], (crops[row], views[row]), strict=True):
-                axes.imshow(pixels, interpolation="bicubic")
-                axes.set_axis_off()
+            cells[0].imshow(crops[row], interpolation="bicubic")
+            cells[2].imshow(views[row], interpolation="bicubic")
             draw_overlay(cells[4], views[row], maps[row])
             for axes, sample in zip(cells[1::2], ORDER, strict=True):
                 _draw_bars(axes, names[row, sample], shares[row, sample], true_classes[row])
-        for axes, heading in zip(grid[0, ::2], COLUMNS, strict=True):
-            axes.set_title(heading, loc="center", color=canvas.EITHER_THEME)
         return figure
 
 
-def _draw_bars(axes: "Axes", names: np.ndarray, shares: np.ndarray, true_class: str) -> None:
+def _draw_bars(axes: "canvas.Axes", names: np.ndarray, shares: np.ndarray, true_class: str) -> None:
     """Draw bars of the likeliest classes, the likeliest on top, with their names on them."""
     places = np.arange(len(names))[::-1]
     axes.barh(places, shares, 0.42, color=[LIGHT[0] if name == true_class else UNTRAINED_LIGHT for name in names])
     for place, name, share in zip(places, names, shares, strict=True):
         canvas.write(axes, 0, place + 0.26, f"{name} {share:.2f}", va="bottom", fontsize=7.5)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-0.5, len(names) - 0.1)
-    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(-0.5, len(names) - 0.1))

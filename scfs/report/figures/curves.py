@@ -1,17 +1,13 @@
 """Training curves: one panel for each quantity, one line for each run."""
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from scfs.config.report import FIGURES
 from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.plot_styles import PlotStyle, plot_styles
 from scfs.report.results import PRETRAIN, read_result
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
 
 Curve = dict[str, list[float]]
 Drawn = list[tuple[PlotStyle, list[Curve]]]
@@ -45,13 +41,13 @@ class CurvesFigure(canvas.DrawnFigure):
     evaluation: None = None
     """None: the curves are those of the pre-training."""
 
-    def compose(self, study: Study) -> "Canvas":
+    def compose(self, study: Study) -> "canvas.Canvas":
         """Compose the figure: a panel for each quantity, a line for each run."""
-        drawn: Drawn = []
-        for style in plot_styles(study, study.shown(self)):
-            curves = [_curve(read_result(study, run, PRETRAIN)) for run in style.runs]
-            if any(curves):
-                drawn.append((style, [curve for curve in curves if curve]))
+        read = [
+            (style, [_curve(read_result(study, run, PRETRAIN)) for run in style.runs])
+            for style in plot_styles(study, study.shown(self))
+        ]
+        drawn = [(style, list(filter(None, curves))) for style, curves in read if any(curves)]
         terms_of = _panels(drawn)
         figure = canvas.blank(11, 0.5 + 2.2 * max(1, -(-len(terms_of) // COLUMNS)))
         if not drawn:
@@ -88,28 +84,21 @@ def _panels(drawn: Drawn) -> dict[str, list[str]]:
     return panels
 
 
-def _draw_panel(axes: "Axes", title: str, terms: list[str], drawn: Drawn) -> None:
+def _draw_panel(axes: "canvas.Axes", title: str, terms: list[str], drawn: Drawn) -> None:
     axes.set_title(title)
     for index, (style, curves) in enumerate(drawn):
         # Schedules of different runs often coincide: a wider line below shows on both sides of the one above it.
         width = 1.6 + 2.0 * (len(drawn) - 1 - index) if terms == ["lr"] else 1.6
         for curve in curves:
-            for term in terms:
-                if term in curve:
-                    short = len(curve["epoch"]) <= MARKED_EPOCHS and terms != ["lr"]
-                    axes.plot(
-                        curve["epoch"],
-                        curve[term],
-                        color=style.colour,
-                        linewidth=width,
-                        linestyle=_line(term),
-                        marker=style.marker if short or len(curve["epoch"]) == 1 else None,
-                        markersize=3.6,
-                    )
+            marked = len(curve["epoch"]) <= (1 if terms == ["lr"] else MARKED_EPOCHS)
+            looks: dict[str, Any] = {"color": style.colour, "linewidth": width, "markersize": 3.6}
+            for term in (term for term in terms if term in curve):
+                line, marker = "--" if term.endswith("_global") else "-", style.marker if marked else None
+                axes.plot(curve["epoch"], curve[term], linestyle=line, marker=marker, **looks)
     if title.endswith("/ ln K"):
         axes.axhline(1, color=canvas.INK, linewidth=0.9, linestyle=(0, (1, 2)))
-        axes.annotate("ln K", (1, 1), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-                      ha="right", va="bottom", fontsize=8)  # fmt: skip
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
+        axes.annotate("ln K", (1, 1), ha="right", va="bottom", fontsize=8, **place)
     if title == TITLES["entropy_over_ln_k"]:
         axes.set_ylim(0, 1.12)
     elif terms == ["lr"]:
@@ -117,7 +106,3 @@ def _draw_panel(axes: "Axes", title: str, terms: list[str], drawn: Drawn) -> Non
     axes.locator_params(axis="x", nbins=5, integer=True)
     axes.locator_params(axis="y", nbins=5)
     axes.set_xlabel("epoch")
-
-
-def _line(term: str) -> str:
-    return "--" if term.endswith("_global") else "-"

@@ -1,17 +1,13 @@
 """Boxes and masks that a detector finds in some test images, beside the true ones."""
 
 from itertools import count, takewhile
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from scfs.config.report import FIGURES
 from scfs.config.study import Study
 from scfs.report import canvas
-from scfs.report.arrays import Arrays, arrays_by_style
-from scfs.report.plot_styles import DARK
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
+from scfs.report.arrays import Arrays, check_same
+from scfs.report.plot_styles import DARK, plot_styles
 
 MOST_BOXES = 8
 """Boxes in a picture: the first ones of the truth, the surest ones that were found."""
@@ -35,20 +31,23 @@ class DetectionsFigure(canvas.EvaluationFigure):
 
     kind: Literal["detections"]
 
-    def compose(self, study: Study) -> "Canvas":
+    def compose(self, study: Study) -> "canvas.Canvas":
         """Compose the figure: rows are images; columns the ground truth, and what each configuration's run found."""
-        shown = arrays_by_style(study, study.shown(self), self.evaluation, lambda first: ["classes", *_images(first)])
+        styles = plot_styles(study, study.shown(self))
+        shown = [(style, Arrays(study, style.runs[0], self.evaluation)) for style in styles]
         truth = shown[0][1]
-        images = {name: truth.get(name, None, None, 3) for name in _images(truth)}
+        names = list(takewhile(truth.__contains__, (f"image_{number}" for number in count())))
+        check_same([arrays for _, arrays in shown], ["classes", *names])
+        images = [truth.get(name, None, None, 3) for name in names]
         if not images:
             raise truth.wrong("holds no images")
-        ratios = [pixels.shape[0] / pixels.shape[1] for pixels in images.values()]
+        ratios = [pixels.shape[0] / pixels.shape[1] for pixels in images]
         figure = canvas.blank(WIDTH * (1 + len(shown)), 0.3 + WIDTH * sum(ratios))
         columns = [("ground truth", truth, "truth"), *((style.label, arrays, "found") for style, arrays in shown)]
         grid = figure.subplots(len(images), len(columns), squeeze=False, height_ratios=ratios)
         for axes, (label, _, _) in zip(grid[0], columns, strict=True):
             axes.set_title(label, loc="center", color=canvas.EITHER_THEME, parse_math=False)
-        for number, (pixels, cells) in enumerate(zip(images.values(), grid, strict=True)):
+        for number, (pixels, cells) in enumerate(zip(images, grid, strict=True)):
             for axes, (_, arrays, side) in zip(cells, columns, strict=True):
                 axes.imshow(pixels, interpolation="bicubic")
                 axes.set_axis_off()
@@ -56,12 +55,7 @@ class DetectionsFigure(canvas.EvaluationFigure):
         return figure
 
 
-def _images(arrays: Arrays) -> list[str]:
-    """Names of the arrays of images."""
-    return list(takewhile(arrays.__contains__, (f"image_{number}" for number in count())))
-
-
-def _draw_objects(axes: "Axes", arrays: Arrays, side: str, number: int, size: tuple[int, ...]) -> None:
+def _draw_objects(axes: "canvas.Axes", arrays: Arrays, side: str, number: int, size: tuple[int, ...]) -> None:
     """Draw the objects of image `number` of `size` (H, W): of `side` "truth", or "found", with scores that fall."""
     boxes = arrays.get(f"{side}_boxes_{number}", None, 4)
     objects = arrays.get(f"{side}_classes_{number}", len(boxes))
@@ -82,5 +76,4 @@ def _draw_objects(axes: "Axes", arrays: Arrays, side: str, number: int, size: tu
         canvas.write(axes, x, y, label, fontsize=6, va="top", color=colour, bbox=ground, clip_on=True)
     if not len(boxes):
         canvas.write(axes, 0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", fontsize=8)
-    axes.set_xlim(0, size[1])
-    axes.set_ylim(size[0], 0)
+    axes.set(xlim=(0, size[1]), ylim=(size[0], 0))

@@ -1,16 +1,13 @@
 """k-NN accuracy on the pooled maps of single layers, as grouped bars (the paper's Fig. 4)."""
 
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from scfs.config.report import FIGURES
 from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.plot_styles import plot_styles
 from scfs.report.results import read_result
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 MOST_NUMBERED = 5
 """With more bars than this in a group, numbers above them would overlap."""
@@ -30,7 +27,7 @@ class LayersFigure(canvas.EvaluationFigure):
 
     kind: Literal["layers"]
 
-    def compose(self, study: Study) -> "Canvas":
+    def compose(self, study: Study) -> "canvas.Canvas":
         """Compose the figure: a group of bars for each layer, a bar for each configuration."""
         protocol, styles = study.evaluate[self.evaluation], plot_styles(study, study.shown(self))
         step = 0.84 / len(styles)

@@ -1,6 +1,6 @@
 """Precision over recall of detections at IoU 0.5: a small panel for each class, a line for each configuration."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -8,19 +8,16 @@ from scfs.config.report import FIGURES
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import canvas
-from scfs.report.arrays import Arrays
-from scfs.report.plot_styles import PlotStyle, plot_styles
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
+from scfs.report.arrays import Arrays, check_same
+from scfs.report.plot_styles import plot_styles
 
 MOST_PANELS, BEST, WORST = 20, 4, 5
 """With more classes than these: their mean, and those of the greatest and the least average precision."""
 COLUMNS, NAME = 5, 24
 """Panels beside one another; letters of the longest name of a class."""
 
-Precisions = dict[str, np.ndarray]
-"""Precision by line style, boxes ("-") and, where the data have them, masks ("--"): (classes, recalls) each."""
+LINES = {"-": "precision", "--": "mask_precision"}
+"""Arrays (classes, recalls) by line style: of boxes and, where the data have them, of masks."""
 
 
 @FIGURES.add("precision_recall")
@@ -37,49 +34,39 @@ class PrecisionRecallFigure(canvas.EvaluationFigure):
 
     kind: Literal["precision_recall"]
 
-    def compose(self, study: Study) -> "Canvas":
+    def compose(self, study: Study) -> "canvas.Canvas":
         """Compose the figure: boxes as solid lines, masks as dashed ones; means over seeds."""
         read = [
             (style, [Arrays(study, run, self.evaluation) for run in style.runs])
             for style in plot_styles(study, study.shown(self))
         ]
         first = read[0][1][0]
-        for arrays in (arrays for _, seeds in read for arrays in seeds):
-            arrays.check_same(first, ("classes", "recall"))
+        check_same([arrays for _, seeds in read for arrays in seeds], ("classes", "recall"))
         recall, names = first.get("recall", None), first.get("classes", None).tolist()
-        drawn = [(style, _mean(seeds, len(names), len(recall))) for style, seeds in read]
-        shown = panels_of(names, [precisions["-"] for _, precisions in drawn])
+        drawn = [
+            (style, line, np.mean([arrays.get(array, len(names), len(recall)) for arrays in seeds], axis=0))
+            for style, seeds in read
+            for line, array in LINES.items()
+            if line == "-" or all(array in arrays for arrays in seeds)
+        ]
+        shown = panels_of(names, [precision for _, line, precision in drawn if line == "-"])
         if not shown:
             raise ScfsError(f"{first.path}: precision: no class has objects in the test split")
         figure = canvas.blank(11, 0.75 + 1.85 * -(-len(shown) // COLUMNS))
         cells = canvas.panels(figure, len(shown), COLUMNS, sharex=True, sharey=True)
         for axes, (title, classes) in zip(cells, shown):
             axes.set_title(canvas.shortened(title, NAME), parse_math=False)
-            for place, (style, line, values) in enumerate(_lines(drawn)):
+            for place, (style, line, precision) in enumerate(drawn):
                 # The markers of each line stand elsewhere, so that equal lines can be told apart.
                 looks = {"color": style.colour, "marker": style.marker, "markevery": (3 + 5 * (place % 5), 25)}
-                axes.plot(recall, values[classes].mean(axis=0), line, linewidth=1.4, markersize=3.6, **looks)  # type: ignore[arg-type]
+                axes.plot(recall, precision[classes].mean(axis=0), line, linewidth=1.4, markersize=3.6, **looks)  # type: ignore[arg-type]
             axes.set(xlim=(0, 1), ylim=(0, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
             axes.tick_params(labelbottom=True)  # in every row: the last one need not be full
         figure.supxlabel("recall", fontsize=9, color=canvas.QUIET)
         figure.supylabel("precision", fontsize=9, color=canvas.QUIET)
-        masks = any("--" in precisions for _, precisions in drawn)
-        canvas.legend(figure, [style for style, _ in drawn], {"boxes": "-", "masks": "--"} if masks else {})
+        masks = any(line == "--" for _, line, _ in drawn)
+        canvas.legend(figure, [style for style, _ in read], {"boxes": "-", "masks": "--"} if masks else {})
         return figure
-
-
-def _mean(seeds: list[Arrays], classes: int, recalls: int) -> Precisions:
-    """Mean precision at each recall, whose average is the mean of the average precisions."""
-    names = {"-": "precision", "--": "mask_precision"}
-    return {
-        line: np.mean([arrays.get(name, classes, recalls) for arrays in seeds], axis=0)
-        for line, name in names.items()
-        if all(name in arrays for arrays in seeds) or line == "-"
-    }
-
-
-def _lines(drawn: list[tuple[PlotStyle, Precisions]]) -> list[tuple[PlotStyle, str, np.ndarray]]:
-    return [(style, line, values) for style, precisions in drawn for line, values in precisions.items()]
 
 
 def panels_of(names: list[str], boxes: list[np.ndarray]) -> list[tuple[str, list[int]]]:

@@ -1,19 +1,16 @@
 """A value over a setting, one line for each method (the paper's Fig. 5: accuracy over the number of local crops)."""
 
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from scfs.config.base import Config
-from scfs.config.report import FIGURES, Column
+from scfs.config.report import FIGURES
 from scfs.config.study import Study
 from scfs.report import canvas
 from scfs.report.plot_styles import LIGHT, MARKERS
 from scfs.report.results import read_value
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 
 class Point(Config):
@@ -53,13 +50,12 @@ class Sweep(canvas.EvaluationFigure):
         """The value that is drawn."""
         return (self.value,)
 
-    def compose(self, study: Study) -> "Canvas":
+    def compose(self, study: Study) -> "canvas.Canvas":
         """Compose the figure. With several seeds a point is their mean, its bar one standard deviation."""
-        column = Column(label=self.value, evaluation=self.evaluation, value=self.value)
         figure = canvas.blank(5.2, 3.3)
         axes = figure.subplots()
         for index, (label, points) in enumerate(self.points.items()):
-            values = [[read_value(study, run, column) for run in point.runs] for point in points]
+            values = [[read_value(study, run, self.evaluation, self.value) for run in point.runs] for point in points]
             spreads = [stdev(seeds) if len(seeds) > 1 else 0.0 for seeds in values]
             axes.errorbar(
                 [point.x for point in points],
