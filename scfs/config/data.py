@@ -26,8 +26,6 @@ SMALL_SCENES = 64
 """Scenes of a split in a rehearsal where every class must have one: among eight, chance leaves some out."""
 SMALL_CLASSES = ("class-0", "class-1", "class-2", "class-3")
 """Classes of the images in a rehearsal."""
-SMALL_CLASS_LIST = " ".join(SMALL_CLASSES) + "\n"
-"""Text of a class list in a rehearsal."""
 
 
 class DataSource(Config):
@@ -174,8 +172,11 @@ class OwnImages(DataSource):
         return dict.fromkeys(self.images, SMALL_IMAGES)
 
 
-class ClassList(Config):
-    """A list of classes that somebody publishes: a text file of names, separated by spaces or line ends."""
+class PublishedList(Config):
+    """A text file of names that somebody publishes."""
+
+    small_text: ClassVar[str]
+    """Text of the list that takes its place in a rehearsal."""
 
     file: str
     """File where you put it; nothing fetches it."""
@@ -184,10 +185,16 @@ class ClassList(Config):
     url: str
     """Address where it is published."""
 
-    def small(self, name: str) -> "ClassList":
-        """Describe the list of SMALL_CLASSES that takes its place in a rehearsal."""
-        digest = hashlib.sha256(SMALL_CLASS_LIST.encode()).hexdigest()
+    def small(self, name: str) -> Self:
+        """Describe the list that takes its place in a rehearsal, in the file `name`.txt."""
+        digest = hashlib.sha256(self.small_text.encode()).hexdigest()
         return self.model_copy(update={"file": f"datasets/{name}.txt", "sha256": digest})
+
+
+class ClassList(PublishedList):
+    """A list of classes that somebody publishes: a text file of names, separated by spaces or line ends."""
+
+    small_text: ClassVar[str] = " ".join(SMALL_CLASSES) + "\n"
 
 
 @data_source

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config.base import Config, Seed
+from scfs.config.data import SMALL_IMAGES, PublishedList
 from scfs.config.protocol import PERCENT, SMALL_BATCH, TRAINED, Passes, Positive, Value, ViewProtocol, evaluation
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -21,18 +22,13 @@ SMALL_GRID = 2
 """Rates, and weight decays, of a rehearsal."""
 
 
-class LabelledFiles(Config):
+class LabelledFiles(PublishedList):
     """A list of the images whose labels may be used that somebody publishes: file names without folders, one per line.
 
     SimCLR's: imagenet_subsets/1percent.txt and 10percent.txt of github.com/google-research/simclr.
     """
 
-    file: str
-    """Where you put it; nothing fetches it."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Hash of its content."""
-    url: str
-    """Where it is published."""
+    small_text: ClassVar[str] = "".join(f"{number}.jpg\n" for number in range(SMALL_IMAGES))
 
 
 class LabelledShare(Config):
@@ -158,4 +154,7 @@ class FineTune(ViewProtocol):
         """Train for two steps, in a grid of four points at most."""
         steps = {"batch": SMALL_BATCH, "accumulate": 1, "steps": 2, "epochs": None}
         grid = {"lr": self.lr[:SMALL_GRID], "weight_decay": self.weight_decay[:SMALL_GRID]}
-        return super().small().model_copy(update={**steps, **grid})
+        labels = (
+            {"labels": self.labels.small(f"{self.dataset}-labels")} if isinstance(self.labels, LabelledFiles) else {}
+        )
+        return super().small().model_copy(update={**steps, **grid, **labels})

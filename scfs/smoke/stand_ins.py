@@ -1,60 +1,82 @@
-"""Stand-ins for what `scfs smoke` cannot wait for: images of noise, class lists, random weights in others' formats."""
+"""Stand-ins for what `scfs smoke` cannot wait for: images of noise, with boxes too, and lists, weights of others."""
 
-import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
 
-from scfs.config.data import SMALL_CLASS_LIST, SMALL_CLASSES, SMALL_IMAGES
+from scfs.config.data import SMALL_CLASSES, SMALL_IMAGES, Coco, ImageFolders, PublishedList, Voc
+from scfs.config.pretrain import Imported, Pretrain, ProjectionHead, SearchHead
+from scfs.config.study import Study
+from scfs.config.weight_formats import FORMATS
+from scfs.data.coco_rle import encode_mask
 
-LABELLED = "".join(f"{number}.jpg\n" for number in range(SMALL_IMAGES))
 UNLISTED = "class-unlisted"
 """A sub-folder that a class list leaves out."""
 HEIGHT, WIDTH = 72, 96
 """Pixels of an image."""
+LEAST = 16
+"""Pixels of the shortest side of a box."""
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+"""PASCAL VOC's, for a data set that leaves its classes to its annotations."""
+COCO_CATEGORIES = {1: "person", 18: "dog", 90: "toothbrush"}
+"""Some of COCO's, with their ids, which have gaps."""
+VOC_OBJECT = (
+    "<object><name>{name}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>{difficult}</difficult>"
+    "<bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
+)
+SMALL_HEADS = {
+    "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
+    "search_head": {"width": 8, "hidden": 16, "output": 8},
+}
+
+Box = list[int]
+"""Borders of an object in pixels: left, top, right, bottom; 0-based, the last two not included."""
 
 
-def labelled_files(evaluation: str) -> dict[str, str]:
-    """Name the place of a stand-in for a list of labelled images, and its hash: the names that `write_images` gives."""
-    return {"file": f"datasets/{evaluation}.txt", "sha256": hashlib.sha256(LABELLED.encode()).hexdigest()}
+def write_stand_ins(folder: Path, study: Study) -> None:
+    """Write all that a rehearsal's study names: images, their lists and boxes (see `DataSource.small`), and weights."""
+    labelled = _labelled(study)
+    for name, data in study.data.items():
+        for split, places in data.splits.items():
+            if isinstance(data, Coco):
+                write_images(folder / places.images, f"{name}/{split}")
+                write_coco(folder / places.annotations, f"{name}/{split}")
+            elif isinstance(data, Voc):
+                write_devkits([folder / file for file in places], f"{name}/{split}", data.classes or VOC_CLASSES)
+            elif isinstance(data, ImageFolders):
+                write_images(folder / places, f"{name}/{split}", name in labelled, unlisted=data.class_list is not None)
+    lists = [getattr(data, "class_list", None) for data in study.data.values()]
+    lists += [getattr(protocol, "labels", None) for protocol in study.evaluate.values()]
+    for published in lists:
+        if isinstance(published, PublishedList):
+            (folder / published.file).write_text(published.small_text)
+    for imported in filter(None, map(study.imported, study.runs)):
+        write_weights(folder / imported.weights, str(imported.format), imported.backbone)
 
 
-def stand_in_format(run: Mapping[str, Any]) -> str:
-    """Find the format of an imported run's weights: its own, or the catalogue's."""
-    from scfs.weights.catalogue import entry_named
-
-    return str(run.get("format") or entry_named(run["weights"]).format)
-
-
-def write_stand_ins(folder: Path, values: Mapping[str, Any], labelled: set[str]) -> None:
-    """Write all that a rehearsal's file names: folders of images, class lists, weights.
-
-    Args:
-        folder: folder of the rehearsal.
-        values: the file's content.
-        labelled: data sets with sub-folders for classes; the others are flat.
-    """
-    for name, data in values.get("data", {}).items():
-        if data["source"] != "folder":
-            continue
-        for split, place in data["splits"].items():
-            write_images(folder / place, f"{name}/{split}", name in labelled, "class_list" in data)
-        if "class_list" in data:
-            (folder / data["class_list"]["file"]).write_text(SMALL_CLASS_LIST)
-    for protocol in values.get("evaluate", {}).values():
-        if "file" in (protocol.get("labels") or {}):
-            (folder / protocol["labels"]["file"]).write_text(LABELLED)
-    for run in values.get("runs", {}).values():
-        if "weights" in run:
-            write_weights(folder / run["weights"], run["format"], run["backbone"])
+def _labelled(study: Study) -> set[str]:
+    """Find the data sets whose labels somebody needs, or that have a class list; the others are flat folders."""
+    evaluated = {protocol.dataset for protocol in study.evaluate.values()}
+    listed = {name for name, data in study.data.items() if isinstance(data, ImageFolders) and data.class_list}
+    runs = map(study.settings, study.runs)
+    return evaluated | listed | {run.dataset for run in runs if isinstance(run, Pretrain) and run.learns_from_labels}
 
 
-def write_images(folder: Path, seed: str, labelled: bool, unlisted: bool) -> None:
+def _generator(seed: str) -> np.random.Generator:
+    return np.random.default_rng(list(seed.encode()))
+
+
+def write_images(folder: Path, seed: str, labelled: bool = False, unlisted: bool = False) -> None:
     """Write noise, the same for the same seed; one more class, of one image, if there is a list to leave it out."""
-    generator = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little"))
+    generator = _generator(seed)
     classes = [SMALL_CLASSES[number % len(SMALL_CLASSES)] if labelled else "" for number in range(SMALL_IMAGES)]
     for number, name in enumerate([*classes, *([UNLISTED] if labelled and unlisted else [])]):
         place = folder / name
@@ -63,12 +85,81 @@ def write_images(folder: Path, seed: str, labelled: bool, unlisted: bool) -> Non
         Image.fromarray(pixels).save(place / f"{number}.jpg")
 
 
+def _boxes(seed: str, classes: Sequence[str]) -> Iterator[list[tuple[str, Box]]]:
+    """Draw the objects of each image: at least one, and over all images at least one of each class."""
+    generator, size = _generator(seed), np.array([WIDTH, HEIGHT])
+    for number in range(SMALL_IMAGES):
+        found = []
+        for name in classes[number::SMALL_IMAGES] or (classes[number % len(classes)],):
+            corner = generator.integers(0, size - LEAST)
+            end = generator.integers(corner + LEAST, size + 1)
+            found.append((name, [*corner.tolist(), *end.tolist()]))
+        yield found
+
+
+def write_coco(path: Path, seed: str) -> None:
+    """Write instances of images 0.jpg, ...: a diamond in each box as its mask, and a crowd in the first image."""
+    ids = {name: number for number, name in COCO_CATEGORIES.items()}
+    images, objects = [], []
+    for image_id, found in enumerate(_boxes(seed, tuple(ids)), start=1):
+        images.append({"id": image_id, "file_name": f"{image_id - 1}.jpg", "width": WIDTH, "height": HEIGHT})
+        objects += [{"image_id": image_id, "category_id": ids[name], **_diamond(*box)} for name, box in found]
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:LEAST, :LEAST] = True
+    crowd = {"bbox": [0, 0, LEAST, LEAST], "area": LEAST**2, "iscrowd": 1, "segmentation": encode_mask(mask)}
+    objects.append({"image_id": 1, "category_id": min(COCO_CATEGORIES), **crowd})
+    content = {
+        "info": {"description": "a stand-in"},
+        "categories": [{"id": number, "name": name} for number, name in COCO_CATEGORIES.items()],
+        "images": images,
+        "annotations": [{"id": number, **item} for number, item in enumerate(objects, start=1)],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def _diamond(left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
+    x, y, width, height = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    size = {"bbox": [left, top, width, height], "area": width * height / 2}
+    return {**size, "iscrowd": 0, "segmentation": [[left, y, x, top, right, y, x, bottom]]}
+
+
+def write_devkits(lists: Sequence[Path], seed: str, classes: Sequence[str]) -> None:
+    """Write a devkit for each list of a split; together the lists name `SMALL_IMAGES` images."""
+    found = list(_boxes(seed, classes))
+    for number, file in enumerate(lists):
+        devkit, images = file.parents[2], range(number, SMALL_IMAGES, len(lists))
+        write_images(devkit / "JPEGImages", f"{seed}/{number}")
+        (devkit / "Annotations").mkdir()
+        for image in images:
+            (devkit / "Annotations" / f"{image}.xml").write_text(_annotation(f"{image}.jpg", found[image]))
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(f"{image}\n" for image in images))
+
+
+def _annotation(file: str, found: Sequence[tuple[str, Box]]) -> str:
+    """Make VOC's XML. Its pixels count from 1, the last is included; the first object is there a second time, as a
+    difficult one."""
+    objects = []
+    for difficult, (name, (left, top, right, bottom)) in [*((0, one) for one in found), (1, found[0])]:
+        bounds = {"xmin": left + 1, "ymin": top + 1, "xmax": right, "ymax": bottom}
+        objects.append(VOC_OBJECT.format(name=escape(name), difficult=difficult, **bounds))
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
+    return f"<annotation><filename>{file}</filename>{size}{''.join(objects)}</annotation>"
+
+
+def stand_in_weights(run: str, imported: Imported) -> dict[str, str]:
+    """Name the file that takes the place of an imported run's weights, and its format: the same."""
+    from scfs.weights.catalogue import entry_named
+
+    format = str(imported.format or entry_named(imported.weights).format)
+    return {"weights": f"stand-ins/{run}.{'safetensors' if format == 'safetensors' else 'pth'}", "format": format}
+
+
 def write_weights(path: Path, format: str, backbone: str) -> None:
     """Write random weights of a backbone as others would publish them."""
     import torch
     from safetensors.torch import save_file
-
-    from scfs.config.weight_formats import FORMATS
 
     torch.manual_seed(0)
     layout = FORMATS[format]
@@ -84,7 +175,6 @@ def _backbone(format: str, backbone: str) -> dict[str, Any]:
     """Make a backbone in a library's names, with a classifier where the format has one."""
     import torch
 
-    from scfs.config.weight_formats import FORMATS
     from scfs.model.backbones.registry import build_backbone
 
     layout, model = FORMATS[format], build_backbone(backbone)
@@ -99,8 +189,6 @@ def _backbone(format: str, backbone: str) -> dict[str, Any]:
 
 def _encoder(backbone: str) -> dict[str, Any]:
     """Make an encoder of the authors' checkpoints, with small heads."""
-    from scfs.config.pretrain import ProjectionHead, SearchHead
-    from scfs.config.weight_formats import FORMATS
     from scfs.model import heads
     from scfs.model.backbones.registry import build_backbone
 
@@ -109,9 +197,9 @@ def _encoder(backbone: str) -> dict[str, Any]:
     for name in layout.heads:
         layer = name.removesuffix("_head")
         head = (
-            heads.ProjectionHead(model.channels["layer4"], ProjectionHead(hidden=16, bottleneck=8, prototypes=16))
+            heads.ProjectionHead(model.channels["layer4"], ProjectionHead(**SMALL_HEADS["head"]))
             if name == "head"
-            else heads.SearchHead(model.channels[layer], SearchHead(width=8, hidden=16, output=8))
+            else heads.SearchHead(model.channels[layer], SearchHead(**SMALL_HEADS["search_head"]))
         )
         tensors |= {f"{name}.{key}": tensor for key, tensor in head.state_dict().items()}
     return tensors

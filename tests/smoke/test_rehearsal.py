@@ -12,22 +12,21 @@ from warm import warm_programs
 
 from scfs.config.data import SMALL_IMAGES
 from scfs.config.protocol import SMALL_BATCH
-from scfs.config.study import Study, load_study
+from scfs.config.study import Study, load_study, parse_study
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs
-from scfs.smoke.rehearsal import SCALE, Files, read_files, set_up, smoke, smoke_files
+from scfs.smoke.rehearsal import SCALE, set_up, small_study, smoke
 
 STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
 KEPT = ("method", "preset", "backbone", "layers", "drop_path")
 
 
-def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, files: Files, study: str) -> Study:
-    """The files as a study, in a folder without anything else but the code."""
+def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], study: str) -> Study:
+    """The values as a study's file, in a folder without anything else but the code."""
     for name in ("scfs", "workflow"):
         (folder / name).symlink_to(ROOT / name)
-    for path, values in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(yaml.safe_dump(values))
+    (folder / study).parent.mkdir(parents=True, exist_ok=True)
+    (folder / study).write_text(yaml.safe_dump(values))
     monkeypatch.chdir(folder)
     return load_study(Path(study))
 
@@ -50,10 +49,10 @@ def test_the_same_jobs_with_the_same_commands_and_two_steps(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    before, files = load_study(Path(name)), read_files(Path(name))
+    before = load_study(Path(name))
     first = {run for run in before.runs if not run.endswith(("-s1", "-s2"))}
     wanted = commands(before, dropped=set(before.runs) - first)
-    small = loaded(tmp_path, monkeypatch, smoke_files(files), name)
+    small = loaded(tmp_path, monkeypatch, small_study(before), name)
 
     assert commands(small, set()) == wanted
     assert small.study == f"{before.study}-smoke" and small.scale == SCALE
@@ -72,14 +71,14 @@ def test_the_same_jobs_with_the_same_commands_and_two_steps(
 @pytest.mark.parametrize("name", STUDIES)
 def test_one_row_per_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    small = loaded(tmp_path, monkeypatch, smoke_files(read_files(Path(name)), rows=1), name)
+    small = loaded(tmp_path, monkeypatch, small_study(load_study(Path(name)), rows=1), name)
     assert {len(table.rows) for table in small.tables.values()} == {1}
     shown = {run for table in small.tables.values() for row in table.rows for run in row.runs}
     shown |= {run for figure in small.figures.values() for run in small.shown(figure)}
     assert set(small.runs) == shown
 
 
-def file(**changes: Any) -> Files:
+def file(**changes: Any) -> dict[str, Any]:
     values = {
         "study": "s",
         "data": {"a": {"source": "folder", "splits": {"train": "x", "val": "y"}}},
@@ -93,28 +92,27 @@ def file(**changes: Any) -> Files:
             }
         },
     }
-    return {Path("s.yaml"): {**values, **changes}}
+    return {**values, **changes}
 
 
 def test_neighbours_are_few_and_their_names_follow() -> None:
-    (small,) = smoke_files(file()).values()
+    small = small_study(parse_study(file()))
     assert (small["evaluate"]["knn"]["k"], small["evaluate"]["knn"]["report_k"]) == ([1, 2], 2)
     assert small["tables"]["main"]["columns"][0]["value"] == "top1_k2"
 
 
 def test_what_is_zero_stays_zero() -> None:
     runs = {"r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}}, "q": {"epochs": 800, "batch": 1024}}
-    (small,) = smoke_files(file(runs=runs, pretrain={"accumulate": 8})).values()
-    assert small["runs"] == {
-        "r": {"epochs": 0, "optimizer": {"warmup_epochs": 0}},
-        "q": {"epochs": 1, "batch": SMALL_BATCH},
-    }
-    assert small["pretrain"]["accumulate"] == 2
+    shared = {"dataset": "a", "split": "train", "accumulate": 8}
+    small = small_study(parse_study(file(runs=runs, pretrain=shared)))["runs"]
+    assert (small["r"]["epochs"], small["r"]["optimizer"]["warmup_epochs"]) == (0, 0)
+    assert (small["q"]["epochs"], small["q"]["optimizer"]["warmup_epochs"]) == (1, 0.5)
+    assert small["q"]["batch"] == SMALL_BATCH and small["q"]["accumulate"] == 2
 
 
 def test_the_folder_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump(next(iter(file().values()))))
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(file()))
     mine = tmp_path / "smoke" / "s" / "mine"
     mine.mkdir(parents=True)
     with pytest.raises(ScfsError, match=r"smoke/s: exists and was not made by smoke"):

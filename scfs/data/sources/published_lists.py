@@ -3,8 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from scfs.config.data import ClassList
-from scfs.config.finetune import LabelledFiles
+from scfs.config.data import ClassList, PublishedList
 from scfs.errors import ScfsError
 
 
@@ -20,7 +19,7 @@ def read_class_list(config: ClassList) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_published(config: ClassList | LabelledFiles, kind: str) -> str:
+def read_published(config: PublishedList, kind: str) -> str:
     """Read the text of a list; `kind` is what messages call it.
 
     Raises:

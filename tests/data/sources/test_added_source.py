@@ -26,7 +26,7 @@ from scfs.costs.plan import Images
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.pipeline.jobs import prepare
-from scfs.smoke.rehearsal import read_files, smoke_files
+from scfs.smoke.rehearsal import small_study
 
 def scfs(*arguments):
     sys.argv = ["scfs", *arguments]
@@ -47,8 +47,7 @@ found |= {"images": len(images), "restored": open_split(paths.manifest("lines"),
 found["schema"] = "Stripes" in params_schema()["$defs"]
 found["inputs"] = list(map(str, study.data["lines"].inputs()))
 found["job"] = prepare(study, "lines").stage
-(small,) = smoke_files(read_files(Path("params.yaml"))).values()
-found["small"] = small["data"]["lines"]
+found["small"] = small_study(study)["data"]["lines"]
 found["boxes"] = study.data["lines"].has_boxes
 Path("bad.yaml").write_text(Path("params.yaml").read_text().replace("train: 3", "train: 0"))
 try:

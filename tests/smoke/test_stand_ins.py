@@ -21,8 +21,8 @@ from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
 from scfs.pipeline import jobs as stages
 from scfs.pipeline import sync
-from scfs.smoke.rehearsal import read_files, set_up, smoke_files
-from scfs.smoke.stand_in_boxes import COCO_CATEGORIES, VOC_CLASSES, write_boxes
+from scfs.smoke.rehearsal import set_up, small_study
+from scfs.smoke.stand_ins import COCO_CATEGORIES, VOC_CLASSES, write_stand_ins
 
 VALUES: dict[str, Any] = {
     "study": "boxes",
@@ -53,10 +53,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     for name in ("scfs", "workflow", "Snakefile"):
         Path(name).symlink_to(ROOT / name)
     Path("s.yaml").write_text(yaml.safe_dump(VALUES))
-    (values,) = smoke_files(read_files(Path("s.yaml"))).values()
-    Path("params.yaml").write_text(yaml.safe_dump(values))
-    write_boxes(Path(), values)
-    return load_study(Path("params.yaml"))
+    Path("params.yaml").write_text(yaml.safe_dump(small_study(load_study(Path("s.yaml")))))
+    made = load_study(Path("params.yaml"))
+    write_stand_ins(Path(), made)
+    return made
 
 
 def prepare_all(study: Study) -> None:
