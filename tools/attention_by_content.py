@@ -34,7 +34,7 @@ def main() -> None:
         for run in row.runs:
             encoder = FrozenEncoder(load_backbone(paths.weights(run))[0], torch.device("cpu"))
             for found in search(protocol, encoder, images, np.arange(0, len(images), EVERY)):
-                for image, maps in zip(found.rows, found.maps, strict=True):
+                for image, maps in zip(found["rows"], found["maps"], strict=True):
                     mask = view_of_mask(masks[images.paths[image]], protocol.resize, protocol.crop)
                     half = len(mask) // 2
                     for piece, attention in zip(range(PIECES), upsampled(maps, protocol.crop), strict=True):

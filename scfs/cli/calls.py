@@ -29,10 +29,10 @@ def evaluate(**arguments: Any) -> None:
 
 
 def tune(**arguments: Any) -> None:
-    """Call `scfs.evaluation.finetune.stage.tune`."""
+    """Call `scfs.evaluation.finetune.stage.finetune` for a point of the grid."""
     from scfs.evaluation.finetune import stage
 
-    stage.tune(**arguments)
+    stage.finetune(**arguments)
 
 
 def finetune(**arguments: Any) -> None:

@@ -5,7 +5,6 @@ and so does the mean of the four.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from scfs.config.evaluation import Attention
 from scfs.data.coco_rle import load_masks
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
-from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
+from scfs.evaluation.features import FrozenEncoder, batches_of, clean_view, evenly_spaced, joined, shown_batches
 from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.search import attention_map
 from scfs.runtime import collectives
@@ -25,20 +24,10 @@ from scfs.views.images import crop_resize
 PIECES = 4
 
 
-@dataclass(frozen=True)
-class Searched:
-    """Views of some images, their jigsaw pieces, and the attention maps of the pieces."""
-
-    rows: np.ndarray
-    """Rows of the images, (B,)."""
-    views: np.ndarray
-    """(B, S, S, 3) uint8."""
-    pieces: np.ndarray
-    """(B, 4, s, s, 3) uint8: top left, top right, bottom left, bottom right."""
-    maps: np.ndarray
-    """Attention A of each piece's feature, cosines, (B, 4, H, W) float32."""
-    mean_map: np.ndarray
-    """Attention A of the pieces' mean feature, (B, H, W) float32."""
+Searched = dict[str, np.ndarray]
+"""Arrays of B images: `rows` (B,); `views` (B, S, S, 3) uint8; `pieces` of the jigsaw (B, 4, s, s, 3) uint8, top left,
+top right, bottom left, bottom right; `maps`, the attention A of each piece's feature, cosines (B, 4, H, W) float32, and
+`mean_map` that of the pieces' mean feature (B, H, W)."""
 
 
 def jigsaw(view: np.ndarray, size: int) -> np.ndarray:
@@ -58,7 +47,8 @@ def search(
         queries = encoder.features(pieces.flatten(0, 1), [protocol.layer])[protocol.layer].unflatten(0, (-1, PIECES))
         queries = torch.cat([queries, queries.mean(1, keepdim=True)], dim=1)
         A = attention_map(queries, encoder.maps(views)[protocol.layer]).cpu().numpy()
-        yield Searched(batch, views.numpy(), pieces.numpy(), maps=A[:, :PIECES], mean_map=A[:, PIECES])
+        shown_as = {"rows": batch, "views": views.numpy(), "pieces": pieces.numpy()}
+        yield {**shown_as, "maps": A[:, :PIECES], "mean_map": A[:, PIECES]}
 
 
 def view_of_mask(mask: np.ndarray, resize: int, crop: int) -> np.ndarray:
@@ -101,44 +91,27 @@ def _scores(
 ) -> dict[str, float]:
     """Compute the values over all images with a mask; an object that the centre crop leaves out cannot be scored."""
     rows = np.array([row for row, path in enumerate(images.paths) if path in masks], dtype=np.int64)
-    batches = collectives.round_robin(split_rows(rows, FORWARD_BATCH))
-    own = [
-        _scores_of(protocol, found, [masks[images.paths[row]] for row in found.rows])
-        for found in search(protocol, encoder, images, batches)
-    ]
+    batches = collectives.round_robin(batches_of(rows))
+    own = []
+    for found in search(protocol, encoder, images, batches):
+        viewed = [view_of_mask(masks[images.paths[row]], protocol.resize, protocol.crop) for row in found["rows"]]
+        maps = upsampled(found["mean_map"], protocol.crop)
+        own.append([score(attention, mask) for attention, mask in zip(maps, viewed, strict=True) if mask.any()])
     scored = [of_image for of_batch in collectives.gather_round_robin(own) for of_image in of_batch]
     values = {"images": float(len(scored))}
     if scored:
         scores, pointed = np.array(scored, dtype=np.float64).T
-        values |= {
-            "score": float(scores.mean()),
-            "score_sd": float(scores.std()),
-            "pointing": float(100 * pointed.mean()),
-        }
+        values |= {"score": float(scores.mean()), "score_sd": float(scores.std())}
+        values["pointing"] = float(100 * pointed.mean())
     return values
-
-
-def _scores_of(protocol: Attention, found: Searched, masks: list[np.ndarray]) -> list[tuple[float, bool]]:
-    """Score those images of a batch whose object is in the view."""
-    viewed = [view_of_mask(mask, protocol.resize, protocol.crop) for mask in masks]
-    maps = upsampled(found.mean_map, protocol.crop)
-    return [score(attention, mask) for attention, mask in zip(maps, viewed, strict=True) if mask.any()]
 
 
 def _figure(
     protocol: Attention, encoder: FrozenEncoder, images: ImageSet, masks: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Make the figure's arrays for images at even distances, so that a split sorted by class shows many classes."""
-    number = min(protocol.figure_images, len(images))
-    rows = np.arange(number) * len(images) // number
-    found = list(search(protocol, encoder, images, split_rows(rows, FORWARD_BATCH)))
-    arrays = {
-        "rows": rows,
-        "views": np.concatenate([part.views for part in found]),
-        "pieces": np.concatenate([part.pieces for part in found]),
-        "maps": np.concatenate([part.maps for part in found]),
-        "mean_map": np.concatenate([part.mean_map for part in found]),
-    }
+    """Make the figure's arrays for some images."""
+    rows = evenly_spaced(images, protocol.figure_images)
+    arrays = joined(search(protocol, encoder, images, batches_of(rows)))
     if masks:
         empty = np.zeros((protocol.crop, protocol.crop), dtype=bool)
         shown = [masks.get(images.paths[row]) for row in rows]

@@ -4,7 +4,6 @@ The crop's pooled layer4 searches the image's layer4 (Eq. 6); the searched map (
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,7 +16,7 @@ from scfs.config.pretrain import Views
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation.features import FORWARD_BATCH, FrozenEncoder, clean_view, shown_batches, split_rows
+from scfs.evaluation.features import FrozenEncoder, batches_of, clean_view, evenly_spaced, joined, shown_batches
 from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.backbones.resnet import pooled
 from scfs.model.search import attention_map, searched_features
@@ -31,18 +30,10 @@ TOP = 5
 """Classes that the figure shows of each sample."""
 
 
-@dataclass(frozen=True)
-class Classified:
-    """Some images, their over-augmented crops, and their class probabilities."""
-
-    views: np.ndarray
-    """(B, S, S, 3) uint8."""
-    crops: np.ndarray
-    """The over-augmented one of each image's crops, (B, s, s, 3) uint8."""
-    attention: np.ndarray
-    """Attention A of the crop's feature on the image's map, (B, H, W) float32."""
-    probabilities: np.ndarray
-    """Class probabilities for each of `SAMPLES`, (B, 3, K) float32."""
+Classified = dict[str, np.ndarray]
+"""Arrays of B images: `views` (B, S, S, 3) uint8; `crops`, the over-augmented one of each image (B, s, s, 3) uint8;
+`attention` A of the crop's feature on the image's map (B, H, W) float32; `probabilities` of the classes for each of
+`SAMPLES`, (B, 3, K) float32."""
 
 
 def drawn_crops(image: Pixels, row: int, seed: int, views: Views) -> Pixels:
@@ -72,7 +63,8 @@ def classify(encoder: FrozenEncoder, classifier: nn.Linear, views: Tensor, crops
         A = attention_map(over_augmented[:, None], layer4)
         searched = pooled(searched_features(A, layer4))
         samples = [probabilities(features).cpu() for features in (pooled(layer4), over_augmented, searched)]
-    return Classified(views.numpy(), crops[each, worst].numpy(), A[:, 0].cpu().numpy(), torch.stack(samples, 1).numpy())
+    shown = {"views": views, "crops": crops[each, worst], "attention": A[:, 0].cpu()}
+    return {name: values.numpy() for name, values in (shown | {"probabilities": torch.stack(samples, 1)}).items()}
 
 
 def classify_rows(
@@ -122,9 +114,9 @@ def evaluate(protocol: ClassProbabilities, encoder: FrozenEncoder) -> Evaluation
     """
     test = open_split(paths.manifest(protocol.dataset), protocol.test)
     labels = test.require_labels()
-    batches = collectives.round_robin(split_rows(np.arange(len(test)), FORWARD_BATCH))
+    batches = collectives.round_robin(batches_of(np.arange(len(test))))
     parts = classify_rows(protocol, encoder, test, batches)
-    own = [_of_true_class(part.probabilities, labels[rows]) for rows, part in zip(batches, parts, strict=True)]
+    own = [_of_true_class(part["probabilities"], labels[rows]) for rows, part in zip(batches, parts, strict=True)]
     true, right = (each.mean(0) for each in np.concatenate(collectives.gather_round_robin(own), axis=1))
     values = {
         f"{name}_{sample}": float(100 * share)
@@ -143,18 +135,10 @@ def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _figure(
     protocol: ClassProbabilities, encoder: FrozenEncoder, images: ImageSet, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Make the figure's arrays for images at even distances, so that a split sorted by class shows many classes."""
-    number = min(protocol.figure_images, len(images))
-    rows = np.arange(number) * len(images) // number
-    found = list(classify_rows(protocol, encoder, images, split_rows(rows, FORWARD_BATCH)))
-    probabilities = np.concatenate([part.probabilities for part in found])
+    """Make the figure's arrays for some images."""
+    rows = evenly_spaced(images, protocol.figure_images)
+    found = joined(classify_rows(protocol, encoder, images, batches_of(rows)))
+    probabilities, classes = found.pop("probabilities"), np.array(images.classes)
     top = np.argsort(-probabilities, axis=2, kind="stable")[:, :, :TOP]
-    return {
-        "rows": rows,
-        "views": np.concatenate([part.views for part in found]),
-        "crops": np.concatenate([part.crops for part in found]),
-        "attention": np.concatenate([part.attention for part in found]),
-        "top_classes": np.array(images.classes)[top],
-        "top_probabilities": np.take_along_axis(probabilities, top, axis=2),
-        "true_classes": np.array(images.classes)[labels[rows]],
-    }
+    likeliest = {"top_classes": classes[top], "top_probabilities": np.take_along_axis(probabilities, top, axis=2)}
+    return {"rows": rows, **found, **likeliest, "true_classes": classes[labels[rows]]}

@@ -4,7 +4,7 @@ Several processes take the blocks in turn. Which images a forward pass sees toge
 and so no bit of a feature does.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -106,6 +106,11 @@ def split_rows(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
+def batches_of(rows: np.ndarray) -> list[np.ndarray]:
+    """Cut rows into the batches of forward passes."""
+    return split_rows(rows, FORWARD_BATCH)
+
+
 def blocks_of(images: ImageSet) -> list[np.ndarray]:
     """Cut all rows, in the manifest's order, into blocks."""
     return split_rows(np.arange(len(images)), BLOCK)
@@ -139,7 +144,7 @@ def own_features(
     Yields:
         For each of `collectives.round_robin(blocks)`: layer -> (images, C_i) float32 on the encoder's device.
     """
-    batches = [split_rows(block, FORWARD_BATCH) for block in collectives.round_robin(blocks)]
+    batches = [batches_of(block) for block in collectives.round_robin(blocks)]
     pixels = shown_batches(images, [batch for block in batches for batch in block], show, encoder.workers, what)
     for block in batches:
         held = [encoder.features(next(pixels), layers) for _ in block]
@@ -184,3 +189,15 @@ def extract(encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], sho
             features[layer][done : done + len(part)] = part
         done += len(part)
     return features
+
+
+def evenly_spaced(images: ImageSet, most: int) -> np.ndarray:
+    """Choose rows at even distances for a figure, so that a split sorted by class shows many classes."""
+    number = min(most, len(images))
+    return np.arange(number) * len(images) // number
+
+
+def joined(parts: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Join the arrays of batches, by name."""
+    held = list(parts)
+    return {name: np.concatenate([part[name] for part in held]) for name in held[0]}

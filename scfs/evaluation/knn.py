@@ -14,6 +14,7 @@ from scfs.config.evaluation import Knn, KnnProtocol, Layers
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FEATURE, FrozenEncoder, blocks_of, clean_view, extract, own_features
+from scfs.evaluation.ranks import ranks_of_true_class
 from scfs.evaluation.result import EvaluationResult, evaluates, open_labelled
 from scfs.runtime import collectives
 
@@ -65,7 +66,8 @@ class Neighbours:
 
     def nearest(self) -> tuple[Tensor, Tensor]:
         """Return similarities (m, k) float32 and rows (m, k), nearest first, on the CPU, of k features seen or more."""
-        best = torch.cat([_best_of_all(so_far) for so_far in self._best.split(QUERIES)]).cpu()
+        of_processes = (collectives.all_gather(own).transpose(0, 1).flatten(1) for own in self._best.split(QUERIES))
+        best = torch.cat([keys.topk(self._best.shape[1]).values for keys in of_processes]).cpu()
         return _similarity_of(best), LOW_32_BITS - (best & LOW_32_BITS)
 
 
@@ -88,11 +90,6 @@ def _better(so_far: Tensor, similarity: Tensor, rows: Tensor) -> Tensor:
         keys = so_far.new_full((len(so_far), most), NOBODY)
         keys[query, place] = _sortable(similarity[query, column], rows[column])
     return torch.cat([so_far, keys], dim=1).topk(so_far.shape[1]).values
-
-
-def _best_of_all(own: Tensor) -> Tensor:
-    """Select the best keys (m, k) of those that the processes have."""
-    return collectives.all_gather(own).transpose(0, 1).flatten(1).topk(own.shape[1]).values
 
 
 def _sortable(similarity: Tensor, rows: Tensor) -> Tensor:
@@ -139,18 +136,16 @@ def vote(
         parts = zip(
             weights[:, :k].split(QUERIES), neighbour_labels[:, :k].split(QUERIES), labels.split(QUERIES), strict=True
         )
-        ranks = torch.cat([_rank_of_true_class(*part, classes) for part in parts])
+        ranks = torch.cat([_ranks_by_vote(*part, classes) for part in parts])
         top1, top5 = (100.0 * (ranks < first).sum().item() / len(ranks) for first in (1, min(5, k)))
         accuracies[k] = (top1, top5)
     return accuracies
 
 
-def _rank_of_true_class(weights: Tensor, neighbour_labels: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Count the classes (m,) that score higher than the true one, or the same with a lower class number."""
+def _ranks_by_vote(weights: Tensor, neighbour_labels: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Rank the true classes (m,) by the sums of their neighbours' weights (m, k)."""
     scores = weights.new_zeros(len(labels), classes).scatter_add_(1, neighbour_labels, weights)
-    true = scores.gather(1, labels[:, None])
-    before = torch.arange(classes) < labels[:, None]
-    return ((scores > true) | ((scores == true) & before)).sum(1)
+    return ranks_of_true_class(scores, labels)
 
 
 def knn_per_layer(

@@ -12,7 +12,7 @@ of its function:
     def sharpness(protocol: Sharpness, encoder: FrozenEncoder) -> EvaluationResult: ...
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from scfs import paths
-from scfs.config.evaluation import KnnProtocol, Probe
+from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.protocol import Protocol, kind_of
 from scfs.config.registry import Registry
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
+from scfs.io.results import sha256_of
 
 if TYPE_CHECKING:
     from scfs.evaluation.features import FrozenEncoder
+    from scfs.weights.store import Weights
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,31 @@ def evaluates(protocol: type[Protocol]) -> Callable[[Added], Added]:
     return EVALUATE.add(kind_of(protocol))
 
 
-def open_labelled(protocol: KnnProtocol | Probe) -> tuple[ImageSet, ImageSet]:
-    """Open the protocol's train and test splits; see `open_with_labels`."""
-    train, test = open_with_labels(paths.manifest(protocol.dataset), protocol.train, protocol.test)
-    return train, test
+def result_record(
+    protocol: Protocol, run: str, splits: Sequence[ImageSet], weights: Path, source: "Weights", threads: int
+) -> dict[str, Any]:
+    """Make the part that the results of all evaluations share: what was measured, on which images and weights."""
+    of_splits = {images.split: {"images": len(images), "digest": images.digest} for images in splits}
+    return {
+        "run": run,
+        "evaluation": protocol.kind,
+        "protocol": protocol.model_dump(mode="json"),
+        "dataset": {"name": protocol.dataset, "splits": of_splits},
+        "weights": {"sha256": sha256_of(weights), "identity": source.identity},
+        "settings": source.settings,
+        "stage_version": STAGE_VERSIONS[protocol.stage],
+        "torch_threads": threads,
+    }
 
 
-def open_with_labels(manifest: Path, *names: str) -> tuple[ImageSet, ...]:
-    """Open splits of a data set.
+def open_labelled(protocol: Protocol, manifest: Path | None = None) -> tuple[ImageSet, ...]:
+    """Open the protocol's splits, of another manifest than the data set's if one is given.
 
     Raises:
         ScfsError: a split has no labels, or two do not have the same classes.
     """
-    splits = tuple(open_split(manifest, name) for name in names)
+    manifest = manifest or paths.manifest(protocol.dataset)
+    splits = tuple(open_split(manifest, name) for name in protocol.splits)
     for split in splits:
         split.require_labels()
         if split.classes != splits[0].classes:

@@ -4,23 +4,22 @@ Several processes share the images; their number is no part of the result, which
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from scfs import paths
 from scfs.config.evaluation import Evaluation
-from scfs.config.identity import STAGE_VERSIONS, identity
+from scfs.config.identity import identity
 from scfs.evaluation import attention, class_probabilities, knn, linear  # noqa: F401  # they add themselves
 from scfs.evaluation.features import FrozenEncoder
-from scfs.evaluation.result import EVALUATE, EvaluationResult
+from scfs.evaluation.result import EVALUATE, result_record
 from scfs.io.atomic import write_arrays
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
 from scfs.runtime import collectives
 from scfs.runtime.cpu import keep_freed_memory
 from scfs.runtime.device import resolve_device
-from scfs.weights.store import Weights, load_backbone, load_classifier
+from scfs.weights.store import load_backbone, load_classifier
 
 
 def evaluate(
@@ -59,7 +58,8 @@ def evaluate(
             return
         if arrays := result.arrays:
             write_arrays(out.with_suffix(".npz"), arrays)
-        record = {"run": run, "torch_threads": threads, **_record(protocol, result, weights, source)}
+        record = result_record(protocol, run, result.splits, weights, source, threads)
+        record |= {"values": result.values, **result.details}
         write_result(out, record, {"device": str(where), "workers": workers, "processes": world.size})
 
 
@@ -70,17 +70,3 @@ def _check_same(protocol: Evaluation, weights: Path, threads: int, device: torch
     inputs = {"weights": sha256_of(weights), "manifest": sha256_of(manifest) if manifest.is_file() else ""}
     own = identity("evaluate", parameters, inputs)
     collectives.check_same("identity of the evaluation (protocol, weights, manifest, threads, device)", own)
-
-
-def _record(protocol: Evaluation, result: EvaluationResult, weights: Path, source: Weights) -> dict[str, Any]:
-    splits = {images.split: {"images": len(images), "digest": images.digest} for images in result.splits}
-    return {
-        "evaluation": protocol.kind,
-        "values": result.values,
-        "protocol": protocol.model_dump(mode="json"),
-        "dataset": {"name": protocol.dataset, "splits": splits},
-        "weights": {"sha256": sha256_of(weights), "identity": source.identity},
-        "settings": source.settings,
-        "stage_version": STAGE_VERSIONS["evaluate"],
-        **result.details,
-    }

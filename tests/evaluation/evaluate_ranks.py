@@ -19,7 +19,7 @@ from scfs.config.evaluation import Evaluation, Knn
 from scfs.data.image_set import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation import attention, class_probabilities, features, knn
+from scfs.evaluation import features, knn
 from scfs.evaluation.features import FrozenEncoder, clean_view, extract
 from scfs.evaluation.probe import LrGrid
 from scfs.evaluation.run import evaluate
@@ -44,9 +44,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 def cut_small() -> None:
     """Several forward passes in a block, and more blocks than processes though there are few images."""
-    for module in (features, attention, class_probabilities):
-        module.FORWARD_BATCH = 5
-    features.BLOCK, knn.QUERIES = 13, 4
+    features.FORWARD_BATCH, features.BLOCK, knn.QUERIES = 5, 13, 4
 
 
 def measure(name: str, out: Path, **changes: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tuned import batch_of
 
 from scfs.config.finetune import FineTune
 from scfs.data.opening import open_split
@@ -28,7 +29,7 @@ def steps_in_float64(weights: Path, manifest: Path, protocol: FineTune) -> dict[
     """Terms of each step, and the state at the end."""
     data = CropBatches(open_split(manifest, "train"), protocol, collectives.world())
     training = FineTuning(protocol, 0.2, 0.01, load_backbone(weights)[0], data, CPU, "fp64", "")
-    terms = [training.train_step(data.batch(step)) for step in range(data.steps)]
+    terms = [training.train_step(batch_of(data, step)) for step in range(data.steps)]
     return {"terms": [{k: v.item() for k, v in step.items()} for step in terms], "model": training.model.state_dict()}
 
 
@@ -47,10 +48,8 @@ def whole_stage(weights: Path, manifest: Path, out: Path, protocol: FineTune, wo
 
     job.evaluate = keeping
     options: dict[str, Any] = {"threads": 1, "device": "cpu", "workers": workers, "save_every": 0}
-    if protocol.parts:
-        stage.tune(protocol, "transfer", protocol.parts[0], "toy", weights, manifest, out, **options)
-    else:
-        stage.finetune(protocol, "transfer", "toy", weights, manifest, [], out, **options)
+    part = protocol.parts[0] if protocol.parts else None
+    stage.finetune(protocol, "transfer", "toy", weights, manifest, out, part=part, **options)
 
 
 def start(

@@ -80,7 +80,7 @@ def test_maps_are_cosines_of_each_piece_with_its_own_view(workplace: Path, encod
     images = open_split(paths.manifest("scenes"), "val")
     (found,) = search(PROTOCOL, encoder, images, [np.array([1, 4])])
     for index in range(2):
-        view = found.views[index]
+        view = found["views"][index]
         feature_map = encoder.backbone(normalize(torch.from_numpy(view)[None]))["layer3"][0].double().numpy()
         features = []
         for piece, (top, left) in enumerate([(0, 0), (0, 40), (40, 0), (40, 40)]):
@@ -89,8 +89,8 @@ def test_maps_are_cosines_of_each_piece_with_its_own_view(workplace: Path, encod
                 pooled(encoder.backbone(normalize(torch.from_numpy(local)[None]))["layer3"])[0].double().numpy()
             )
             expected = cosines(features[piece], feature_map)
-            np.testing.assert_allclose(found.maps[index, piece], expected, atol=1e-4)
-        np.testing.assert_allclose(found.mean_map[index], cosines(np.mean(features, axis=0), feature_map), atol=1e-4)
+            np.testing.assert_allclose(found["maps"][index, piece], expected, atol=1e-4)
+        np.testing.assert_allclose(found["mean_map"][index], cosines(np.mean(features, axis=0), feature_map), atol=1e-4)
 
 
 def cosines(query: np.ndarray, feature_map: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def test_values_are_means_over_all_images_with_masks(workplace: Path, encoder: F
     masks = load_masks(paths.annotations("scenes", "val"))
     (found,) = search(PROTOCOL, encoder, images, [np.arange(len(images))])
     scored = [
-        score(upsampled(found.mean_map[row : row + 1], 80)[0], view_of_mask(masks[images.paths[row]], 96, 80))
+        score(upsampled(found["mean_map"][row : row + 1], 80)[0], view_of_mask(masks[images.paths[row]], 96, 80))
         for row in range(len(images))
     ]
     scores = [each for each, _ in scored]
@@ -129,7 +129,7 @@ def test_values_are_means_over_all_images_with_masks(workplace: Path, encoder: F
         "mean_map": (3, 5, 5),
         "masks": (3, 80, 80),
     }
-    np.testing.assert_array_equal(arrays["views"], found.views[[0, 5, 10]])
+    np.testing.assert_array_equal(arrays["views"], found["views"][[0, 5, 10]])
     np.testing.assert_array_equal(arrays["masks"][1], view_of_mask(masks[images.paths[5]], 96, 80))
 
 

@@ -76,9 +76,9 @@ def test_probabilities_by_hand(fake: FrozenEncoder) -> None:
     A = [q @ query / np.linalg.norm(q) / np.linalg.norm(query) for q in quarters]  # Eq. 6
     searched = np.mean([a * q for a, q in zip(A, quarters, strict=True)], axis=0)  # Eq. 7, pooled
     expected = [softmax(np.mean(quarters, axis=0)), softmax(query), softmax(searched)]
-    np.testing.assert_allclose(found.probabilities[0], expected, atol=1e-5)
-    np.testing.assert_allclose(found.attention[0].ravel(), A, atol=1e-5)
-    np.testing.assert_array_equal(found.crops[0], painted(crops[worst], 4))
+    np.testing.assert_allclose(found["probabilities"][0], expected, atol=1e-5)
+    np.testing.assert_allclose(found["attention"][0].ravel(), A, atol=1e-5)
+    np.testing.assert_array_equal(found["crops"][0], painted(crops[worst], 4))
     assert len({tuple(np.round(each, 3)) for each in expected}) == 3
 
 

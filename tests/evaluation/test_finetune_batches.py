@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tuned import small
+from tuned import batch_of, small
 
 from scfs import paths
 from scfs.config.pretrain import Views
@@ -71,8 +71,8 @@ def test_a_batch_does_not_depend_on_those_before_it(images: ImageSet) -> None:
 
 def test_parts_are_pieces_of_the_batch(images: ImageSet) -> None:
     (whole,), parts = (
-        CropBatches(images, small(batch=20)).batch(3),
-        CropBatches(images, small(batch=20, accumulate=4)).batch(3),
+        batch_of(CropBatches(images, small(batch=20)), 3),
+        batch_of(CropBatches(images, small(batch=20, accumulate=4)), 3),
     )
     assert [len(part.labels) for part in parts] == [5] * 4
     assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
@@ -83,8 +83,8 @@ def test_parts_are_pieces_of_the_batch(images: ImageSet) -> None:
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_share_every_part_of_a_batch(images: ImageSet, accumulate: int, size: int) -> None:
     protocol = small(batch=20, accumulate=accumulate)
-    whole = CropBatches(images, protocol).batch(2)
-    shares = [CropBatches(images, protocol, World(rank, size)).batch(2) for rank in range(size)]
+    whole = batch_of(CropBatches(images, protocol), 2)
+    shares = [batch_of(CropBatches(images, protocol, World(rank, size)), 2) for rank in range(size)]
     for index, part in enumerate(whole):
         assert torch.equal(torch.cat([share[index].pixels for share in shares]), part.pixels)
         assert torch.equal(torch.cat([share[index].labels for share in shares]), part.labels)

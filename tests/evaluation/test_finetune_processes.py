@@ -69,7 +69,7 @@ def test_a_training_has_one_process(files: Files, tmp_path: Path) -> None:
     process.send_signal(signal.SIGSTOP)
     try:
         with pytest.raises(ScfsError, match="another process is training this run"):
-            stage.finetune(protocol, "transfer", "toy", *files, [], tmp_path / "out.json", threads=1, device="cpu")
+            stage.finetune(protocol, "transfer", "toy", *files, tmp_path / "out.json", threads=1, device="cpu")
     finally:
         process.kill()
         process.communicate()
@@ -100,5 +100,5 @@ def test_of_two_processes_the_first_writes(files: Files, tmp_path: Path, capfd: 
     assert len(list(tmp_path.glob("*.pt"))) == 1
     # Finished before: whoever comes next takes the outcome.
     before = (tmp_path / "out.json").read_bytes()
-    stage.finetune(small(steps=3), "transfer", "toy", *files, [], tmp_path / "again.json", threads=1, device="cpu")
+    stage.finetune(small(steps=3), "transfer", "toy", *files, tmp_path / "again.json", threads=1, device="cpu")
     assert (tmp_path / "again.json").read_bytes() == before and "already finished" in capfd.readouterr().err

@@ -30,7 +30,7 @@ def files(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
 
 def tune(protocol: FineTune, files: Files, part: str, **options: Any) -> dict[str, Any]:
     out = Path(f"{part}.json")
-    stage.tune(protocol, "transfer", part, "toy", *files, out, **{"threads": 1, "device": "cpu", **options})
+    stage.finetune(protocol, "transfer", "toy", *files, out, part=part, **{"threads": 1, "device": "cpu", **options})
     result: dict[str, Any] = json.loads(out.read_text())
     return result
 
@@ -38,7 +38,7 @@ def tune(protocol: FineTune, files: Files, part: str, **options: Any) -> dict[st
 def finish(protocol: FineTune, files: Files, **options: Any) -> dict[str, Any]:
     parts = [Path(f"{part}.json") for part in protocol.parts]
     out = Path("result.json")
-    stage.finetune(protocol, "transfer", "toy", *files, parts, out, **{"threads": 1, "device": "cpu", **options})
+    stage.finetune(protocol, "transfer", "toy", *files, out, parts=parts, **{"threads": 1, "device": "cpu", **options})
     result: dict[str, Any] = json.loads(out.read_text())
     return result
 
@@ -215,15 +215,14 @@ def test_cells_of_something_else_are_refused(
 
 def test_bad_input_is_one_line_and_leaves_nothing(files: Files, tmp_path: Path) -> None:
     grid = small(lr=[0.1, 0.2])
-    with pytest.raises(
-        ScfsError, match=r"lr0-wd0\.json: result of the grid point lr0-wd0: No such file or directory: run the"
-    ):
+    with pytest.raises(ScfsError, match=r"lr0-wd0\.json: missing: the stage tune of lr0-wd0 writes it"):
         finish(grid, files)
-    for text in ("{", "[]"):
+    for text, line in (
+        ("{", "not a readable JSON file: "),
+        ("[]", "not a result of the stage tune of lr0-wd0: a JSON"),
+    ):
         Path("lr0-wd0.json").write_text(text)
-        with pytest.raises(
-            ScfsError, match=r"lr0-wd0\.json: result of the grid point lr0-wd0: not a JSON object: run the"
-        ):
+        with pytest.raises(ScfsError, match=rf"lr0-wd0\.json: {line}"):
             finish(grid, files)
     Path("lr0-wd0.json").unlink()
     for protocol, part, line in (

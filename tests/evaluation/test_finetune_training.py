@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from tuned import small
+from tuned import batch_of, small
 
 from scfs import paths
 from scfs.config.finetune import FineTune
@@ -18,9 +18,10 @@ from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation.finetune.accuracy import accuracies, evaluate, ranks_of_true_class
+from scfs.evaluation.finetune.accuracy import accuracies, evaluate
 from scfs.evaluation.finetune.crops import CropBatches
 from scfs.evaluation.finetune.training import FineTuning, batch_norm_momentum
+from scfs.evaluation.ranks import ranks_of_true_class
 from scfs.model.backbones.registry import build_backbone
 from scfs.training.checkpointing import snapshot
 from scfs.training.metrics import DivergedError
@@ -87,7 +88,7 @@ def test_steps_are_those_of_the_formulas(start: Start, images: ImageSet, backbon
     for step in range(3):
         expected = reference.loss(data[step].pixels, data[step].labels)
         reference.update(expected)
-        assert training.train_step(data.batch(step))["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
+        assert training.train_step(batch_of(data, step))["loss"].item() == pytest.approx(expected.item(), rel=1e-9)
     ours, theirs = training.model.state_dict(), reference.model.state_dict()
     for name, value in theirs.items():
         assert close(ours[name].double(), value.double()), name
@@ -99,9 +100,11 @@ def test_parts_of_a_batch_add_up_and_batch_norm_sees_them_apart(start: Start, im
     data, training = CropBatches(images, protocol), start(protocol, 0.4, 0.0)
     reference = ByHand(training, 0.4, 0.0, 12, 4)
     for step in range(2):
-        halves = [reference.loss(part.pixels, part.labels) for part in data.batch(step)]
+        halves = [reference.loss(part.pixels, part.labels) for part in batch_of(data, step)]
         reference.update((halves[0] + halves[1]) / 2)
-        assert training.train_step(data.batch(step))["loss"].item() == pytest.approx(sum(halves).item() / 2, rel=1e-9)
+        assert training.train_step(batch_of(data, step))["loss"].item() == pytest.approx(
+            sum(halves).item() / 2, rel=1e-9
+        )
     for name, value in reference.model.state_dict().items():
         assert close(training.model.state_dict()[name].double(), value.double()), name
 
@@ -138,7 +141,7 @@ def test_the_running_statistics_move_by_that(start: Start, images: ImageSet) -> 
     norms = [module for module in training.model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 20 and {norm.momentum for norm in norms} == {10 / 210}
     mean = training.model.backbone.conv1(normalize(data[0].pixels, torch.float64)).mean((0, 2, 3))
-    training.train_step(data.batch(0))
+    training.train_step(batch_of(data, 0))
     assert close(training.model.backbone.bn1.running_mean, 10 / 210 * mean)
 
 
@@ -150,11 +153,11 @@ def test_resumes_to_the_same_bits(start: Start, images: ImageSet, precision: str
     for step in range(5):
         if step == 2:
             torch.save(snapshot(whole.state()), tmp_path / "state.pt")
-        whole.train_step(data.batch(step))
+        whole.train_step(batch_of(data, step))
     resumed = start(protocol, 0.3, 0.01, precision=precision)
     resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), tmp_path)
     for step in range(resumed.step, 5):
-        resumed.train_step(data.batch(step))
+        resumed.train_step(batch_of(data, step))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
     assert whole.model.classifier.weight.dtype == torch.float32
@@ -175,7 +178,7 @@ def diverging(start: Start, images: ImageSet, steps: int) -> Any:
     data, training = CropBatches(images, protocol), start(protocol, 1e38, 0.0, precision="fp32")
     with pytest.raises(DivergedError) as caught:
         for step in range(steps):
-            training.record(training.train_step(data.batch(step)))
+            training.record(training.train_step(batch_of(data, step)))
     return training.step, caught.value
 
 
@@ -217,7 +220,7 @@ def test_it_is_tested_in_eval_mode_on_the_clean_view(start: Start, images: Image
     protocol = small()
     training = start(protocol, 0.1, 0.0, precision="fp32")
     for step in range(2):
-        training.train_step(CropBatches(images, protocol).batch(step))
+        training.train_step(batch_of(CropBatches(images, protocol), step))
     before = copy.deepcopy(training.model.state_dict())
     found = evaluate(training.model, protocol, images, CPU, 0)
     assert all(torch.equal(value, before[name]) for name, value in training.model.state_dict().items())
@@ -239,8 +242,8 @@ def test_behaviour_is_that_of_the_version(start: Start, images: ImageSet) -> Non
     """As tests/test_fingerprint.py for pre-training: who changes what is computed raises the version, and records it."""
     protocol = small(steps=4, batch=16, accumulate=2, resize=72, crop=64, scale=[0.3, 1.0], seed=1)
     data, training = CropBatches(images, protocol), start(protocol, 0.2, 0.01)
-    losses = [training.train_step(data.batch(step))["loss"].item() for step in range(3)]
-    first = data.batch(0)[0]
+    losses = [training.train_step(batch_of(data, step))["loss"].item() for step in range(3)]
+    first = batch_of(data, 0)[0]
     weights = sum(value.double().abs().sum().item() for value in training.model.state_dict().values())
     found = [*losses, first.pixels.double().mean().item(), *map(float, first.labels), weights]
     assert found == pytest.approx(FINGERPRINT[STAGE_VERSIONS["finetune"]], rel=1e-4)

@@ -7,6 +7,7 @@ from torch import Tensor
 from scfs.config.finetune import FineTune
 from scfs.data.image_set import ImageSet
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
+from scfs.evaluation.ranks import ranks_of_true_class
 from scfs.model.methods.supervised import ClassifyingEncoder
 
 CLASSIFIED = 4096
@@ -30,18 +31,6 @@ def evaluate(
             for part, truth in zip(features.split(CLASSIFIED), labels.split(CLASSIFIED), strict=True)
         ]
     return accuracies(torch.cat(ranks), labels, len(images.classes))
-
-
-def ranks_of_true_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """Count the classes, (B,), that score higher than the true one, or the same with a lower class number.
-
-    Args:
-        logits: (B, K).
-        labels: (B,).
-    """
-    true = logits.gather(1, labels[:, None])
-    before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
-    return ((logits > true) | ((logits == true) & before)).sum(1)
 
 
 def accuracies(ranks: Tensor, labels: Tensor, classes: int) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Batches of labelled crops: batch t is a function of the seed, t and the images, whoever makes it, in any order."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,6 +14,8 @@ from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
 from scfs.views.crops import crop_and_flip, crops
 from scfs.views.workers import read_image
+
+_permutation = lru_cache(maxsize=1)(permutation)
 
 
 class CropBatch(NamedTuple):
@@ -50,38 +52,22 @@ class CropBatches:
         passes = (protocol.epochs or 0) * len(images)
         self.steps = protocol.steps or -(-passes // protocol.batch)
         self.labels = torch.from_numpy(images.require_labels())
-        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 
     @property
     def steps_per_epoch(self) -> float:
         """Number of batches in one pass over the images; need not be whole."""
         return len(self.images) / self.protocol.batch
 
-    def batch(self, step: int) -> list[CropBatch]:
-        """Return the parts of a step's batch."""
-        number = self.protocol.accumulate
-        return [self[step * number + part] for part in range(number)]
-
     def __getitem__(self, index: int) -> CropBatch:
-        own = self.world.shard(self.part)
+        protocol, images, own = self.protocol, self.images, self.world.shard(self.part)
         places = np.arange(index * self.part + own.start, index * self.part + own.stop)
-        epochs, rows = places // len(self.images), np.empty_like(places)
-        made = np.empty((len(places), self.protocol.crop, self.protocol.crop, 3), np.uint8)
+        epochs, rows = places // len(images), np.empty_like(places)
+        made = np.empty((len(places), protocol.crop, protocol.crop, 3), np.uint8)
         for epoch in np.unique(epochs).tolist():
             (of_epoch,) = np.nonzero(epochs == epoch)
-            rows[of_epoch] = self._permutation(epoch)[places[of_epoch] % len(self.images)]
-            self._crop(epoch, rows[of_epoch], of_epoch, made)
+            chosen = rows[of_epoch] = _permutation(protocol.seed, epoch, len(images))[places[of_epoch] % len(images)]
+            sizes = np.stack([images.heights[chosen], images.widths[chosen]], axis=1)
+            drawn = crops(protocol.seed, epoch, chosen, sizes, protocol.scale)
+            for row, place, of_image in zip(chosen.tolist(), of_epoch.tolist(), drawn, strict=True):
+                made[place] = crop_and_flip(read_image(images, row), of_image, protocol.crop)
         return CropBatch(torch.from_numpy(made), self.labels[rows])
-
-    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, permutation(self.protocol.seed, epoch, len(self.images))
-        return self._order[1]
-
-    def _crop(
-        self, epoch: int, rows: npt.NDArray[np.int64], places: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
-    ) -> None:
-        sizes = np.stack([self.images.heights[rows], self.images.widths[rows]], axis=1)
-        drawn = crops(self.protocol.seed, epoch, rows, sizes, self.protocol.scale)
-        for row, place, of_image in zip(rows.tolist(), places.tolist(), drawn, strict=True):
-            out[place] = crop_and_flip(read_image(self.images, row), of_image, self.protocol.crop)

@@ -10,7 +10,7 @@ from scfs.config.finetune import FineTune, LabelledFiles, LabelledShare
 from scfs.data.image_set import ImageSet
 from scfs.data.sources.published_lists import read_published
 from scfs.errors import ScfsError
-from scfs.evaluation.result import open_with_labels
+from scfs.evaluation.result import open_labelled
 from scfs.evaluation.subsets import LABELLED, require_every_class, stratified_subset, validation_split
 
 
@@ -36,7 +36,7 @@ def labelled_data(protocol: FineTune, manifest: Path) -> LabelledData:
         ScfsError: a split has no labels, other classes, or a class without images; the list of labelled images is not
             there, another one, or does not fit; a class has too few images.
     """
-    splits = open_with_labels(manifest, *protocol.splits)
+    splits = open_labelled(protocol, manifest)
     train, test = splits[0], splits[-1]
     require_every_class(test)
     labelled = _labelled(train, protocol.labels)

@@ -1,60 +1,24 @@
 """The stages `tune` and `finetune`: points of a grid compared on held-out labels; the final training and its test."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scfs.config.finetune import FineTune
 from scfs.errors import ScfsError
-from scfs.evaluation.finetune.job import Setup, fine_tune, open_setup
+from scfs.evaluation.finetune.job import Setup, fine_tune
+from scfs.evaluation.finetune.labelled import LabelledData, labelled_data
+from scfs.evaluation.result import result_record
 from scfs.io.progress import log
-from scfs.io.results import nested_difference, write_result
+from scfs.io.results import nested_difference, read_result, write_result
+from scfs.runtime import collectives
+from scfs.runtime.device import resolve_precision
+from scfs.training.base import prepare_process
+from scfs.weights.store import load_backbone
 
 FINAL = "final"
 COMPARED = ("run", "evaluation", "protocol", "dataset", "labelled", "weights", "stage_version", "torch_threads")
 """Keys that a grid point's result must have in common with the final one."""
-
-
-def tune(
-    protocol: FineTune,
-    evaluation: str,
-    part: str,
-    run: str,
-    weights: Path,
-    manifest: Path,
-    out: Path,
-    **execution: Any,
-) -> None:
-    """Train one point of the grid without the validation images, and write what it reaches on them.
-
-    Called again, it resumes; repeating it gives the same bytes. A grid point that diverges is a result, without values.
-
-    Args:
-        protocol: the grid and how it is trained.
-        evaluation: the protocol's name in the study.
-        part: the grid point, a key of `protocol.grid`.
-        run: name of the run that the weights come from.
-        weights: file written by `scfs.weights.store.save_weights`.
-        manifest: of the data set.
-        out: path of the result (.json).
-        execution: threads, device, workers and save_every; see `open_setup`.
-
-    Raises:
-        ScfsError: see `scfs.evaluation.finetune.job`; nothing is written.
-    """
-    if part not in protocol.parts:
-        allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
-        raise ScfsError(f"{evaluation}: grid point {part!r}: {allowed}")
-    lr, weight_decay = protocol.grid[part]
-    with open_setup(protocol, evaluation, run, weights, manifest, **execution) as setup:
-        assert setup.data.validation is not None  # there is a grid
-        outcome = fine_tune(setup, part, lr, weight_decay, setup.data.fit, setup.data.validation)
-        if outcome is None:
-            return
-        record = {**setup.record(), "part": part, "lr": lr, "weight_decay": weight_decay, "values": outcome["values"]}
-        if "diverged" in outcome:
-            record["diverged"] = outcome["diverged"]
-        write_result(out, record, setup.run_metadata(outcome["seconds"]))
 
 
 def finetune(
@@ -63,34 +27,77 @@ def finetune(
     run: str,
     weights: Path,
     manifest: Path,
-    parts: list[Path],
     out: Path,
-    **execution: Any,
+    *,
+    part: str | None = None,
+    parts: Sequence[Path] = (),
+    threads: int,
+    device: str = "auto",
+    workers: int = 0,
+    save_every: float = 120,
 ) -> None:
-    """Choose among the grid points, train on all labelled images with the choice, and test.
+    """Train one point of the grid, or choose among them and do the final training; called again, it resumes.
 
-    Values: `top1`, `top5` (top K of K < 5 classes) and `mean_per_class`, in percent on the test split.
+    A point is trained without the validation images; the result has what it reaches on them, or that it diverged. The
+    final training has all labelled images, and is tested. Repeating either gives the same bytes.
+
+    Values: `top1`, `top5` (top K of K < 5 classes) and `mean_per_class`, in percent.
 
     Args:
-        parts: results of all of `protocol.parts`, in that order; none where there is no grid.
-        protocol, evaluation, run, weights, manifest, out, execution: see `tune`.
+        protocol: the grid and how it is trained.
+        evaluation: the protocol's name in the study.
+        run: name of the run that the weights come from.
+        weights: file written by `scfs.weights.store.save_weights`.
+        manifest: of the data set.
+        out: path of the result (.json).
+        part: the grid point, a key of `protocol.grid`; None: the final training.
+        parts: for the final training, results of all of `protocol.parts`, in that order; none where there is no grid.
+        threads: torch threads; sums depend on it.
+        device: "auto", "cpu" or "cuda".
+        workers: processes that read images.
+        save_every: seconds between checkpoints.
 
     Raises:
-        ScfsError: a grid point's result is missing or of another protocol, data or weights; all trainings of
-            the grid or the final one diverged; or as `tune`. Nothing is written.
+        ScfsError: a grid point's result is missing or of another protocol, data or weights; all trainings of the grid
+            or the final one diverged; the device is not there, or see `fine_tune` and `labelled_data`. Nothing is
+            written.
     """
-    with open_setup(protocol, evaluation, run, weights, manifest, **execution) as setup:
-        record = setup.record()
-        points = {part: _grid_point(path, part, record) for part, path in zip(protocol.parts, parts, strict=True)}
-        lr, weight_decay = choose(protocol, points) if points else next(iter(protocol.grid.values()))
-        outcome = fine_tune(setup, FINAL, lr, weight_decay, setup.data.whole, setup.data.test)
-        if outcome is None:
-            return
-        if "diverged" in outcome:
-            raise ScfsError(_final_divergence(setup, lr, weight_decay, outcome["diverged"]))
-        chosen = {"lr": lr, "weight_decay": weight_decay}
-        record |= {"values": outcome["values"], "chosen": chosen, "cells": points}
-        write_result(out, record, setup.run_metadata(outcome["seconds"]))
+    if part is not None and part not in protocol.parts:
+        allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
+        raise ScfsError(f"{evaluation}: grid point {part!r}: {allowed}")
+    chosen = prepare_process(threads, device)
+    precision = resolve_precision(protocol.precision, chosen, protocol.crop)
+    with collectives.process_group(chosen) as world:
+        data, (_, source) = labelled_data(protocol, manifest), load_backbone(weights, protocol.weights)
+        labelled = {"images": len(data.whole), "digest": data.whole.digest, "validation": len(data.validation or ())}
+        record = result_record(protocol, run, data.splits, weights, source, threads)
+        record |= {"labelled": labelled, "precision": precision}
+        setup = Setup(protocol, run, evaluation, weights, record, chosen, workers, save_every, world)
+        result = _grid_point(setup, data, part) if part else _final(setup, data, parts)
+        if collectives.is_first():
+            seconds = round(result.pop("seconds"), 1)  # over all executions
+            metadata = {"device": str(chosen), "workers": workers, "processes": world.size, "seconds": seconds}
+            write_result(out, {**record, **result}, metadata)
+
+
+def _grid_point(setup: Setup, data: LabelledData, part: str) -> dict[str, Any]:
+    lr, weight_decay = setup.protocol.grid[part]
+    assert data.validation is not None  # there is a grid
+    outcome = fine_tune(setup, part, lr, weight_decay, data.fit, data.validation)
+    return {**outcome, "part": part, "lr": lr, "weight_decay": weight_decay}
+
+
+def _final(setup: Setup, data: LabelledData, parts: Sequence[Path]) -> dict[str, Any]:
+    protocol = setup.protocol
+    points = {part: _read_point(path, part, setup.record) for part, path in zip(protocol.parts, parts, strict=True)}
+    lr, weight_decay = choose(protocol, points) if points else next(iter(protocol.grid.values()))
+    outcome = fine_tune(setup, FINAL, lr, weight_decay, data.whole, data.test)
+    if diverged := outcome.get("diverged"):
+        raise ScfsError(
+            f"{setup.run}, {setup.evaluation}: the final training, lr {lr:g}, weight decay {weight_decay:g}, diverged"
+            f" at step {diverged['step']}: loss {diverged['loss']}: give lower learning rates"
+        )
+    return {**outcome, "chosen": {"lr": lr, "weight_decay": weight_decay}, "cells": points}
 
 
 def choose(protocol: FineTune, points: dict[str, dict[str, Any]]) -> tuple[float, float]:
@@ -117,28 +124,14 @@ def choose(protocol: FineTune, points: dict[str, dict[str, Any]]) -> tuple[float
     return lr, weight_decay
 
 
-def _grid_point(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
+def _read_point(path: Path, part: str, expected: dict[str, Any]) -> dict[str, Any]:
     """Read a grid point's result, which must be of this grid, these images and these weights."""
-    again = f"run the stage tune of {part} again"
-    try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScfsError(f"{path}: result of the grid point {part}: {error.strerror}: {again}") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ScfsError(f"{path}: result of the grid point {part}: not a JSON object: {again}")
+    stage = f"the stage tune of {part}"
+    found = read_result(path, stage)
     wanted = {**{key: expected[key] for key in COMPARED}, "part": part}
     for key, value in wanted.items():
         if found.get(key) != value:
             where, was, is_now = nested_difference(key, found.get(key), value)
-            raise ScfsError(f"{path}: of {where} = {was!r}, but here it is {is_now!r}: {again}")
+            raise ScfsError(f"{path}: of {where} = {was!r}, but here it is {is_now!r}: run {stage} again")
     outcome = {"diverged": found["diverged"]} if "diverged" in found else found["values"]
     return {"lr": found["lr"], "weight_decay": found["weight_decay"], **outcome}
-
-
-def _final_divergence(setup: Setup, lr: float, weight_decay: float, diverged: dict[str, Any]) -> str:
-    return (
-        f"{setup.run}, {setup.evaluation}: the final training, lr {lr:g}, weight decay {weight_decay:g}, diverged at"
-        f" step {diverged['step']}: loss {diverged['loss']}: give lower learning rates"
-    )
