@@ -8,7 +8,7 @@ from pathlib import Path
 from scfs import paths
 from scfs.config.identity import identity
 from scfs.config.pretrain import Pretrain
-from scfs.costs.machine import CPU, PEAK, SHARE, Work, hours
+from scfs.costs.machine import CPU, PEAK, SHARE, Work
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_json
@@ -61,7 +61,7 @@ def announce(run: str, settings: Pretrain, images: int, launch: Launch) -> float
         )
     work, steps = kept_work(settings), images // settings.batch * settings.epochs
     rate = (gpus * PEAK * SHARE if gpus else processes * CPU) / work.flops
-    taken = hours(steps * settings.batch, rate)
+    hours = steps * settings.batch / rate / 3600
     disk, free = work.weights + work.states, shutil.disk_usage(Path.cwd()).free
     log(
         f"{run}: batch {settings.batch} = {processes} processes x {part / processes:g} images"
@@ -70,9 +70,9 @@ def announce(run: str, settings: Pretrain, images: int, launch: Launch) -> float
         f" {settings.epochs} epochs = {steps} steps"
     )
     log(
-        f"{run}: about {rate:,.0f} images/s, {taken:,.1f} h (computed, not measured);"
+        f"{run}: about {rate:,.0f} images/s, {hours:,.1f} h (computed, not measured);"
         f" {disk / 1e9:,.1f} GB of disk, {free / 1e9:,.0f} GB are free"
     )
     if disk > free:
         raise ScfsError(f"{Path.cwd()}: {free / 1e9:.1f} GB free, {disk / 1e9:.1f} GB needed for {run}")
-    return taken
+    return hours

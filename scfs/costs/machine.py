@@ -130,8 +130,3 @@ def scaling_limit(work: Work, batch: int, cluster: Cluster, cpu: float) -> Step:
             break
         best = doubled
     return best
-
-
-def hours(images: float, images_per_second: float) -> float:
-    """Return the hours of computing that so many images take."""
-    return images / images_per_second / 3600

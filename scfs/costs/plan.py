@@ -48,19 +48,17 @@ class Images:
 
     def number(self, dataset: str, split: str) -> int:
         """Return the images of a split: as prepared, else as the study says, else 0."""
-        config, name = self.study.data[dataset], f"{dataset}/{split}"
-        known = config.known_images.get(split)
-        if known is not None and not config.known_from:
-            return known
-        if paths.manifest(dataset).is_file():
-            prepared = numbers_of_images(paths.manifest(dataset))  # opening it might make missing images again
-            if split in prepared:
-                return prepared[split]
-        if known is not None:
-            self.notes[f"{name}: {known:,} images, as {config.known_from} (not prepared yet)"] = None
-            return known
-        self.notes[f"{name}: number of images unknown before `scfs prepare {dataset}`: counted as 0"] = None
-        return 0
+        config, manifest = self.study.data[dataset], paths.manifest(dataset)
+        known, note = config.known_images.get(split), f"{dataset}/{split}: "
+        # Opening a manifest might make missing images again. Exact numbers need none.
+        prepared = numbers_of_images(manifest) if config.known_from and manifest.is_file() else {}
+        if split in prepared:
+            return prepared[split]
+        if known is None:
+            self.notes[note + f"number of images unknown before `scfs prepare {dataset}`: counted as 0"] = None
+        elif config.known_from:
+            self.notes[note + f"{known:,} images, as {config.known_from} (not prepared yet)"] = None
+        return known or 0
 
 
 def plan(study: Study) -> Plan:

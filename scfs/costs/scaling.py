@@ -6,7 +6,7 @@ from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 from scfs.costs.counting import training_work
 from scfs.costs.loading import cpu_seconds
-from scfs.costs.machine import GPU, PEAK, WORTHWHILE, Cluster, hours, scaling_limit, step
+from scfs.costs.machine import GPU, PEAK, WORTHWHILE, Cluster, scaling_limit, step
 from scfs.costs.plan import Images
 from scfs.errors import ScfsError
 from scfs.io.text_table import aligned
@@ -24,12 +24,10 @@ def describe(settings: Pretrain, images: int, gpus: list[int], cluster: Cluster,
     one, last = step(work, batch, 1, cluster, cpu), scaling_limit(work, batch, cluster, cpu)
     rows = [["GPUs", "images/s", "hours", "of linear", "ms/step", "network", "binds"]]
     for found in (step(work, batch, number, cluster, cpu) for number in gpus if number <= batch):
-        rate = found.images_per_second
-        taken, linear = hours(images * settings.epochs, rate), found.processes * one.images_per_second
+        rate, linear = found.images_per_second, found.processes * one.images_per_second
+        hours = f"{images * settings.epochs / rate / 3600:,.1f}"
         milliseconds = [f"{seconds * 1e3:,.1f}" for seconds in (found.seconds, found.network)]
-        rows.append(
-            [str(found.processes), f"{rate:,.0f}", f"{taken:,.1f}", f"{rate / linear:.0%}", *milliseconds, found.limit]
-        )
+        rows.append([f"{found.processes}", f"{rate:,.0f}", hours, f"{rate / linear:.0%}", *milliseconds, found.limit])
     lines = [
         f"{settings.method}, {settings.backbone}, batch {batch}, {images:,} images, {settings.epochs} epochs:"
         " computed, not measured",

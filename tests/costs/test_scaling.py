@@ -12,7 +12,7 @@ import torch
 from scfs.config.pretrain import Views
 from scfs.costs import loading
 from scfs.costs.counting import training_work
-from scfs.costs.machine import Cluster, Work, hours, scaling_limit, step
+from scfs.costs.machine import Cluster, Work, scaling_limit, step
 from scfs.costs.scaling import IMAGENET, describe, report
 from scfs.errors import ScfsError
 
@@ -69,7 +69,6 @@ def test_the_scaling_limit() -> None:
     free = Cluster(flops=1e12, launch=0, latency=0, hop=0, within=1e15, between=1e15)
     assert scaling_limit(TOY, 64, free, 0).processes == 64
     assert scaling_limit(TOY, 8, SLOW, 0).processes == 1
-    assert hours(36000, 100) == pytest.approx(0.1)
 
 
 def test_a_report_of_the_papers_runs_says_that_it_is_computed() -> None:
