@@ -23,6 +23,7 @@ STARTS = {
     "detect": "scfs.detection.stage",
     "convert": "scfs.weights.export",
     "convert_pkl": "scfs.weights.export",
+    "convert_pth": "scfs.weights.export",
     "import_weights": "scfs.weights.import_weights",
     "import_file": "scfs.weights.import_weights",
 }

@@ -1,4 +1,4 @@
-"""The catalogue of official data sets (catalogue.yaml): their archives, how these are checked, and what they hold."""
+"""The catalogue of official data sets (official_sets.yaml): their archives, their checks, and what they hold."""
 
 from collections.abc import Iterator
 from functools import cache

@@ -1,4 +1,4 @@
-"""Losses of the paper (Eq. 1-4, 9-11).
+"""Losses of the paper (Eq. 1-4, 9); scfs.model.methods.scfs sums them over layers (Eq. 10, 11).
 
 Shapes: B images, N local crops, G searched views, K prototypes, D outputs of a search head. Crops are crop-major: all
 images of the first crop, then all of the second. Temperatures: tau is the student's, tau' the teacher's.
