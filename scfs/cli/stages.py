@@ -32,7 +32,7 @@ def prepare(context: typer.Context, dataset: str) -> None:
 
 @app.command()
 def inspect(context: typer.Context, dataset: str) -> None:
-    """Say and show what a prepared data set holds: classes, sizes, duplicates, a contact sheet."""
+    """Count what a prepared data set holds, for the report: classes, sizes, duplicates; and make a contact sheet."""
     study = load(context)
     member(context, "data set", dataset, study.data)
     from scfs.config.identity import prepare_identity
@@ -51,7 +51,7 @@ def pretrain(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="FOLDER: a setting, such as optimizer.lr=0.2; repeatable."),
     ] = None,
-    method: Annotated[str | None, typer.Option(help="FOLDER: scfs or dino.")] = None,
+    method: Annotated[str | None, typer.Option(help="FOLDER: scfs, dino, dino_ml, roi_crop, ...")] = None,
     backbone: Annotated[str | None, typer.Option(help="FOLDER: resnet18, resnet50, ...")] = None,
     epochs: Annotated[int | None, typer.Option(help="FOLDER: passes over the images.")] = None,
     batch: Annotated[int | None, typer.Option(help="FOLDER: images per step.")] = None,

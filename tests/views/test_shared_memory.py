@@ -83,6 +83,6 @@ class InPlace(ViewBatches):
         return batch._replace(rows=torch.full_like(batch.rows, in_place))
 
 
-def test_workers_write_into_the_ring():
+def test_workers_write_into_the_pool():
     for batch in batches(InPlace(small_images(8), VIEWS, 4, 6, 0), 0, 1):
         assert batch.rows.all()
