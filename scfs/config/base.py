@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,8 +22,23 @@ from scfs.errors import ScfsError
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 """Names of studies, data sets, splits, runs and evaluations: they become names of files and folders."""
 
+Name = Annotated[str, Field(pattern=NAME)]
+Positive = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed that torch's and NumPy's generators and Philox's 64-bit key all take."""
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("must be [low, high] with low <= high")
+    return pair
+
+
+ORDERED = AfterValidator(_ordered)
+"""Annotation of a pair, the lower number of which comes first."""
+Scale = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], ORDERED]
+"""Least and largest share of an image's area that a crop covers."""
 
 FIRST_FIELDS: dict[str, list[str]] = json.loads(Path(__file__).with_name("first_fields.json").read_text())
 """Fields by class that identities and records have held from the beginning, at their defaults too. Never add to it."""
@@ -78,8 +94,7 @@ def first_difference(recorded: Any, wanted: Config, source: str) -> tuple[str, A
     Raises:
         ScfsError: today's class does not know a key of the record, or does not allow a value; one line, see `parse`.
     """
-    used: Config = parse(type(wanted), recorded, source)
-    was, now = used.flattened(), wanted.flattened()
+    was, now = parse(type(wanted), recorded, source).flattened(), wanted.flattened()
     keys = (key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key))
     return next(((key, was.get(key), now.get(key)) for key in keys), None)
 
@@ -92,22 +107,23 @@ def first_problem(source: str, error: ValidationError) -> ScfsError:
         del place[2:3]  # pydantic puts the value of `source` or `kind` there, which is no key of the file
     key = ".".join(str(part) for part in place) or "(top level)"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        return ScfsError(f"{source}: unknown key '{key}'{more}")
-    if problem["type"] == "missing":
-        return ScfsError(f"{source}: key '{key}' is missing{more}")
-    if problem["type"] == "union_tag_invalid":
-        context = problem["ctx"]
-        tag = context["discriminator"].strip("'")
-        return ScfsError(f"{source}: {key}.{tag} = {context['tag']!r}: not among {context['expected_tags']}{more}")
-    if problem["type"] == "union_tag_not_found":
-        return ScfsError(f"{source}: key '{key}.{problem['ctx']['discriminator'].strip(chr(39))}' is missing{more}")
-    if problem["type"] == "value_error":
-        return ScfsError(f"{source}: {key}: {problem['msg'].removeprefix('Value error, ')}{more}")
-    return ScfsError(f"{source}: {key} = {problem['input']!r}: {problem['msg']}{more}")
+    context: dict[str, Any] = problem.get("ctx", {})
+    tag = f"{key}.{context.get('discriminator', '').strip(chr(39))}"
+    texts = {
+        "extra_forbidden": f"unknown key '{key}'",
+        "missing": f"key '{key}' is missing",
+        "union_tag_invalid": f"{tag} = {context.get('tag')!r}: not among {context.get('expected_tags')}",
+        "union_tag_not_found": f"key '{tag}' is missing",
+        "value_error": f"{key}: {problem['msg'].removeprefix('Value error, ')}",
+    }
+    text = texts.get(problem["type"], f"{key} = {problem['input']!r}: {problem['msg']}")
+    return ScfsError(f"{source}: {text}{more}")
 
 
-def parse(model: type[Config], values: Any, source: str) -> Any:
+C = TypeVar("C", bound=Config)
+
+
+def parse(model: type[C], values: Any, source: str) -> C:
     """Validate `values` as `model`.
 
     Raises:

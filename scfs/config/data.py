@@ -8,17 +8,16 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scfs.config import official_sets as official
-from scfs.config.base import NAME, Config, Seed
-from scfs.config.registry import ChosenBy, Registry
+from scfs.config.base import ORDERED, Config, Name, Positive, Seed, Sha256
+from scfs.config.registry import KindRegistry
 
-Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=28, le=96)]
-SplitName = Annotated[str, Field(pattern=NAME)]
+Count = Annotated[int, Field(ge=0)]
 
 SMALL_IMAGES = 8
 """Images of a split in a rehearsal."""
@@ -79,19 +78,11 @@ class DataSource(Config):
         return self
 
 
-SOURCES: Registry[type[DataSource]] = Registry("source")
+SOURCES: KindRegistry[DataSource] = KindRegistry("source")
 """Data sources by the value of their field `source`."""
-
-AnySource = TypeVar("AnySource", bound=type[DataSource])
-
-
-def data_source(source: AnySource) -> AnySource:
-    """Add a class to the data sources, under the only value of its field `source` (a decorator)."""
-    added: type[DataSource] = source
-    return SOURCES.add(str(get_args(added.model_fields["source"].annotation)[0]))(source)
-
-
-DataSet = Annotated[DataSource, ChosenBy(SOURCES, "source")]
+data_source = SOURCES.add_kind
+"""Decorator that adds a class to the data sources."""
+DataSet = Annotated[DataSource, SOURCES]
 
 
 class SceneSplit(Config):
@@ -103,24 +94,16 @@ class SceneSplit(Config):
     """Part of Fashion-MNIST that the garments are taken from; the two are disjoint."""
     classes: Literal["seen", "held-out"] = "seen"
     """Garment classes: those of pre-training, or those kept out of it for the transfer set."""
-    garments: tuple[Positive, Positive] = (1, 1)
+    garments: Annotated[tuple[Positive, Positive], ORDERED] = (1, 1)
     """Least and most main garments in a scene; with one, the scene's class is that garment's."""
-    side: tuple[Side, Side] = (36, 64)
+    side: Annotated[tuple[Side, Side], ORDERED] = (36, 64)
     """Least and greatest side of the square that a main garment is resized to, in pixels of the 96 of a scene."""
-    fragments: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 3)
+    fragments: Annotated[tuple[Count, Count], ORDERED] = (0, 3)
     """Least and most fragments of other garments behind the main ones."""
     background: Literal["noise", "flat"] = "noise"
     """Grey noise that differs from scene to scene, or one grey level, the same in all scenes."""
     equal_grey: bool = False
     """Give every garment the same mean grey level and the same contrast, so that neither tells one from another."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in ("garments", "side", "fragments"):
-            least, most = getattr(self, name)
-            if least > most:
-                raise ValueError(f"{name} must be [least, most] with least <= most")
-        return self
 
 
 @data_source
@@ -133,7 +116,7 @@ class GarmentScenes(DataSource):
     source: Literal["garment-scenes"]
     seed: Seed = 0
     """Seed of the composition; the same seed gives the same pixels on any machine."""
-    splits: dict[SplitName, SceneSplit] = Field(min_length=1)
+    splits: dict[Name, SceneSplit] = Field(min_length=1)
     """Splits by name."""
 
     @property
@@ -153,7 +136,7 @@ class GarmentScenes(DataSource):
 class OwnImages(DataSource):
     """A data set of one's own, in files of one's own."""
 
-    images: dict[SplitName, Positive] = {}
+    images: dict[Name, Positive] = {}
     """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
 
     @model_validator(mode="after")
@@ -168,8 +151,14 @@ class OwnImages(DataSource):
         """Number of images by split, as the study says."""
         return self.images
 
-    def _small_images(self) -> dict[str, int]:
-        return dict.fromkeys(self.images, SMALL_IMAGES)
+    def small(self, name: str, complete: Collection[str]) -> "OwnImages":
+        """Make the same with a few images in datasets/<name>."""
+        splits = {split: self._small_split(split, f"datasets/{name}/{split}") for split in self.splits}
+        return self.model_copy(update={"splits": splits, "images": dict.fromkeys(self.images, SMALL_IMAGES)})
+
+    def _small_split(self, split: str, place: str) -> Any:
+        """Make the settings of a split whose files begin with `place`."""
+        return place
 
 
 class PublishedList(Config):
@@ -180,7 +169,7 @@ class PublishedList(Config):
 
     file: str
     """File where you put it; nothing fetches it."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     """Hash of its content."""
     url: str
     """Address where it is published."""
@@ -202,7 +191,7 @@ class ImageFolders(OwnImages):
     """A data set of one's own: folders of JPEG or PNG images."""
 
     source: Literal["folder"]
-    splits: dict[SplitName, str] = Field(min_length=1)
+    splits: dict[Name, str] = Field(min_length=1)
     """Folder of each split: flat (no labels) or one sub-folder per class."""
     class_list: ClassList | None = None
     """Take only the sub-folders that this list names; none: all. All splits then need sub-folders."""
@@ -213,15 +202,10 @@ class ImageFolders(OwnImages):
         """List the folders and their sub-folders."""
         return [path for folder in self.splits.values() for path in _folders(Path(folder))]
 
-    def small(self, name: str, complete: Collection[str]) -> "ImageFolders":
+    def small(self, name: str, complete: Collection[str]) -> OwnImages:
         """Make folders of a few images."""
-        return self.model_copy(
-            update={
-                "splits": {split: f"datasets/{name}/{split}" for split in self.splits},
-                "images": self._small_images(),
-                "class_list": self.class_list and self.class_list.small(name),
-            }
-        )
+        class_list = self.class_list and self.class_list.small(name)
+        return super().small(name, complete).model_copy(update={"class_list": class_list})
 
 
 @data_source
@@ -229,7 +213,7 @@ class ImageTable(OwnImages):
     """A data set of one's own: images that a table names."""
 
     source: Literal["table"]
-    splits: dict[SplitName, str] = Field(min_length=1)
+    splits: dict[Name, str] = Field(min_length=1)
     """CSV or Parquet file of each split, with a column `path` (absolute, or relative to the table's folder) and, if the
     images have labels, a column `label`."""
 
@@ -237,7 +221,7 @@ class ImageTable(OwnImages):
         """List the tables."""
         return _files(self.splits.values())
 
-    def small(self, name: str, complete: Collection[str]) -> ImageFolders:
+    def small(self, name: str, complete: Collection[str]) -> OwnImages:
         """Make folders of a few images."""
         return ImageFolders(source="folder", splits=self.splits, images=self.images).small(name, complete)
 
@@ -258,7 +242,7 @@ class Coco(OwnImages):
     boxes: ClassVar[bool] = True
 
     source: Literal["coco"]
-    splits: dict[SplitName, CocoSplit] = Field(min_length=1)
+    splits: dict[Name, CocoSplit] = Field(min_length=1)
     """Splits by name."""
 
     def inputs(self) -> list[Path]:
@@ -266,13 +250,8 @@ class Coco(OwnImages):
         folders = (path for split in self.splits.values() for path in _folders(Path(split.images)))
         return [*_files(split.annotations for split in self.splits.values()), *folders]
 
-    def small(self, name: str, complete: Collection[str]) -> "Coco":
-        """Make COCO JSON of a few images."""
-        place = f"datasets/{name}"
-        splits = {
-            split: CocoSplit(images=f"{place}/{split}", annotations=f"{place}/{split}.json") for split in self.splits
-        }
-        return self.model_copy(update={"splits": splits, "images": self._small_images()})
+    def _small_split(self, split: str, place: str) -> CocoSplit:
+        return CocoSplit(images=place, annotations=f"{place}.json")
 
 
 @data_source
@@ -282,7 +261,7 @@ class Voc(OwnImages):
     boxes: ClassVar[bool] = True
 
     source: Literal["voc"]
-    splits: dict[SplitName, tuple[str, ...]] = Field(min_length=1)
+    splits: dict[Name, tuple[str, ...]] = Field(min_length=1)
     """Lists of images of each split, such as VOCdevkit/VOC2007/ImageSets/Main/trainval.txt; Annotations and JPEGImages
     are looked for in the same devkit."""
     classes: tuple[str, ...] = ()
@@ -292,15 +271,9 @@ class Voc(OwnImages):
         """List the lists of images."""
         return _files(file for files in self.splits.values() for file in files)
 
-    def small(self, name: str, complete: Collection[str]) -> "Voc":
-        """Make devkits of a few images, one for each list."""
-        splits = {
-            split: tuple(
-                f"datasets/{name}/{split}-{number}/ImageSets/Main/{split}.txt" for number, _ in enumerate(lists)
-            )
-            for split, lists in self.splits.items()
-        }
-        return self.model_copy(update={"splits": splits, "images": self._small_images()})
+    def _small_split(self, split: str, place: str) -> tuple[str, ...]:
+        """Make a devkit for each list."""
+        return tuple(f"{place}-{number}/ImageSets/Main/{split}.txt" for number, _ in enumerate(self.splits[split]))
 
 
 @data_source

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 
 from scfs.config.backbones import is_vit
-from scfs.config.base import Config, Seed
-from scfs.config.protocol import PERCENT, SMALL_SIDE, SPREAD, TRAINED, Passes, Positive, Protocol, Value, evaluation
+from scfs.config.base import Config, Positive, Seed
+from scfs.config.protocol import PERCENT, SMALL_SIDE, SPREAD, TRAINED, Passes, Protocol, Value, evaluation
 
 Recipe = Literal["voc_faster_rcnn_c4", "coco_mask_rcnn_fpn_1x", "coco_mask_rcnn_fpn_2x"]
 

@@ -7,23 +7,10 @@ from pydantic import Field, model_validator
 
 from scfs.config import detection, finetune  # noqa: F401  # they add themselves
 from scfs.config.backbones import is_vit
-from scfs.config.base import Seed
+from scfs.config.base import Positive, Scale, Seed
 from scfs.config.finetune import Share
 from scfs.config.pretrain import Pretrain
-from scfs.config.protocol import (
-    EVALUATIONS,
-    PERCENT,
-    SMALL_BATCH,
-    SMALL_CROP,
-    SPREAD,
-    Passes,
-    Positive,
-    Protocol,
-    Value,
-    ViewProtocol,
-    evaluation,
-)
-from scfs.config.registry import ChosenBy
+from scfs.config.protocol import PERCENT, SMALL_BATCH, SMALL_CROP, SPREAD, Passes, Value, ViewProtocol, evaluation
 
 
 class KnnProtocol(ViewProtocol):
@@ -148,14 +135,8 @@ class Linear(Probe):
     kind: Literal["linear"]
     batch: Positive = 2048
     """Images per step [authors' README]."""
-    scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
+    scale: Scale = (0.08, 1.0)
     """Share of the area that the random crop covers (torchvision's default)."""
-
-    @model_validator(mode="after")
-    def _scale_is_ordered(self) -> Self:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError("scale must be [low, high] with low <= high")
-        return self
 
     def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
         """Count the training images in every epoch, and the test images once."""
@@ -205,18 +186,12 @@ class ClassProbabilities(ViewProtocol):
     over-augmented (# unsourced: the paper shows chosen crops; 8 are its local crops)."""
     local_size: Positive = 96
     """Side of these crops in pixels [paper 3.4]."""
-    local_scale: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.05, 0.25)
+    local_scale: Scale = (0.05, 0.25)
     """Share of the image's area that such a crop covers [script]."""
     seed: Seed = 0
     """Seed of the crops and of their colours, which are those of pre-training."""
     figure_images: Positive = 4
     """Images drawn in the figure."""
-
-    @model_validator(mode="after")
-    def _scale_is_ordered(self) -> Self:
-        if self.local_scale[0] > self.local_scale[1]:
-            raise ValueError("local_scale must be [low, high] with low <= high")
-        return self
 
     def values(self) -> dict[str, Value]:
         """Mean probability of the images' classes, and top-1, of each sort of view."""
@@ -236,7 +211,3 @@ class ClassProbabilities(ViewProtocol):
         if isinstance(run, Pretrain) and not run.learns_from_labels:
             return f"method = {run.method!r}: only supervised runs have a classifier"
         return f"backbone = {run.backbone!r}: allowed are ResNets" if is_vit(run.backbone) else ""
-
-
-Evaluation = Annotated[Protocol, ChosenBy(EVALUATIONS, "kind")]
-"""Any evaluation of a study, those of plugins among them."""

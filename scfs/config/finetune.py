@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config, Seed
+from scfs.config.base import ORDERED, Config, Positive, Seed
 from scfs.config.data import SMALL_IMAGES, PublishedList
-from scfs.config.protocol import PERCENT, SMALL_BATCH, TRAINED, Passes, Positive, Value, ViewProtocol, evaluation
+from scfs.config.protocol import PERCENT, SMALL_BATCH, TRAINED, Passes, Value, ViewProtocol, evaluation
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rates = tuple[Annotated[float, Field(gt=0)], ...]
@@ -82,7 +82,7 @@ class FineTune(ViewProtocol):
     )
     """Weight decays, each divided by its `lr` before it is used [SimCLR B.8: 0 and 7 of 1e-6 to 1e-3]. All but
     BatchNorm's parameters decay [SimCLR's code]."""
-    scale: tuple[Share, Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
+    scale: Annotated[tuple[Share, Annotated[float, Field(gt=0, le=1)]], ORDERED] = (0.08, 1.0)
     """Share of the area that the random crop covers (torchvision's default)."""
     seed: Seed = 0
     """Seed of the classifier's weights, the validation part, the order and the crops."""
@@ -97,8 +97,6 @@ class FineTune(ViewProtocol):
             raise ValueError(f"accumulate = {self.accumulate}: does not divide batch = {self.batch}")
         if self.batch == self.accumulate:
             raise ValueError("batch / accumulate must exceed 1: BatchNorm needs more than one image")
-        if self.scale[0] > self.scale[1]:
-            raise ValueError("scale must be [low, high] with low <= high")
         for name in ("lr", "weight_decay"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} must not repeat")

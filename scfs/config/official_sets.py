@@ -8,23 +8,20 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import NAME, Config, load_yaml, parse
+from scfs.config.base import Config, Name, Positive, Sha256, load_yaml, parse
 from scfs.errors import ScfsError
 from scfs.io.download import Published
 
 SOURCE = "scfs/config/official_sets.yaml"
 
-Name = Annotated[str, Field(pattern=NAME)]
-Size = Annotated[int, Field(ge=1)]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^(https?://|file:///).")]
 
 
 class Version(Config):
     """Another file with the same content, such as a repacked archive."""
 
-    size: Size
+    size: Positive
     """Bytes."""
     sha256: Sha256
     """Hash of it."""
@@ -35,7 +32,7 @@ class Archive(Config):
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Its name in the set's folder."""
-    size: Size | None
+    size: Positive | None
     """Bytes; null: not known."""
     md5: Md5 | None
     """MD5 of its content; null: not published."""
@@ -80,9 +77,9 @@ class OfficialSet(Config):
     """Task that it is used for here."""
     metric: Literal["top1", "mean_per_class"] | None = None
     """Accuracy that is reported for a classification."""
-    classes: Annotated[int, Field(ge=1)]
+    classes: Positive
     """Number of them."""
-    splits: dict[Name, Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    splits: dict[Name, Positive] = Field(min_length=1)
     """Images of each split."""
     licence: str
     """Terms of use of the images."""
@@ -138,8 +135,7 @@ class RequiredArchive(NamedTuple):
 def catalogue() -> dict[str, OfficialSet]:
     """Load all data sets by name."""
     text = files("scfs.config").joinpath("official_sets.yaml").read_text(encoding="utf-8")
-    whole: Catalogue = parse(Catalogue, load_yaml(text), SOURCE)
-    return whole.sets
+    return parse(Catalogue, load_yaml(text), SOURCE).sets
 
 
 def official_set(name: str) -> OfficialSet:

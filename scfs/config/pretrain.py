@@ -10,15 +10,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config.backbones import BACKBONES
-from scfs.config.base import NAME, Config, Seed
+from scfs.config.base import NAME, ORDERED, Config, Positive, Scale, Seed
 from scfs.config.methods import METHODS
 from scfs.config.registry import NameIn
 from scfs.config.weight_formats import ImportFormat, import_formats
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
-Scale = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]]
 Layer = Literal["layer2", "layer3", "layer4"]
 
 
@@ -51,18 +49,10 @@ class Views(Config):
     """Probability of conversion to grey [code]."""
     blur: tuple[Probability, Probability, Probability] = (1.0, 0.1, 0.5)
     """Probability of Gaussian blur: first global crop, second, local crops [code]."""
-    sigma: tuple[NonNegative, NonNegative] = (0.1, 2.0)
+    sigma: Annotated[tuple[NonNegative, NonNegative], ORDERED] = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels [code]."""
     solarize: Probability = 0.2
     """Probability of solarisation of the second global crop [code]."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in ("global_scale", "local_scale", "sigma"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be [low, high] with low <= high")
-        return self
 
 
 class ProjectionHead(Config):

@@ -5,14 +5,13 @@ evaluation is a class with `@evaluation`, and a function with `@evaluates` (scfs
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from scfs.config.base import Config
-from scfs.config.registry import Registry
+from scfs.config.base import Config, Positive
+from scfs.config.registry import KindRegistry
 
-Positive = Annotated[int, Field(ge=1)]
 Passes = list[tuple[float, int]]
 """Numbers of images that pass forward through an encoder, each with the images' side in pixels."""
 
@@ -103,20 +102,12 @@ class Protocol(Config):
         return ""
 
 
-EVALUATIONS: Registry[type[Protocol]] = Registry("kind")
+EVALUATIONS: KindRegistry[Protocol] = KindRegistry("kind")
 """All evaluations, by the value of their field `kind`."""
-
-AnyProtocol = TypeVar("AnyProtocol", bound=type[Protocol])
-
-
-def kind_of(protocol: type[Protocol]) -> str:
-    """Name an evaluation: the only value of its field `kind`."""
-    return str(get_args(protocol.model_fields["kind"].annotation)[0])
-
-
-def evaluation(protocol: AnyProtocol) -> AnyProtocol:
-    """Add a class to the evaluations, under the name that its field `kind` has (a decorator)."""
-    return EVALUATIONS.add(kind_of(protocol))(protocol)
+evaluation = EVALUATIONS.add_kind
+"""Decorator that adds a class to the evaluations."""
+Evaluation = Annotated[Protocol, EVALUATIONS]
+"""Any evaluation of a study, those of plugins among them."""
 
 
 class ViewProtocol(Protocol):

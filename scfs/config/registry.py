@@ -2,8 +2,7 @@
 
 A thing is added once, by the module that defines it:
 
-    @EVALUATIONS.add("knn")
-    class Knn(Protocol): ...
+    METHODS.add("dino")(MethodSpec())
 
 Everything that goes through all of a sort asks the registry: the schema, the plan, the rehearsal, the report, dvc.yaml.
 A module outside this package adds its own in the same way. It is found by its name: in SCFS_PLUGINS (modules on
@@ -23,7 +22,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Annotated, Any, Generic, TypeVar, Union
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -108,21 +107,24 @@ class Registry(Generic[T]):
         return [self._things[name] for name in self]
 
 
-@dataclass(frozen=True)
-class ChosenBy:
-    """Annotation of a field that holds one of a registry's configuration classes: `field` says which.
+class KindRegistry(Registry[type[T]]):
+    """Configuration classes, each of which has the field `key`, a Literal of its own name.
 
-    `Annotated[Protocol, ChosenBy(EVALUATIONS, "kind")]`; each class has `field` as a Literal of its own name. Errors
-    and schema are those of a pydantic union with a discriminator.
+    It is the annotation of a field that holds one of them: `Annotated[Protocol, EVALUATIONS]`. Errors and schema are
+    those of a pydantic union with a discriminator.
     """
 
-    registry: Registry[Any]
-    field: str
+    def kind_of(self, thing: type[Any]) -> str:
+        """Return the name of a class: the only value of its field."""
+        return str(get_args(thing.model_fields[self.key].annotation)[0])
+
+    def add_kind(self, thing: Added) -> Added:
+        """Add a class (a decorator)."""
+        return self.add(self.kind_of(thing))(thing)  # type: ignore[arg-type]  # a class of this registry
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Give pydantic the union of what is registered now."""
-        classes = tuple(self.registry.values())
-        return handler.generate_schema(Annotated[Union[classes], Field(discriminator=self.field)])  # noqa: UP007
+        return handler.generate_schema(Annotated[Union[tuple(self.values())], Field(discriminator=self.key)])  # noqa: UP007
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config.base import Config
-from scfs.config.registry import ChosenBy, Registry
+from scfs.config.registry import KindRegistry
 
 
 class PaperRow(Config):
@@ -59,6 +59,11 @@ class Table(Config):
     rows: tuple[Row, ...] = Field(min_length=1)
     """Lines."""
 
+    @property
+    def runs(self) -> list[str]:
+        """Runs of all rows, each once."""
+        return list(dict.fromkeys(run for row in self.rows for run in row.runs))
+
 
 class Figure(Config):
     """A figure of the report. Each kind is a class in FIGURES, in the module that draws it (scfs/report/figures)."""
@@ -105,6 +110,6 @@ class Figure(Config):
         raise NotImplementedError
 
 
-FIGURES: Registry[type[Figure]] = Registry("figures.*.kind")
+FIGURES: KindRegistry[Figure] = KindRegistry("kind")
 """Kinds of figures."""
-AnyFigure = Annotated[Figure, ChosenBy(FIGURES, "kind")]
+AnyFigure = Annotated[Figure, FIGURES]

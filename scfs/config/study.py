@@ -3,22 +3,21 @@
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import PrivateAttr, model_validator
 from pydantic.json_schema import models_json_schema
 
-from scfs.config.base import NAME, Config, Seed, load_yaml, merged, parse
+import scfs.config.evaluation  # noqa: F401  # they add themselves
+from scfs.config.base import NAME, Config, Name, Positive, Seed, load_yaml, merged, parse
 from scfs.config.data import DataSet
-from scfs.config.evaluation import Evaluation
 from scfs.config.pretrain import Imported, Pretrain
+from scfs.config.protocol import Evaluation
 from scfs.config.report import AnyFigure, Figure, Table
 from scfs.config.seeds import with_seeds
 from scfs.config.weight_formats import ExportFormat
 from scfs.errors import ScfsError
-
-Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Study(Config):
@@ -30,7 +29,7 @@ class Study(Config):
     """Other studies' files, whose data sets, runs and evaluations this one refers to: each is defined once."""
     scale: str = ""
     """Reason why the numbers are not to be compared with the paper's; empty at the paper's own scale."""
-    torch_threads: int = Field(default=1, ge=1)
+    torch_threads: Positive = 1
     """Threads of each training or evaluation process; part of a result's identity, since sums depend on it."""
     data: dict[Name, DataSet] = {}
     """Data sets by name."""
@@ -66,7 +65,7 @@ class Study(Config):
         for name, table in self.tables.items():
             for column in table.columns:
                 self._measures(f"tables.{name}", column.evaluation, column.value)
-            for run in (run for row in table.rows for run in row.runs):
+            for run in table.runs:
                 _known(f"tables.{name}: run", run, self.runs)
         for name, figure in self.figures.items():
             if figure.evaluation is not None:
@@ -93,22 +92,10 @@ class Study(Config):
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """Pairs (run, evaluation) of everything that a table or a figure shows, each once."""
-        of_tables = [
-            (run, column.evaluation)
-            for table in self.tables.values()
-            for row in table.rows
-            for run in row.runs
-            for column in table.columns
-        ]
-        of_figures = [
-            (run, figure.evaluation)
-            for figure in self.figures.values()
-            if figure.evaluation is not None
-            for run in self.shown(figure)
-        ]
-        order = {name: place for place, name in enumerate(self.evaluate)}
-        runs = {name: place for place, name in enumerate(self.runs)}
-        return sorted(dict.fromkeys([*of_tables, *of_figures]), key=lambda pair: (runs[pair[0]], order[pair[1]]))
+        tables, figures = self.tables.values(), self.figures.values()
+        shown = {(run, column.evaluation) for table in tables for run in table.runs for column in table.columns}
+        shown |= {(run, figure.evaluation or "") for figure in figures for run in self.shown(figure)}
+        return [(run, evaluation) for run in self.runs for evaluation in self.evaluate if (run, evaluation) in shown]
 
     @property
     def path(self) -> Path:
@@ -147,7 +134,7 @@ class Study(Config):
         _known("run", name, self.runs, source)
         if self.imported(name) is not None:
             raise ScfsError(f"{source}: run {name!r}: its weights are others', so it cannot be trained")
-        settings: Pretrain = parse(Pretrain, merged(self.pretrain, self.runs[name]), f"{source}: runs.{name}")
+        settings = parse(Pretrain, merged(self.pretrain, self.runs[name]), f"{source}: runs.{name}")
         _known(f"runs.{name}.dataset", settings.dataset, self.data, source)
         _known(f"runs.{name}.split", settings.split, self.data[settings.dataset].splits, source)
         return settings
@@ -157,8 +144,7 @@ class Study(Config):
         values = self.runs.get(name, {})
         if "weights" not in values:
             return None
-        imported: Imported = parse(Imported, values, f"{self.path}: runs.{name}")
-        return imported
+        return parse(Imported, values, f"{self.path}: runs.{name}")
 
     def settings(self, name: str) -> Pretrain | Imported:
         """Return the settings of a run, a pre-training or weights of others."""
@@ -180,7 +166,7 @@ def parse_study(values: Any, source: str = "params.yaml", chain: tuple[Path, ...
     """
     included = [load_study(Path(file), (*chain, Path(source))) for file in _included(values, source, chain)]
     values, seeded = with_seeds(values, source)
-    study: Study = parse(Study, _joined(values, included, source), source)
+    study = parse(Study, _joined(values, included, source), source)
     study._bases = {run: base for base, runs in seeded.items() for run in runs}
     for other in included:
         study._bases |= other._bases
@@ -191,20 +177,11 @@ def parse_study(values: Any, source: str = "params.yaml", chain: tuple[Path, ...
             study._files[f"{section}.{name}"] = owner.file_of(section, name) if owner else Path(source)
     for name in study.runs:
         study.settings(name)
-    for run, evaluation in study.pairs:
-        _check_pair(study, run, evaluation)
+    for run, evaluation in study.pairs:  # what would fail after the training is refused before it
+        protocol = study.evaluate[evaluation]
+        if problem := protocol.problem(study.settings(run), study.data[protocol.dataset]):
+            raise ScfsError(f"{study.path}: evaluate.{evaluation} of run {run}: {problem}")
     return study
-
-
-def _check_pair(study: Study, run: str, evaluation: str) -> None:
-    """Refuse before the training what would fail after it.
-
-    Raises:
-        ScfsError: the evaluation needs a classifier or several [CLS] that the run does not have.
-    """
-    protocol = study.evaluate[evaluation]
-    if problem := protocol.problem(study.settings(run), study.data[protocol.dataset]):
-        raise ScfsError(f"{study.path}: evaluate.{evaluation} of run {run}: {problem}")
 
 
 SHARED = ("data", "runs", "evaluate")
@@ -241,13 +218,13 @@ def _joined(values: Any, included: list[Study], source: str) -> Any:
             taken, own = getattr(other, section), result.get(section, {})
             if not isinstance(own, dict):
                 continue  # the schema will say it
-            for name in sorted(taken.keys() & own.keys()):
-                if (section, name, other.file_of(section, name)) in origins:
-                    continue  # two studies include the same third one
-                raise ScfsError(f"{source}: {section}.{name}: defined by the included study {other.study} already")
+            for name in sorted(taken):
+                origin = (section, name, other.file_of(section, name))
+                if name in own and origin not in origins:  # it is there where two studies include the same third one
+                    raise ScfsError(f"{source}: {section}.{name}: defined by the included study {other.study} already")
+                origins.add(origin)
             plain = {name: other.settings(name) if section == "runs" else taken[name] for name in taken}
             result[section] = {n: item.model_dump(mode="json") for n, item in plain.items()} | own
-            origins |= {(section, name, other.file_of(section, name)) for name in taken}
     return result
 
 

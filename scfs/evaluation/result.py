@@ -21,7 +21,7 @@ import numpy as np
 
 from scfs import paths
 from scfs.config.identity import STAGE_VERSIONS
-from scfs.config.protocol import Protocol, kind_of
+from scfs.config.protocol import EVALUATIONS, Protocol
 from scfs.config.registry import Registry
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
@@ -56,7 +56,7 @@ EVALUATE: Registry[Evaluate] = Registry("kind")
 
 def evaluates(protocol: type[Protocol]) -> Callable[[Added], Added]:
     """Add a function as that which computes an evaluation (a decorator)."""
-    return EVALUATE.add(kind_of(protocol))
+    return EVALUATE.add(EVALUATIONS.kind_of(protocol))
 
 
 def result_record(

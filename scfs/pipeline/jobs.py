@@ -335,9 +335,8 @@ def _shown(
 def table_results(study: Study, table: str) -> list[Path]:
     """Return the results that a table shows; a run's training record tells whether they are of its present weights."""
     shown = study.tables[table]
-    runs = dict.fromkeys(run for row in shown.rows for run in row.runs)
     evaluations = dict.fromkeys(["pretrain", *(column.evaluation for column in shown.columns)])
-    return [paths.result(run, evaluation) for run in runs for evaluation in evaluations]
+    return [paths.result(run, evaluation) for run in shown.runs for evaluation in evaluations]
 
 
 def figure_results(study: Study, name: str) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pytest
 
 from scfs.config.base import Config, parse
-from scfs.config.registry import ChosenBy, NameIn, Registry, load_plugins
+from scfs.config.registry import KindRegistry, NameIn, Registry, load_plugins
 from scfs.errors import ScfsError
 
 
@@ -20,16 +20,16 @@ def anew() -> Iterator[None]:
     load_plugins.cache_clear()
 
 
-def shapes() -> Registry[type[Config]]:
+def shapes() -> KindRegistry[Config]:
     """A registry of two configuration classes."""
-    registry: Registry[type[Config]] = Registry("shape")
+    registry: KindRegistry[Config] = KindRegistry("shape")
 
     @registry.add("square")
     class Square(Config):
         shape: Literal["square"]
         side: int = 1
 
-    @registry.add("circle")
+    @registry.add_kind
     class Circle(Config):
         shape: Literal["circle"]
         radius: int = 2
@@ -56,7 +56,7 @@ def test_a_field_takes_what_is_registered_when_it_is_first_used() -> None:
     registry = shapes()
 
     class Drawing(Config):
-        data: dict[str, Annotated[Config, ChosenBy(registry, "shape")]]
+        data: dict[str, Annotated[Config, registry]]
         first: Annotated[str, NameIn(registry)] = "square"
 
     @registry.add("line")

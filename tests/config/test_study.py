@@ -52,7 +52,7 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("runs/one/optimizer", {"lr": -1}, "runs.one: optimizer.lr = -1: Input should be greater than or equal to 0"),
         ("runs/one/optimizer", {"lr": float("nan")}, "runs.one: optimizer.lr = nan: Input should be a finite number"),
         ("runs/one/optimizer", {"warmup_epochs": 9}, "optimizer.warmup_epochs must not exceed epochs (4)"),
-        ("runs/one/views", {"local_scale": [0.5, 0.1]}, "local_scale must be [low, high] with low <= high"),
+        ("runs/one/views", {"local_scale": [0.5, 0.1]}, "local_scale: must be [low, high] with low <= high"),
         ("runs/one", {"method": "roi_crop", "views": {"local_number": 0}}, "at least 1 for method roi_crop"),
         (
             "runs/one/drop_path",

@@ -257,7 +257,7 @@ def test_file_that_is_no_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"x": {"scenes": 1, "garments": [3, 1]}}, r"splits\.x\b.*garments must be \[least, most\] with least <= most"),
+        ({"x": {"scenes": 1, "garments": [3, 1]}}, r"splits\.x\.garments: must be \[low, high\] with low <= high"),
         ({}, r"splits\b.*at least 1 item"),
     ],
 )
