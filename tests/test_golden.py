@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scfs.config.pretrain import Optimizer, Pretrain
+from scfs.model.backbones.base import Network
 from scfs.model.losses import batch_mean, data_loss, teacher_probabilities, updated_center
-from scfs.model.methods.scfs import SCFS, Encoder
+from scfs.model.methods.scfs import SCFS, BatchMaps, Encoder
 from scfs.model.search import attention_map, search_query, searched_features
 from scfs.training.optimizer import LARS, clip_per_parameter
 from scfs.training.schedules import cosine_with_warmup, linear_warmup
@@ -66,13 +67,19 @@ def golden_settings() -> Pretrain:
     )
 
 
+def network() -> Network:
+    """A backbone that is never called, with the channels of the recorded maps."""
+    backbone = Network()
+    backbone.channels = {layer: golden(f"search/student_global.{layer}").shape[1] for layer in LAYERS}
+    return backbone
+
+
 class Step:
     """One step of ours on the recorded states and maps."""
 
     def __init__(self, temperature: float) -> None:
         settings = golden_settings()
-        channels = {layer: golden(f"search/student_global.{layer}").shape[1] for layer in LAYERS}
-        self.model = SCFS(Encoder(nn.Identity(), channels, settings), settings).double()
+        self.model = SCFS(network(), settings).double()
         self.model.student.load_state_dict(with_prefix("search/student."))
         self.model.teacher.load_state_dict(with_prefix("search/teacher."))
         self.model.get_buffer("center").copy_(golden("search/center"))
@@ -85,7 +92,7 @@ class Step:
         for name in ("student_global", "student_local"):
             for feature_map in self.maps[name].values():
                 feature_map.requires_grad_()
-        self.terms = self.model.losses(*self.maps.values(), temperature)
+        self.terms = self.model.losses(BatchMaps(*self.maps.values()), temperature)
         self.terms["loss"].backward()
         self.model.update_center()
 
@@ -134,8 +141,7 @@ def test_batchnorm_buffers_after_the_step(step: Step, encoder: str) -> None:
 
 def test_attention_and_searched_outputs() -> None:
     """Eq. 5, 6 and 7, one by one, over the first global view."""
-    model = SCFS(Encoder(nn.Identity(), {lay: golden(f"search/student_global.{lay}").shape[1] for lay in LAYERS},
-                         golden_settings()), golden_settings()).double()  # fmt: skip
+    model = SCFS(network(), golden_settings()).double()
     model.teacher.load_state_dict(with_prefix("search/teacher."))
     model.student.load_state_dict(with_prefix("search/student."))
     for layer in LAYERS:
@@ -157,8 +163,7 @@ def test_attention_and_searched_outputs() -> None:
 
 
 def test_projection_head() -> None:
-    channels = {layer: golden(f"search/student_global.{layer}").shape[1] for layer in LAYERS}
-    encoder = Encoder(nn.Identity(), channels, golden_settings()).double()
+    encoder = Encoder(network(), golden_settings()).double()
     for encoder_name, pairs in {
         "student": (("student_global", "student_global_logits"), ("student_local", "student_local_logits")),
         "teacher": (("teacher_global", "teacher_logits"),),

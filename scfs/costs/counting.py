@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from scfs.config.pretrain import Pretrain
 from scfs.costs.machine import Work
 from scfs.model.backbones.registry import build_backbone
-from scfs.model.methods import Method, build_method
-from scfs.model.ops import synchronize_batch_norm
+from scfs.model.methods import Crops, Method, build_method
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.views.augmentation import GLOBAL_NUMBER
@@ -88,8 +88,8 @@ def _step(model: Method, settings: Pretrain) -> None:
         local_crops = torch.empty(number * BATCH, 3, views.local_size, views.local_size) if number else None
         crop_boxes = torch.zeros(GLOBAL_NUMBER + number, BATCH, 5, dtype=torch.int32)
         labels = torch.zeros(BATCH, dtype=torch.int64) if settings.learns_from_labels else None
-        temperature = settings.loss.teacher_temperature[0]
-        terms = model(global_crops, local_crops, temperature, crop_boxes, labels=labels)
+        crops = Crops(global_crops, local_crops, crop_boxes, labels=labels)
+        terms = model(crops, settings.loss.teacher_temperature[0])
         with GradientAllReduce(model.get_submodule("student").parameters()).during_backward():
             terms["loss"].backward()
         collectives.all_reduce_weighted({name: term.detach() for name, term in terms.items()}, 1.0)

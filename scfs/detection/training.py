@@ -25,7 +25,7 @@ from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
 from scfs.errors import ScfsError
 from scfs.io.progress import track
-from scfs.model.ops import synchronize_batch_norm
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.training.base import Training
 from scfs.views.workers import prefetch

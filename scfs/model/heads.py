@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import ProjectionHead as ProjectionSettings
 from scfs.config.pretrain import SearchHead as SearchSettings
-from scfs.model import ops
+from scfs.model.ops.convolution import conv1x1_with_residual, conv2d
+from scfs.model.ops.relu import add_relu_, relu_
 
 
 class Prototypes(nn.Module):
@@ -25,7 +26,7 @@ class Prototypes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs) to logits (n, outputs)."""
         # The products are scaled, so that no normalised copy of the weight is needed.
-        return F.linear(x, self.weight_v) * (self.weight_g.squeeze(1) / ops.row_norms(self.weight_v))
+        return F.linear(x, self.weight_v) * (self.weight_g.squeeze(1) / torch.linalg.vector_norm(self.weight_v, dim=1))
 
 
 class ProjectionHead(nn.Module):
@@ -78,18 +79,18 @@ class SearchHead(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map a layer's maps (n, C, H, W) to unit vectors (n, D)."""
-        feature_map, first = ops.conv1x1_with_residual(feature_map, self.conv1)
+        feature_map, first = conv1x1_with_residual(feature_map, self.conv1)
         return self.after_first(first, feature_map)
 
     def after_first(self, first: Tensor, feature_map: Tensor) -> Tensor:
         """Continue `forward` after the first convolution, whose maps are `first`, (n, width, H, W)."""
-        x = self.branch(ops.relu_(self.bn1(first)))
-        return self.unit_vectors(ops.add_relu_(x, feature_map))
+        x = self.branch(relu_(self.bn1(first)))
+        return self.unit_vectors(add_relu_(x, feature_map))
 
     def branch(self, x: Tensor) -> Tensor:
         """Map (n, width, H, W) after the first ReLU to the branch (n, C, H, W), to which the residual is added."""
-        x = ops.relu_(self.bn2(ops.conv2d(x, self.conv2)))
-        branch: Tensor = self.bn3(ops.conv2d(x, self.conv3))
+        x = relu_(self.bn2(conv2d(x, self.conv2)))
+        branch: Tensor = self.bn3(conv2d(x, self.conv3))
         return branch
 
     def unit_vectors(self, x: Tensor) -> Tensor:

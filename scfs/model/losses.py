@@ -4,8 +4,8 @@ Shapes: B images, N local crops, G searched views, K prototypes, D outputs of a 
 images of the first crop, then all of the second. Temperatures: tau is the student's, tau' the teacher's.
 
 The equations sum over pairs and crops, the authors' code takes means: `reduction` says which. The loss is always a mean
-over the images. Trainings compute Eq. 4 by its fast form `prototype_loss`; `data_loss` beside it is the definition, and
-tests/model/test_prototype_loss.py holds them together.
+over the images. Trainings compute Eq. 4 by its fast form, scfs.model.ops.prototype_loss; `data_loss` here is the
+definition, and tests/model/test_prototype_loss.py holds them together.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from scfs.model import ops
 
 Reduction = Literal["mean", "sum"]
 
@@ -107,31 +105,6 @@ def data_loss(
         total = total + local_loss(student_local, targets, temperature, "sum")
         pairs += 4 * len(student_local) // len(targets)
     return total if reduction == "sum" else total / pairs
-
-
-def prototype_loss(
-    embeddings: Tensor,
-    weight_v: Tensor,
-    weight_g: Tensor,
-    targets: Tensor,
-    temperature: float,
-    reduction: Reduction = "mean",
-) -> Tensor:
-    """Compute `data_loss` (Eq. 4) of the logits that `scfs.model.heads.Prototypes` gives: the fast form, for trainings.
-
-    Equal up to rounding; the logits of all K prototypes are never stored, see `scfs.model.ops.prototype_loss`.
-
-    Args:
-        embeddings: unit vectors of the student's crops, crop-major, the two global ones first, ((2 + N)*B, D).
-        weight_v: directions of the prototypes, (K, D).
-        weight_g: their lengths, (K, 1), without gradient.
-        targets: the teacher's probabilities of the two global crops, (2*B, K).
-        temperature: tau.
-        reduction: mean or sum over the 2 + 2*N pairs.
-    """
-    crops = 2 * len(embeddings) // len(targets)
-    pairs = 2 * (crops - 1) if reduction == "mean" else 1
-    return ops.prototype_cross_entropy(embeddings, weight_v, weight_g, targets, temperature, pairs)
 
 
 def search_loss(

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scfs.model import ops
 from scfs.model.backbones.resnet import pooled
 from scfs.model.heads import SearchHead
+from scfs.model.ops.batch_norm import folded_batch_norm
+from scfs.model.ops.relu import relu_
 
 
 def search_query(local_map: Tensor) -> Tensor:
@@ -78,11 +79,11 @@ def searched_outputs(head: SearchHead, attention: Tensor, first: Tensor, feature
         (N*B, D), crop-major.
     """
     A = attention.transpose(0, 1).unsqueeze(-1).to(first.dtype)  # N, B, H, W, 1: channels last throughout
-    scale, shift = (part.to(first.dtype) for part in ops.folded_batch_norm(head.bn1, attention, first))
-    x = ops.relu_(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
+    scale, shift = (part.to(first.dtype) for part in folded_batch_norm(head.bn1, attention, first))
+    x = relu_(torch.addcmul(shift, A, first.permute(0, 2, 3, 1) * scale))
     x = head.branch(x.flatten(0, 1).permute(0, 3, 1, 2))
     x.unflatten(0, A.shape[:2]).permute(0, 1, 3, 4, 2).addcmul_(A.to(x.dtype), feature_map.permute(0, 2, 3, 1))
-    return head.unit_vectors(ops.relu_(x))
+    return head.unit_vectors(relu_(x))
 
 
 def search(queries: Tensor, feature_maps: Tensor) -> Tensor:

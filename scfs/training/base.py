@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scfs.errors import ScfsError
 from scfs.io.locks import run_lock
 from scfs.io.progress import log, track
-from scfs.model.ops import synchronize_batch_norm
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.cpu import keep_freed_memory
 from scfs.runtime.device import resolve_device

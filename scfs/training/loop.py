@@ -10,8 +10,9 @@ from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.backbones.drop_path import drop_path_factors
-from scfs.model.methods import Method, build_method
-from scfs.model.ops import SideStream, compile_backbone
+from scfs.model.methods import Crops, Method, build_method
+from scfs.model.ops.compile import compile_backbone
+from scfs.model.ops.side_stream import SideStream
 from scfs.runtime import collectives
 from scfs.training.base import Training
 from scfs.training.loggers import Loggers
@@ -100,14 +101,14 @@ class Pretraining(Training):
     def losses(self, part: Batch) -> dict[str, Tensor]:
         """Compute the terms of a part of the batch."""
         global_colour, local_colour = (None, None) if part.colour is None else part.colour.tensor_split([2])
-        crops = (
+        crops = Crops(
             self._images(part.global_crops, global_colour),
             None if part.local_crops is None else self._images(part.local_crops, local_colour),
+            None if part.crop_boxes is None else part.crop_boxes.to(self.device, non_blocking=True),
+            self._drop_path(part),
+            None if self.labels is None else self.labels[part.rows.to(self.device)],
         )
-        temperature = self.schedules.teacher_temperature(self.step)
-        crop_boxes = None if part.crop_boxes is None else part.crop_boxes.to(self.device, non_blocking=True)
-        labels = None if self.labels is None else self.labels[part.rows.to(self.device)]
-        terms: dict[str, Tensor] = self.model(*crops, temperature, crop_boxes, self._drop_path(part), labels)
+        terms: dict[str, Tensor] = self.model(crops, self.schedules.teacher_temperature(self.step))
         return terms
 
     def lr(self, step: int) -> float:
@@ -174,9 +175,7 @@ class Pretraining(Training):
         super().check_finite()
 
 
-def train(
-    training: Pretraining, data: ViewBatches, folder: Path, *, workers: int, save_every: float
-) -> dict[str, float]:
+def train(training: Pretraining, data: ViewBatches, folder: Path, workers: int, save_every: float) -> dict[str, float]:
     """Train from where the run stands to its last step.
 
     Args:

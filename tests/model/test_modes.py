@@ -9,11 +9,12 @@ import loss_oracle as oracle
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import roi_align
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.methods.scfs import SCFS, Encoder
+from scfs.model.backbones.base import Network
+from scfs.model.methods.scfs import SCFS, BatchMaps, Encoder
 from scfs.model.roi_crop import local_boxes, spatial_scale
 from scfs.views.images import crop_resize
 
@@ -54,6 +55,13 @@ def random_crop_boxes(crops: int) -> Tensor:
     return torch.tensor(rows, dtype=torch.int32)
 
 
+def network(channels: dict[str, int]) -> Network:
+    """A backbone that is never called."""
+    backbone = Network()
+    backbone.channels = channels
+    return backbone
+
+
 class Case:
     """Random maps, heads and centres, and our losses on them."""
 
@@ -61,7 +69,7 @@ class Case:
         torch.manual_seed(crops)
         self.crops = crops
         chosen = settings(method, preset, crops)
-        self.model = SCFS(Encoder(nn.Identity(), CHANNELS, chosen), chosen).double()
+        self.model = SCFS(network(CHANNELS), chosen).double()
         for parameter in self.model.teacher.parameters():
             if parameter.requires_grad is False and parameter.ndim > 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -87,7 +95,8 @@ class Case:
         return lambda maps: encoder.layer_head(layer)(torch.from_numpy(np.asarray(maps))).detach().numpy()
 
     def ours(self) -> dict[str, float]:
-        terms = self.model.losses(self.student_global, self.student_local, self.teacher_global, TAU_PRIME, self.boxes)
+        maps = BatchMaps(self.student_global, self.student_local, self.teacher_global)
+        terms = self.model.losses(maps, TAU_PRIME, self.boxes)
         self.model.update_center()
         return {name: term.item() for name, term in terms.items()}
 
@@ -144,7 +153,8 @@ def test_gradients_reach_every_head_of_the_student_and_nothing_of_the_teacher(me
     for maps in (case.student_global, case.student_local or {}):
         for feature_map in maps.values():
             feature_map.requires_grad_()
-    terms = case.model.losses(case.student_global, case.student_local, case.teacher_global, TAU_PRIME, case.boxes)
+    maps = BatchMaps(case.student_global, case.student_local, case.teacher_global)
+    terms = case.model.losses(maps, TAU_PRIME, case.boxes)
     terms["loss"].backward()
     for layer in LAYERS:
         assert case.student_local is not None

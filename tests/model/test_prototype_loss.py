@@ -6,8 +6,9 @@ from torch import Tensor
 
 from scfs.config.pretrain import ProjectionHead as Settings
 from scfs.model.heads import ProjectionHead, Prototypes
-from scfs.model.losses import Reduction, data_loss, prototype_loss, teacher_probabilities
+from scfs.model.losses import Reduction, data_loss, teacher_probabilities
 from scfs.model.ops import prototype_loss as module
+from scfs.model.ops.prototype_loss import prototype_loss
 
 B, D, K, TAU = 3, 6, 41, 0.1
 

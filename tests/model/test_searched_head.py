@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scfs.config.pretrain import SearchHead as Settings
 from scfs.model.heads import SearchHead
-from scfs.model.ops import conv2d
+from scfs.model.ops.convolution import conv2d
 from scfs.model.search import searched_features, searched_outputs
 
 B, N, C, SIDE = 3, 4, 12, 5

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.heads import SearchHead
-from scfs.model.methods.scfs import SCFS
+from scfs.model.methods import SCFS, Crops, build_method
 from scfs.model.roi_crop import local_boxes
 
 B, CROPS, SIZE = 3, 2, 64
@@ -33,7 +33,7 @@ def built(method: str, preset: str) -> SCFS:
         "search_head": {"width": 4, "hidden": 6, "output": 5},
         "loss": {"student_temperature": TAU},
     }
-    model = SCFS.build(Pretrain.model_validate(settings)).double()
+    model = build_method(Pretrain.model_validate(settings)).double()
     for parameter in model.teacher.parameters():
         if parameter.ndim > 1:
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -66,7 +66,7 @@ def test_losses_equal_the_nested_loops(method: str, preset: str) -> None:
     model = built(method, preset)
     global_crops, local_crops = (torch.randn(n * B, 3, SIZE, SIZE, dtype=torch.float64) for n in (2, CROPS))
     crop_boxes = random_crop_boxes(CROPS)
-    terms = model(global_crops, local_crops, TAU_PRIME, crop_boxes)
+    terms = model(Crops(global_crops, local_crops, crop_boxes), TAU_PRIME)
     ours = {name: term.item() for name, term in terms.items()}
 
     cls, of_global = timm_maps(model.student.backbone, global_crops)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from scfs.errors import ScfsError
-from scfs.model.ops import synchronize_batch_norm
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.runtime.world import Rendezvous, World, find_world

@@ -25,11 +25,11 @@ class ToyNet(Network):
 
 @add_method("toy_method", MethodSpec())
 class ToyMethod(Method):
-    @classmethod
-    def from_backbone(cls, backbone, settings, classes):
-        return cls(nn.ModuleDict({"backbone": backbone}), 10)
+    def __init__(self, backbone, settings, classes):
+        super().__init__(nn.ModuleDict({"backbone": backbone}), 10)
 
-    def forward(self, global_crops, local_crops, teacher_temperature, crop_boxes=None, drop_path=None, labels=None):
-        ours, theirs = (side["backbone"](global_crops)["layer4"].mean((2, 3)) for side in (self.student, self.teacher))
+    def forward(self, crops, teacher_temperature):
+        maps = (side["backbone"](crops.global_crops) for side in (self.student, self.teacher))
+        ours, theirs = (part["layer4"].mean((2, 3)) for part in maps)
         loss = (ours - theirs.detach().roll(len(ours) // 2, 0)).square().mean()
         return {"loss": loss, "loss_data": loss}

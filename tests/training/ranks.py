@@ -24,7 +24,7 @@ from scfs.config.backbones import BACKBONES, resnet, vit
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.model.ops import synchronize_batch_norm
+from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
 from scfs.runtime.gradient_allreduce import GradientAllReduce
 from scfs.training import pretrain as stage
@@ -125,7 +125,7 @@ def check_oracle() -> None:
             model.world_fraction = (part.stop - part.start) / test_modes.B
             boxes = None if self.boxes is None else tuple(of_box[:, :, part] for of_box in self.boxes)
             maps = own(self.student_global), own(self.student_local), own(self.teacher_global)
-            terms = model.losses(*maps, test_modes.TAU_PRIME, boxes)
+            terms = model.losses(test_modes.BatchMaps(*maps), test_modes.TAU_PRIME, boxes)
             model.update_center()
             for name, center in model.named_buffers(recurse=False):
                 self.model.get_buffer(name).copy_(center)

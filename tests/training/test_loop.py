@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.model.methods.scfs import SCFS
+from scfs.model.methods import build_method
 from scfs.training.metrics import Metrics
 from scfs.training.pretrain import pretrain
 from scfs.training.schedules import Schedules
@@ -61,7 +61,7 @@ def test_no_epochs_exports_the_initial_weights(tiny: Pretrain, noise_folder: Pat
     record = train(settings, noise_folder, tmp_path)
     assert record["curve"] == {}
     backbone, _ = load_backbone(tmp_path / "w.safetensors")
-    fresh = SCFS.build(settings).teacher.backbone.state_dict()
+    fresh = build_method(settings).teacher.backbone.state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in backbone.state_dict().items())
 
 
@@ -70,7 +70,7 @@ def test_teacher_follows_and_last_layer_is_frozen_in_the_first_epoch(
 ) -> None:
     train(changed(tiny, optimizer={**tiny.optimizer.model_dump(), "freeze_last_layer": 3}), noise_folder, tmp_path)
     trained, _ = load_weights(tmp_path / "w.safetensors", "")
-    initial = SCFS.build(tiny).state_dict()
+    initial = build_method(tiny).state_dict()
     assert torch.equal(trained["student.head.last_layer.weight_v"], initial["student.head.last_layer.weight_v"])
     for name in ("student.head.mlp.0.weight", "teacher.head.mlp.0.weight", "teacher.layer2_head.conv1.weight"):
         assert not torch.equal(trained[name], initial[name]), name

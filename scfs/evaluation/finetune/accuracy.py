@@ -22,7 +22,7 @@ def evaluate(
 
     On CUDA: fixed algorithms and full float32, as for all evaluations.
     """
-    encoder = FrozenEncoder(model.eval().backbone, device, workers)  # type: ignore[arg-type]  # what it was built of
+    encoder = FrozenEncoder(model.eval().backbone, device, workers)
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         features = extract(encoder, images, [FEATURE], clean_view(protocol))[FEATURE]
         labels = torch.from_numpy(images.require_labels())

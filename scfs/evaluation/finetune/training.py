@@ -140,7 +140,7 @@ class FineTuning(Training):
 
 def with_classifier(backbone: Network, classes: int, seed: int) -> ClassifyingEncoder:
     """Put a new classifier on a backbone's image feature: W ~ N(0, 0.01) drawn from the seed, b = 0."""
-    model = ClassifyingEncoder(backbone, backbone.channels, classes)
+    model = ClassifyingEncoder(backbone, classes)
     with torch.no_grad():
         model.classifier.weight.normal_(0, 0.01, generator=torch.Generator().manual_seed(seed))
         model.classifier.bias.zero_()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scfs.config.backbones import BACKBONES, BackboneSpec, ResNetSpec, ViTSpec
 from scfs.config.registry import Registry
@@ -49,21 +49,3 @@ def image_feature(maps: Maps) -> Tensor:
     """Return the feature of the whole image, (B, C), float32 at least: `cls` if it is there, else pooled layer4."""
     cls = maps.get("cls")
     return pooled(maps["layer4"]) if cls is None else cls.to(torch.promote_types(cls.dtype, torch.float32))
-
-
-def student_maps(
-    backbone: nn.Module, global_crops: Tensor, local_crops: Tensor | None, drop_path: Tensor | None
-) -> tuple[Maps, Maps | None]:
-    """Compute the maps of global and local crops in two calls, so that BatchNorm sees them apart (authors' code).
-
-    Args:
-        backbone: the student's.
-        global_crops: (2*B, 3, S, S), crop-major.
-        local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
-        drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); None: no branch is dropped.
-    """
-    first = len(global_crops)
-    calls = [global_crops] if local_crops is None else [global_crops, local_crops]
-    factors = [()] * 2 if drop_path is None else [(drop_path[:first],), (drop_path[first:],)]
-    maps = [backbone(crops, *extra) for crops, extra in zip(calls, factors)]
-    return maps[0], None if local_crops is None else maps[1]

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from scfs.config.backbones import BACKBONES, ResNetSpec
 from scfs.model.backbones.base import Network
-from scfs.model.ops import add_relu_, checkpointed, conv1x1_with_residual, conv2d, relu_
+from scfs.model.ops.activation_checkpointing import checkpointed
+from scfs.model.ops.convolution import conv1x1_with_residual, conv2d
+from scfs.model.ops.relu import add_relu_, relu_
 
 # The blocks are written out here, as `import torchvision` imports torch's compiler, seconds for each process.
 

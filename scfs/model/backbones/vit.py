@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scfs.config.backbones import BACKBONES, ViTSpec
 from scfs.errors import ScfsError
 from scfs.model.backbones.base import Network
-from scfs.model.ops import checkpointed
+from scfs.model.ops.activation_checkpointing import checkpointed
 
 
 class ViT(VisionTransformer, Network):
@@ -85,13 +85,10 @@ class ViT(VisionTransformer, Network):
         """Yield the tokens after each block, (B, 1 + H*W, C): [CLS], then the patches row by row."""
         patches = self.patch_embed(images).flatten(1, 2)
         x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self._positions(grid)
+        again = self.activation_checkpointing and torch.is_grad_enabled()
         for index, block in enumerate(self.blocks):
             through = partial(_through, block, factors=None if drop_path is None else drop_path[:, index])
-            x = (
-                checkpointed(through, x, block)
-                if self.activation_checkpointing and torch.is_grad_enabled()
-                else through(x)
-            )
+            x = checkpointed(through, x, block) if again else through(x)
             yield x
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +10,31 @@ from torch import Tensor, nn
 from scfs.config.methods import METHODS, MethodSpec
 from scfs.config.pretrain import Pretrain
 from scfs.config.registry import Registry
-from scfs.model import ops
 from scfs.model.backbones.base import Network
-from scfs.model.backbones.registry import build_backbone
+from scfs.model.backbones.registry import Maps
+from scfs.model.ops.side_stream import SideStream
+
+
+class Crops(NamedTuple):
+    """The crops of a batch, or of a part of it, of B images with N local crops each."""
+
+    global_crops: Tensor
+    """(2*B, 3, S, S), crop-major."""
+    local_crops: Tensor | None = None
+    """(N*B, 3, s, s), crop-major; None for N = 0."""
+    boxes: Tensor | None = None
+    """Where the crops lie in their images, (2 + N, B, 5), see `scfs.views.loader.Batch`."""
+    drop_path: Tensor | None = None
+    """See `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); for the student alone, as in DINO."""
+    labels: Tensor | None = None
+    """Classes of the images, (B,); None if the method does not learn from them."""
 
 
 class Method(nn.Module):
     """A student that is trained and its teacher. Called with the crops of a batch it returns the terms of the loss.
 
-    The student has the submodule `backbone`. A subclass builds it and defines `forward`; the other methods are hooks.
+    The student has the submodule `backbone`. A subclass is made of a backbone, the settings of the run and the number
+    of classes of the split's labels, and it defines `forward`; the other methods are hooks.
     """
 
     def __init__(self, student: nn.Module, classes: int) -> None:
@@ -29,50 +45,27 @@ class Method(nn.Module):
         self.classes = classes
         self.world_fraction = 1.0
         """Share of the batch's images that this process has: its terms are means, which weighted so add up."""
-        self.side_stream: ops.SideStream | None = None
+        self.side_stream: SideStream | None = None
         """Where the teacher's maps may be computed beside the student's; None: one after the other."""
 
-    @classmethod
-    def build(cls, settings: Pretrain, classes: int = 0) -> "Method":
-        """Make the model with weights that are drawn from the run's seed.
-
-        Args:
-            settings: the run's.
-            classes: number of classes of the split's labels, for methods that learn from them.
-        """
-        devices: list[int] = []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(settings.seed)
-            return cls.from_backbone(build_backbone(settings.backbone), settings, classes)
-
-    @classmethod
-    def from_backbone(cls, backbone: Network, settings: Pretrain, classes: int) -> "Method":
-        """Make the model around a backbone."""
-        raise NotImplementedError
-
-    def forward(
-        self,
-        global_crops: Tensor,
-        local_crops: Tensor | None,
-        teacher_temperature: float,
-        crop_boxes: Tensor | None = None,
-        drop_path: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, crops: Crops, teacher_temperature: float) -> dict[str, Tensor]:
         """Compute the terms of a batch.
 
         Args:
-            global_crops: (2*B, 3, S, S), crop-major.
-            local_crops: (N*B, 3, s, s), crop-major; None for N = 0.
+            crops: of the batch's images.
             teacher_temperature: tau' of this epoch.
-            crop_boxes: where the crops lie in their images, (2 + N, B, 5), see `scfs.views.loader.Batch`.
-            drop_path: see `scfs.model.backbones.drop_path`, ((2 + N)*B, blocks, 2); for the student alone, as in DINO.
-            labels: classes of the images, (B,); None if the method does not learn from them.
 
         Returns:
             Scalars: `loss`, of which the gradient is taken, `loss_data`, and what else is to be recorded.
         """
         raise NotImplementedError
+
+    def student_maps(self, crops: Crops) -> tuple[Maps, Maps | None]:
+        """Compute the student's maps of global and local crops in two calls: BatchNorm sees them apart (authors')."""
+        backbone, first = self.student.get_submodule("backbone"), len(crops.global_crops)
+        factors = [()] * 2 if crops.drop_path is None else [(crops.drop_path[:first],), (crops.drop_path[first:],)]
+        maps = backbone(crops.global_crops, *factors[0])
+        return maps, None if crops.local_crops is None else backbone(crops.local_crops, *factors[1])
 
     def update_center(self) -> None:
         """Update what follows from the outputs of an optimiser step's batch; called after its last backward pass."""
@@ -90,9 +83,10 @@ class Method(nn.Module):
         return {}
 
 
-MODELS: Registry[type[Method]] = Registry("method")
+Build = Callable[[Network, Pretrain, int], Method]
+MODELS: Registry[Build] = Registry("method")
 """The class of each method of `METHODS`."""
-Added = TypeVar("Added", bound=type[Method])
+Added = TypeVar("Added", bound=Build)
 
 
 def add_method(name: str, spec: MethodSpec) -> Callable[[Added], Added]:

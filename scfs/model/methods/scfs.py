@@ -1,28 +1,20 @@
 """DINO and SCFS (Fig. 2): the data loss, and the search on every layer of V_L; the rows of Table 7 are `method`."""
 
 from contextlib import nullcontext
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from scfs.config.pretrain import Pretrain
-from scfs.model import ops
+from scfs.model import losses
 from scfs.model.backbones.base import Network
-from scfs.model.backbones.registry import Maps, image_feature, student_maps
+from scfs.model.backbones.registry import Maps, image_feature
 from scfs.model.heads import ProjectionHead, SearchHead
-from scfs.model.losses import (
-    PRESETS,
-    batch_mean,
-    entropy,
-    global_loss,
-    local_loss,
-    prototype_loss,
-    search_loss,
-    teacher_probabilities,
-    updated_center,
-)
-from scfs.model.methods.base import Method
+from scfs.model.losses import teacher_probabilities
+from scfs.model.methods.base import Crops, Method
+from scfs.model.ops.convolution import conv2d
+from scfs.model.ops.prototype_loss import prototype_loss
 from scfs.model.roi_crop import local_boxes, region_features, spatial_scale
 from scfs.model.search import search, search_query, searched_outputs
 from scfs.runtime import collectives
@@ -31,16 +23,27 @@ Boxes = tuple[Tensor, Tensor]
 """Result of `local_boxes`: (N, G, B, 4) pixels of a global crop, and which overlap with it, (N, G, B) bool."""
 
 
+class BatchMaps(NamedTuple):
+    """Layer maps of the crops of a batch."""
+
+    student_global: Maps
+    """(2*B, C_i, H_i, W_i) each."""
+    student_local: Maps | None
+    """(N*B, C_i, h_i, w_i) each; None for N = 0."""
+    teacher_global: Maps
+    """(2*B, C_i, H_i, W_i) each."""
+
+
 class Encoder(nn.Module):
     """A backbone, the projection head and a search head per searched layer."""
 
-    def __init__(self, backbone: nn.Module, channels: dict[str, int], settings: Pretrain) -> None:
+    def __init__(self, backbone: Network, settings: Pretrain) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = ProjectionHead(channels["layer4"], settings.head)
+        self.head = ProjectionHead(backbone.channels["layer4"], settings.head)
         self.layers = settings.layers if settings.has_layer_heads else ()
         for layer in self.layers:
-            setattr(self, f"{layer}_head", SearchHead(channels[layer], settings.search_head))
+            setattr(self, f"{layer}_head", SearchHead(backbone.channels[layer], settings.search_head))
 
     def layer_head(self, layer: str) -> SearchHead:
         """Return the head H_i of a searched layer."""
@@ -53,62 +56,40 @@ class SCFS(Method):
     student: Encoder
     teacher: Encoder
 
-    def __init__(self, student: Encoder, settings: Pretrain) -> None:
-        super().__init__(student, settings.head.prototypes)
-        self.settings, self.method, self.preset = settings.loss, settings.method, PRESETS[settings.preset]
-        self.layers, self.frozen_epochs = student.layers, settings.optimizer.freeze_last_layer
+    def __init__(self, backbone: Network, settings: Pretrain, classes: int = 0) -> None:
+        """Make student and teacher with their heads, and centres of zero."""
+        super().__init__(Encoder(backbone, settings), settings.head.prototypes)
+        self.settings, self.method, self.preset = settings.loss, settings.method, losses.PRESETS[settings.preset]
+        self.layers, self.frozen_epochs = self.student.layers, settings.optimizer.freeze_last_layer
         self.scales: dict[str, float] = {layer: spatial_scale(settings.backbone, layer) for layer in self.layers}
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
         for layer in self.layers:
             self.register_buffer(f"{layer}_center", torch.zeros(1, settings.search_head.output))
 
-    @classmethod
-    def from_backbone(cls, backbone: Network, settings: Pretrain, classes: int) -> "SCFS":
-        """Make student and teacher with their heads, and centres of zero."""
-        return cls(Encoder(backbone, backbone.channels, settings), settings)
-
-    def forward(
-        self,
-        global_crops: Tensor,
-        local_crops: Tensor | None,
-        teacher_temperature: float,
-        crop_boxes: Tensor | None = None,
-        drop_path: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Compute the losses of a batch; see `Method.forward` for the arguments. Only roi_crop needs `crop_boxes`.
+    def forward(self, crops: Crops, teacher_temperature: float) -> dict[str, Tensor]:
+        """Compute the losses of a batch; see `Method.forward` for the arguments. Only roi_crop needs the boxes.
 
         Returns:
             Scalars: `loss` (Eq. 11), its terms, and the teacher's entropy and centre norm.
         """
         # The teacher comes first, because it frees most of its memory again.
         with torch.no_grad(), self.side_stream.run() if self.side_stream else nullcontext():
-            teacher_global = self.teacher.backbone(global_crops)
-        student_global, student_local = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
+            teacher_global = self.teacher.backbone(crops.global_crops)
+        maps = BatchMaps(*self.student_maps(crops), teacher_global)
         if self.side_stream:
             self.side_stream.join(teacher_global.values())
         boxes = None
-        if self.method == "roi_crop" and crop_boxes is not None:
-            boxes = local_boxes(crop_boxes, self.preset.searched_views, global_crops.shape[-1])
-        return self.losses(student_global, student_local, teacher_global, teacher_temperature, boxes)
+        if self.method == "roi_crop" and crops.boxes is not None:
+            boxes = local_boxes(crops.boxes, self.preset.searched_views, crops.global_crops.shape[-1])
+        return self.losses(maps, teacher_temperature, boxes)
 
-    def losses(
-        self,
-        student_global: Maps,
-        student_local: Maps | None,
-        teacher_global: Maps,
-        teacher_temperature: float,
-        boxes: Boxes | None = None,
-    ) -> dict[str, Tensor]:
-        """Compute the losses from layer maps, (2*B | N*B | 2*B, C_i, H_i, W_i) each; see `forward`."""
-        terms = self._data_terms(student_global, student_local, teacher_global, teacher_temperature)
+    def losses(self, maps: BatchMaps, teacher_temperature: float, boxes: Boxes | None = None) -> dict[str, Tensor]:
+        """Compute the losses from layer maps; see `forward`."""
+        terms = self._data_terms(maps, teacher_temperature)
         total = terms["loss_data"]
         for layer in self.layers:
-            local_map = None if student_local is None else student_local[layer]
-            layer_terms = self._layer_terms(
-                layer, student_global[layer], local_map, teacher_global[layer], teacher_temperature, boxes
-            )
+            layer_terms = self._layer_terms(layer, maps, teacher_temperature, boxes)
             for name, weight, term in zip(("global", "search"), self._layer_weights(), layer_terms, strict=True):
                 total = total + weight * term
                 terms[f"loss_{layer}_{name}"] = term
@@ -120,110 +101,85 @@ class SCFS(Method):
             return 1.0, 1.0
         return self.preset.layer_weights
 
-    def _data_terms(
-        self, student_global: Maps, student_local: Maps | None, teacher_global: Maps, teacher_temperature: float
-    ) -> dict[str, Tensor]:
-        maps = [student_global] if student_local is None else [student_global, student_local]
+    def _data_terms(self, maps: BatchMaps, teacher_temperature: float) -> dict[str, Tensor]:
         # One call of the head for all crops, as DINO does: it matters where the head has BatchNorm.
-        head = self.student.head
-        embeddings = head.embeddings(torch.cat([image_feature(m) for m in maps]))
+        head, center = self.student.head, self.get_buffer("center")
+        embeddings = head.embeddings(torch.cat([image_feature(part) for part in maps[:2] if part is not None]))
         with torch.no_grad():
-            teacher_logits = self.teacher.head(image_feature(teacher_global))
-            targets = teacher_probabilities(teacher_logits, self.get_buffer("center"), teacher_temperature)
+            teacher_logits = self.teacher.head(image_feature(maps.teacher_global))
+            targets = teacher_probabilities(teacher_logits, center, teacher_temperature)
+        prototypes, temperature = head.last_layer, self.settings.student_temperature
         loss = prototype_loss(
-            embeddings,
-            head.last_layer.weight_v,
-            head.last_layer.weight_g,
-            targets,
-            self.settings.student_temperature,
-            self.preset.reduction,
+            embeddings, prototypes.weight_v, prototypes.weight_g, targets, temperature, self.preset.reduction
         )
         self._note_batch_mean("center", teacher_logits)
-        return {
-            "loss_data": loss,
-            "teacher_entropy": entropy(targets),
-            "center_norm": torch.linalg.vector_norm(self.get_buffer("center")),
-        }
+        return {"loss_data": loss, "teacher_entropy": losses.entropy(targets), **self.state_terms()}
 
     def _layer_terms(
-        self,
-        layer: str,
-        student_global: Tensor,
-        student_local: Tensor | None,
-        teacher_global: Tensor,
-        teacher_temperature: float,
-        boxes: Boxes | None,
+        self, layer: str, maps: BatchMaps, teacher_temperature: float, boxes: Boxes | None
     ) -> tuple[Tensor, Tensor]:
         """Compute the global term (Eq. 2, on a layer) and the search term (Eq. 5-9) of one layer."""
         temperature, reduction = self.settings.student_temperature, self.preset.reduction
         head, teacher_head = self.student.layer_head(layer), self.teacher.layer_head(layer)
-        outputs_global = head(student_global)
-        outputs_local = None if student_local is None else head(student_local)
+        outputs_global = head(maps.student_global[layer])
+        outputs_local = None if maps.student_local is None else head(maps.student_local[layer])
+        teacher_global = maps.teacher_global[layer]
         with torch.no_grad():
-            first = ops.conv2d(teacher_global, teacher_head.conv1)
+            first = conv2d(teacher_global, teacher_head.conv1)
             teacher_outputs = teacher_head.after_first(first, teacher_global)
             targets = teacher_probabilities(teacher_outputs, self.get_buffer(f"{layer}_center"), teacher_temperature)
         self._note_batch_mean(f"{layer}_center", teacher_outputs)
-        global_term = global_loss(outputs_global, targets, temperature, reduction)
+        global_term = losses.global_loss(outputs_global, targets, temperature, reduction)
         if self.method == "dino_ml":
             if outputs_local is None:
                 return global_term, torch.zeros_like(global_term)
-            return global_term, local_loss(outputs_local, targets, temperature, reduction)
+            return global_term, losses.local_loss(outputs_local, targets, temperature, reduction)
         with torch.no_grad():
-            found_outputs, mask = self._found_outputs(
-                layer, student_global, student_local, teacher_global, first, boxes
-            )
+            found_outputs, mask = self._found_outputs(layer, maps, first, boxes)
         B = len(teacher_global) // 2
         outputs = (outputs_global if outputs_local is None else outputs_local).unflatten(0, (-1, B))  # N, B, D
         found_outputs = found_outputs.unflatten(0, (len(outputs), -1, B))  # N, G, B, D
         normalizer = None
         if mask is not None:  # the only mean that is not over images: it divides by the terms of all processes
             normalizer = collectives.all_reduce(mask.sum()).clamp_min(1).double() * self.world_fraction
-        return global_term, search_loss(
+        return global_term, losses.search_loss(
             outputs, found_outputs, temperature, teacher_temperature, reduction, mask, normalizer
         )
 
     def _found_outputs(
-        self,
-        layer: str,
-        student_global: Tensor,
-        student_local: Tensor | None,
-        teacher_global: Tensor,
-        first: Tensor,
-        boxes: Boxes | None,
+        self, layer: str, maps: BatchMaps, first: Tensor, boxes: Boxes | None
     ) -> tuple[Tensor, Tensor | None]:
         """Compute the teacher head's outputs of what the crops find, (N*G*B, D), and the mask of `search_loss`.
 
         Args:
             layer: name of the layer.
-            student_global: see `losses`.
-            student_local: see `losses`.
-            teacher_global: see `losses`.
-            first: the teacher head's first convolution of `teacher_global`.
+            maps: see `losses`.
+            first: the teacher head's first convolution of the teacher's map.
             boxes: see `losses`.
         """
-        head, B = self.teacher.layer_head(layer), len(teacher_global) // 2
-        if student_local is None:  # Table 7, "SCFS w/o MC": each global crop searches the other one (G_d 2 G_f)
-            queries = search_query(student_global)[None]  # 1, 2*B, C
-            searched, first = (maps.roll(B, dims=0) for maps in (teacher_global, first))
+        head, teacher_global = self.teacher.layer_head(layer), maps.teacher_global[layer]
+        B = len(teacher_global) // 2
+        if maps.student_local is None:  # Table 7, "SCFS w/o MC": each global crop searches the other one (G_d 2 G_f)
+            queries = search_query(maps.student_global[layer])[None]  # 1, 2*B, C
+            searched, first = (part.roll(B, dims=0) for part in (teacher_global, first))
             return searched_outputs(head, search(queries, searched), first, searched), None
-        searched, first = (maps[: self.preset.searched_views * B] for maps in (teacher_global, first))
+        searched, first = (part[: self.preset.searched_views * B] for part in (teacher_global, first))
         if self.method == "roi_crop":
             if boxes is None:
                 raise ValueError("the method roi_crop needs to know where the crops lie")
             return head(region_features(searched, boxes[0], self.scales[layer])), boxes[1]
-        queries = search_query(student_local).unflatten(0, (-1, B))
+        queries = search_query(maps.student_local[layer]).unflatten(0, (-1, B))
         return searched_outputs(head, search(queries, searched), first, searched), None
 
     def _note_batch_mean(self, name: str, teacher_outputs: Tensor) -> None:
-        self._batch_means.setdefault(name, []).append(batch_mean(teacher_outputs) * self.world_fraction)
+        self._batch_means.setdefault(name, []).append(losses.batch_mean(teacher_outputs) * self.world_fraction)
 
     @torch.no_grad()
     def update_center(self) -> None:
         """Move the centres towards the mean outputs of the step's batch, whose parts came since the last call."""
         for name, means in self._batch_means.items():
             center, mean = self.get_buffer(name), collectives.all_reduce(torch.stack(means).mean(0))
-            center.copy_(updated_center(center, mean, self.settings.center_momentum))
+            center.copy_(losses.updated_center(center, mean, self.settings.center_momentum))
         self._batch_means.clear()
 
     def drop_gradients(self, epoch: int) -> None:

@@ -6,17 +6,17 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import Pretrain
 from scfs.model.backbones.base import Network
-from scfs.model.backbones.registry import image_feature, student_maps
-from scfs.model.methods.base import Method
+from scfs.model.backbones.registry import image_feature
+from scfs.model.methods.base import Crops, Method
 
 
 class ClassifyingEncoder(nn.Module):
     """A backbone and a linear classifier on its image feature."""
 
-    def __init__(self, backbone: nn.Module, channels: dict[str, int], classes: int) -> None:
+    def __init__(self, backbone: Network, classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.classifier = nn.Linear(channels["layer4"], classes)
+        self.classifier = nn.Linear(backbone.channels["layer4"], classes)
 
 
 class Supervised(Method):
@@ -25,30 +25,20 @@ class Supervised(Method):
     student: ClassifyingEncoder
     teacher: ClassifyingEncoder
 
-    @classmethod
-    def from_backbone(cls, backbone: Network, settings: Pretrain, classes: int) -> "Supervised":
-        """Make student and teacher with a classifier for `classes` classes."""
-        return cls(ClassifyingEncoder(backbone, backbone.channels, classes), classes)
+    def __init__(self, backbone: Network, settings: Pretrain, classes: int) -> None:
+        super().__init__(ClassifyingEncoder(backbone, classes), classes)
 
-    def forward(
-        self,
-        global_crops: Tensor,
-        local_crops: Tensor | None,
-        teacher_temperature: float,
-        crop_boxes: Tensor | None = None,
-        drop_path: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, crops: Crops, teacher_temperature: float) -> dict[str, Tensor]:
         """Compute the losses of a batch; see `Method.forward` for the arguments.
 
         Returns:
             Scalars: `loss`, the same as `loss_data`, and `accuracy` in percent; means over all crops.
         """
-        assert labels is not None
-        maps = student_maps(self.student.backbone, global_crops, local_crops, drop_path)
+        assert crops.labels is not None
+        maps = self.student_maps(crops)
         logits = self.student.classifier(torch.cat([image_feature(part) for part in maps if part is not None]))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        of_crops = labels.repeat(len(logits) // len(labels))
+        of_crops = crops.labels.repeat(len(logits) // len(crops.labels))
         loss = F.cross_entropy(logits, of_crops)
         accuracy = 100 * (logits.detach().argmax(1) == of_crops).to(logits.dtype).mean()
         return {"loss": loss, "loss_data": loss, "accuracy": accuracy}

@@ -6,8 +6,6 @@ alone.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,14 +20,12 @@ def checkpointed(block: Callable[..., Tensor], x: Tensor, norms: nn.Module) -> T
         x: its input, which must not be changed afterwards.
         norms: a module that contains every BatchNorm of the block.
     """
-    context = partial(_contexts, norms)
-    result: Tensor = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, context_fn=context)
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _statistics_left_alone(norms)  # of the first pass, and of the second one
+
+    result: Tensor = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
     return result
-
-
-def _contexts(norms: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Return the contexts of the first pass and of the second one."""
-    return nullcontext(), _statistics_left_alone(norms)
 
 
 @contextmanager

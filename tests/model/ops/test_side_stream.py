@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scfs.config.pretrain import Pretrain
-from scfs.model.methods.scfs import SCFS
+from scfs.model.methods import Crops, build_method
 from scfs.model.ops.side_stream import SideStream
 from scfs.training.loop import Pretraining
 
@@ -68,7 +68,7 @@ def test_each_stream_waits_for_the_other_once(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_nothing_differs(name: str) -> None:
     device = torch.device(name)
-    model = SCFS.build(Pretrain.model_validate(SETTINGS)).double().to(device)
+    model = build_method(Pretrain.model_validate(SETTINGS)).double().to(device)
     draw = torch.manual_seed(0)
     crops = [torch.randn(4, 3, s, s, dtype=torch.float64, generator=draw).to(device) for s in (32, 16)]
     found, noted = [], []
@@ -85,7 +85,7 @@ def test_nothing_differs(name: str) -> None:
     for side_stream in (None, Noted(device)):
         model.side_stream = side_stream
         model.zero_grad()
-        terms = model(*crops, 0.04)
+        terms = model(Crops(*crops), 0.04)
         terms["loss"].backward()
         found.append([*terms.values(), *(p.grad for p in model.student.parameters() if p.grad is not None)])
     assert noted == ["work", "join 4 maps"]
