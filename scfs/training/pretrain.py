@@ -1,6 +1,7 @@
 """The stage `pretrain`: from images to exported weights and a record of how they came about."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from scfs.errors import ScfsError
 from scfs.io.atomic import write_text
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
-from scfs.model.ops import compile_errors
+from scfs.model.ops.compile import compile_errors
 from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.device import resolve_precision
@@ -64,22 +65,32 @@ def pretrain_folder(
     pretrain(run, settings, image_folder(images, unreadable), **options)
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a training is executed; what changes its numbers is part of its identity."""
+
+    threads: int = 1
+    """Number of torch's threads; part of the identity, since sums depend on it."""
+    device: str = "auto"
+    """auto, cpu or cuda; part of the identity."""
+    colour: str = "auto"
+    """auto, cpu or device, which augments there what the CPUs have only cropped; part of the identity, since single
+    pixels come out otherwise."""
+    workers: int = 0
+    """Number of processes that make batches."""
+    save_every: float = 120
+    """Seconds between checkpoints."""
+    activation_checkpointing: bool = False
+    """Keep fewer maps in memory and compute them again."""
+    compile: bool = False
+    """Let torch.compile fuse operations; part of the identity, as sums are rounded otherwise. Not together with
+    `activation_checkpointing`, which the command line refuses."""
+    side_stream: bool = False
+    """Let a GPU make the teacher's maps beside the student's, in more memory."""
+
+
 def pretrain(
-    run: str,
-    settings: Pretrain,
-    images: ImageSet,
-    *,
-    weights: Path,
-    result: Path,
-    folder: Path | None = None,
-    threads: int = 1,
-    device: str = "auto",
-    colour: str = "auto",
-    workers: int = 0,
-    save_every: float = 120,
-    activation_checkpointing: bool = False,
-    compile: bool = False,
-    side_stream: bool = False,
+    run: str, settings: Pretrain, images: ImageSet, weights: Path, result: Path, folder: Path | None = None, **how: Any
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
@@ -93,78 +104,84 @@ def pretrain(
         weights: the safetensors file to write.
         result: the JSON file to write (curves, last losses, identity).
         folder: resumable state; default: runs/<run>-<identity>.
-        threads: torch threads; part of the identity, since sums depend on it.
-        device: "auto", "cpu" or "cuda".
-        colour: "auto", "cpu" or "device", which augments there what the CPUs have only cropped; part of the identity,
-            since single pixels come out otherwise.
-        workers: processes that make batches.
-        save_every: seconds between checkpoints.
-        activation_checkpointing: keep fewer maps in memory and compute them again; no part of the identity.
-        compile: let torch.compile fuse operations; part of the identity, as sums are rounded
-            otherwise. Not together with `activation_checkpointing`, which the command line refuses.
-        side_stream: let a GPU make the teacher's maps beside the student's, in more memory; no part of the identity.
+        how: see `Execution`.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
             or the method is supervised and the split has no labels or a single class; torch.compile fails, or is asked
             for by several processes on CPUs.
     """
-    chosen = prepare_process(threads, device)
-    if compile and chosen.type == "cpu" and find_world().size > 1:
+    execution = Execution(**how)
+    device, precision, colour = _resolve(execution, settings)
+    computed = {"torch_threads": execution.threads, "precision": precision, "device": device.type}
+    # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
+    computed |= {"colour": colour} if settings.epochs and colour == "device" else {}
+    computed |= {"fused": True} if settings.epochs and execution.compile else {}
+    own_identity = identity("pretrain", {"settings": settings, **computed}, {"dataset": images.digest})
+    folder = folder or run_folder(run, own_identity)
+    labels = labels_of(images) if settings.learns_from_labels else None
+    with collectives.process_group(device) as world:
+        data = view_batches(images, settings, world, colour) if settings.epochs else None
+        with hold_run(folder, own_identity):
+            switches = execution.activation_checkpointing, execution.compile, execution.side_stream
+            steps = len(images) // settings.batch
+            training = Pretraining(settings, steps, device, precision, own_identity, labels, *switches)
+            log_start(run, training, images, folder)
+            training.resume(folder)
+            with compile_errors() if execution.compile else nullcontext():
+                rates = train(training, data, folder, execution.workers, execution.save_every) if data else {}
+            if not collectives.is_first():
+                return
+            tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
+            classes = list(images.classes) if labels else []
+            about = Weights(run, own_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
+            save_weights(weights, tensors, about)
+    used = {"device": str(device), "precision": precision, "colour": colour, "workers": execution.workers}
+    used |= {"fused": execution.compile, "aside": execution.side_stream, "processes": world.size, **rates}
+    write_text(result.with_name("curve.csv"), curve_table(training.metrics.curve))
+    record = _record(training, images, about, sha256_of(weights), execution.threads)
+    write_result(result, record, {**used, "seconds": round(training.seconds(), 1)})
+
+
+def _resolve(execution: Execution, settings: Pretrain) -> tuple[torch.device, str, Colour]:
+    """Choose device, precision and the place of the colours, and set this process up.
+
+    Raises:
+        ScfsError: one of them is not to be had here.
+    """
+    device = prepare_process(execution.threads, execution.device)
+    if execution.compile and device.type == "cpu" and find_world().size > 1:
         raise ScfsError(
             "pretrain: --compile by several processes needs GPUs, and these compute on cpu; allowed: without it"
         )
     views = settings.views
     sizes = [views.global_size, views.local_size] if views.local_number else [views.global_size]
-    precision = resolve_precision(settings.precision, chosen, min(sizes))
-    where = resolve_colour(colour, chosen)
-    computed = {"torch_threads": threads, "precision": precision, "device": chosen.type}
-    # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
-    if settings.epochs and where == "device":
-        computed["colour"] = where
-    if settings.epochs and compile:
-        computed["fused"] = True
-    whole_identity = identity("pretrain", {"settings": settings, **computed}, {"dataset": images.digest})
-    folder = folder or run_folder(run, whole_identity)
-    labels = labels_of(images) if settings.learns_from_labels else None
-    with collectives.process_group(chosen) as world:
-        data = view_batches(images, settings, world, where) if settings.epochs else None
-        with hold_run(folder, whole_identity):
-            steps = len(images) // settings.batch
-            switches = activation_checkpointing, compile, side_stream
-            training = Pretraining(settings, steps, chosen, precision, whole_identity, labels, *switches)
-            log_start(run, training, images, folder)
-            training.resume(folder)
-            with compile_errors() if compile else nullcontext():
-                rates = train(training, data, folder, workers=workers, save_every=save_every) if data else {}
-            if not collectives.is_first():
-                return
-            tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
-            classes = list(images.classes) if labels else []
-            about = Weights(run, whole_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
-            save_weights(weights, tensors, about)
-    record = {
-        **_curves(training),
-        "settings": about.settings,
-        "dataset": {"name": images.name, "split": images.split, "images": len(images), "digest": images.digest},
-        "weights": {"sha256": sha256_of(weights)},
-        "torch_threads": threads,
-        "precision": precision,
-    }
-    execution = {"device": str(chosen), "precision": precision, "colour": where, "workers": workers}
-    execution |= {"fused": compile, "aside": side_stream, "processes": world.size, **rates}
-    write_text(result.with_name("curve.csv"), curve_table(training.metrics.curve))
-    record |= {"run": run, "identity": whole_identity, "stage_version": STAGE_VERSIONS["pretrain"]}
-    write_result(result, record, {**execution, "seconds": round(training.seconds(), 1)})
+    precision = resolve_precision(settings.precision, device, min(sizes))
+    return device, precision, resolve_colour(execution.colour, device)
 
 
-def _curves(training: Pretraining) -> dict[str, Any]:
-    """Curves of a training, their last values, and its warnings, as the result records them."""
+def _record(
+    training: Pretraining, images: ImageSet, about: Weights, weights_sha256: str, threads: int
+) -> dict[str, Any]:
+    """Make the result: curves of the training, their last values, its warnings, and what it was made from."""
     metrics = training.metrics
     last = {name: values[-1] for name, values in metrics.curve.items() if name not in ("epoch", "step", "lr")}
     if last:
         last["loss_data_over_ln_k"] = last["loss_data"] / metrics.ln_k
-    return {"values": last, "curve": metrics.curve, "ln_k": metrics.ln_k, "warnings": metrics.warnings}
+    return {
+        "run": about.run,
+        "identity": about.identity,
+        "values": last,
+        "curve": metrics.curve,
+        "ln_k": metrics.ln_k,
+        "warnings": metrics.warnings,
+        "settings": about.settings,
+        "dataset": {"name": images.name, "split": images.split, "images": len(images), "digest": images.digest},
+        "weights": {"sha256": weights_sha256},
+        "torch_threads": threads,
+        "precision": about.precision,
+        "stage_version": STAGE_VERSIONS["pretrain"],
+    }
 
 
 def curve_table(curve: dict[str, list[float]]) -> str:
