@@ -17,8 +17,6 @@ from scfs.errors import ScfsError
 from scfs.pipeline import jobs
 from scfs.pipeline.jobs import Job
 
-PLOTS = {"data loss": "loss_data", "teacher entropy": "teacher_entropy"}
-"""Plots of all trained runs over epochs: title and column of curve.csv."""
 HEADER = """\
 # Written by `make dvc` from {study}: do not edit. The same stages as Snakemake's rules.
 # dvc repro STAGE@KEY runs one of them; dvc params diff, dvc metrics diff and dvc plots diff compare revisions.
@@ -43,26 +41,20 @@ def render(study: Study) -> str:
     for job in own_jobs(study):
         groups.setdefault(job.stage, []).append(job)
     content: dict[str, Any] = {"stages": {stage: _stage(jobs, wdir) for stage, jobs in groups.items()}}
-    curves = [
-        Path(wdir, paths.curve(job.key)).as_posix()
-        for job in groups.get("pretrain", [])
-        if study.run(job.key).epochs  # the curve of an untrained one is a header alone
-    ]
-    # Labels take the teacher's place in supervised runs.
-    supervised = {Path(wdir, paths.curve(run)).as_posix() for run in _supervised(study)}
-    with_teacher = [curve for curve in curves if curve not in supervised]
-    if curves:
-        content["plots"] = [
-            {title: {"x": "epoch", "y": dict.fromkeys(files, PLOTS[title]), "title": title}}
-            for title, files in {"data loss": curves, "teacher entropy": with_teacher}.items()
-        ]
+    # The curve of an untrained run is a header alone; in supervised runs labels take the teacher's place.
+    trained = [job.key for job in groups.get("pretrain", []) if study.run(job.key).epochs]
+    with_teacher = [run for run in trained if not study.run(run).learns_from_labels]
+    if trained:
+        plots = [("data loss", "loss_data", trained), ("teacher entropy", "teacher_entropy", with_teacher)]
+        content["plots"] = [_plot(title, column, runs, wdir) for title, column, runs in plots]
     text = yaml.dump(content, Dumper=_Indented, sort_keys=False, width=120)
     return HEADER.format(study=study.path) + text
 
 
-def _supervised(study: Study) -> list[str]:
-    trained = [run for run in study.runs if study.imported(run) is None]
-    return [run for run in trained if study.run(run).learns_from_labels]
+def _plot(title: str, column: str, runs: list[str], wdir: str) -> dict[str, Any]:
+    """Return a plot of a column of curve.csv over the epochs of runs."""
+    files = [Path(wdir, paths.curve(run)).as_posix() for run in runs]
+    return {title: {"x": "epoch", "y": dict.fromkeys(files, column), "title": title}}
 
 
 class _Indented(yaml.SafeDumper):

@@ -291,7 +291,7 @@ def table_job(study: Study, table: str) -> Job:
     """Return the job of a table, its Markdown, and its numbers alone for `dvc metrics`."""
     out, numbers = paths.table(study.study, table), paths.metrics(study.study, table)
     outputs = (out, out.with_suffix(".md"))
-    return _shown(study, "table", table, table_results(study, table), outputs, metrics=(numbers,))
+    return _shown(study, "table", table, table_results(study, table), outputs=outputs, metrics=(numbers,))
 
 
 def figure_job(study: Study, figure: str) -> Job:
@@ -306,27 +306,18 @@ def report(study: Study) -> Job:
     results = [paths.result(run, name) for run, name in [*((run, "pretrain") for run in study.runs), *study.pairs]]
     tables = [paths.table(study.study, table) for table in study.tables]
     figures = [paths.figure(study.study, name, figure.format) for name, figure in study.figures.items()]
-    return _shown(study, "report", "", [*data, *results, *tables, *figures], (paths.report(study.study),))
+    return _shown(study, "report", "", [*data, *results, *tables, *figures], outputs=(paths.report(study.study),))
 
 
-def _shown(
-    study: Study,
-    stage: str,
-    name: str,
-    results: list[Path],
-    outputs: tuple[Path, ...] = (),
-    metrics: tuple[Path, ...] = (),
-    plots: tuple[Path, ...] = (),
-) -> Job:
+def _shown(study: Study, stage: str, name: str, results: list[Path], **files: Any) -> Job:
+    """Return the job of a table, a figure or the report; `files`: its outputs, metrics or plots."""
     return Job(
         f"{stage}-{name}" if name else stage,
         "",
         f"{stage} {name}".strip(),
         f"logs/report/{study.study}-{stage}-{name}.log" if name else f"logs/report/{study.study}.log",
         inputs=(*results, *report_modules()),
-        outputs=outputs,
-        metrics=metrics,
-        plots=plots,
+        **files,
         parameters=parameters(study, stage),
         file=study.path,
     )
