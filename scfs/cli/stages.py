@@ -158,8 +158,7 @@ def tune(
     study, protocol = _evaluation(context, "finetune", evaluation, run)
     member(context, f"grid point of {evaluation}", point, dict.fromkeys(protocol.parts))
     options = {"part": point, "out": paths.part(run, evaluation, point), "device": device, "save_every": save_every}
-    files = {"weights": paths.weights(run)}
-    _train("tune", calls.tune, study, protocol, evaluation, run, files, options, workers)
+    _train(calls.tune, study, evaluation, run, {"weights": paths.weights(run)}, workers, **options)
 
 
 @app.command()
@@ -175,9 +174,7 @@ def finetune(
     study, protocol = _evaluation(context, "finetune", evaluation, run)
     points = [paths.part(run, evaluation, point) for point in protocol.parts]
     options = {"parts": points, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
-    _train(
-        "finetune", calls.finetune, study, protocol, evaluation, run, {"weights": paths.weights(run)}, options, workers
-    )
+    _train(calls.finetune, study, evaluation, run, {"weights": paths.weights(run)}, workers, **options)
 
 
 @app.command()
@@ -200,8 +197,7 @@ def detect(
     if not submits("detect"):
         restart_on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
     options = {"part": trial, "out": paths.part(run, evaluation, trial), "device": device, "save_every": save_every}
-    files = {"converted": converted_path(run, "detectron2")}
-    _train("detect", calls.detect, study, protocol, evaluation, run, files, options, workers)
+    _train(calls.detect, study, evaluation, run, {"converted": converted_path(run, "detectron2")}, workers, **options)
 
 
 @app.command()
@@ -225,24 +221,23 @@ def _evaluation(context: typer.Context, stage: str, evaluation: str, run: str) -
 
 
 def _train(
-    stage: str,
-    function: Callable[..., None],
+    stage: Callable[..., None],
     study: "Study",
-    protocol: Any,
     evaluation: str,
     run: str,
     weights: dict[str, Path],
-    options: dict[str, Any],
     workers: int | None,
+    **options: Any,
 ) -> None:
-    """Do the training of an evaluation, here or by a job."""
+    """Do the training of an evaluation, here or by a job; the function of `calls` has the name of the stage."""
     from scfs.launch.start import StageCall, start
 
+    protocol = study.evaluate[evaluation]
     name = f"{run}-{evaluation}" + (f"-{options['part']}" if "part" in options else "")
     files = {**weights, "manifest": paths.manifest(protocol.dataset)}
     keywords = {"protocol": protocol, "evaluation": evaluation, "run": run, **files, **options}
-    call = StageCall(function, keywords, study.torch_threads, workers)
-    start(stage, name, call, {"protocol": protocol, "name": name}, files.values())
+    call = StageCall(stage, keywords, study.torch_threads, workers)
+    start(stage.__name__, name, call, {"protocol": protocol, "name": name}, files.values())
 
 
 @app.command()

@@ -9,6 +9,10 @@ from scfs import paths
 from scfs.cli.app import Colour, app, load, member
 from scfs.io.progress import log
 
+FlopsPerSecond = Annotated[
+    float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
+]
+
 
 @app.command()
 def summary(context: typer.Context) -> None:
@@ -83,9 +87,7 @@ def sync(context: typer.Context) -> None:
 def plan(
     context: typer.Context,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs to share the work.")] = 1,
-    flops_per_second: Annotated[
-        float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
-    ] = None,
+    flops_per_second: FlopsPerSecond = None,
 ) -> None:
     """Print what the study will cost: jobs, GPU hours, disk, and what the numbers rest on."""
     study = load(context)
@@ -103,9 +105,7 @@ def scaling(
     cores: Annotated[int, typer.Option(min=1, help="CPU cores that read images for a GPU.")] = 8,
     gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs that NVLink joins.")] = 8,
     network: Annotated[float, typer.Option(min=0.01, help="GB/s between nodes, for each GPU.")] = 25.0,
-    flops_per_second: Annotated[
-        float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
-    ] = None,
+    flops_per_second: FlopsPerSecond = None,
     cpu_ms: Annotated[
         float | None, typer.Option(min=0, help="Milliseconds of a core per image.  [default: measured here]")
     ] = None,

@@ -53,9 +53,7 @@ def import_weights(
         if format is None or backbone is None or out is None:
             raise ScfsError("import-weights FILE: give --format, --backbone and --out")
         name = f"./{file}" if file.parent == Path() else str(file)
-        imported: Imported = parse(
-            Imported, {"weights": name, "format": format, "backbone": backbone}, "import-weights"
-        )
+        imported = parse(Imported, {"weights": name, "format": format, "backbone": backbone}, "import-weights")
         from scfs.weights import import_weights
 
         import_weights.import_weights(file, format, out, file.stem, imported)
