@@ -156,6 +156,18 @@ def load_yaml(text: str) -> Any:
         return yaml.safe_load(text)
 
 
+def parse_value(text: str, source: str) -> Any:
+    """Return the value of a YAML text that a user gave on the command line or in the environment.
+
+    Raises:
+        ScfsError: it is not YAML; one line that begins with `source`.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ScfsError(f"{source}: not valid YAML") from None
+
+
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     """Turn "optimizer.lr=0.2" into {"optimizer": {"lr": 0.2}}; later pairs win. Values are YAML.
 
@@ -167,10 +179,7 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise ScfsError(f"--set {pair!r}: expected KEY=VALUE, such as optimizer.lr=0.2")
-        try:
-            value: Any = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ScfsError(f"--set {pair!r}: the value is not valid YAML") from None
+        value = parse_value(text, f"--set {pair!r}")
         for part in reversed(key.split(".")):
             value = {part: value}
         result = merged(result, value)

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +19,7 @@ from scfs.launch.container import inside
 from scfs.launch.logs import ranks
 from scfs.launch.payload import REQUEST, Payload
 from scfs.launch.settings import Launch
+from scfs.runtime.stop_signals import handling
 
 NO_TIME_LIMIT = 100 * 365 * 24 * 60
 """Minutes that Submitit gives a local job, which has no time limit: a hundred years."""
@@ -156,7 +155,9 @@ class LocalProcesses:
         executor.update_parameters(
             tasks_per_node=settings.processes, gpus_per_node=settings.gpus_per_node, timeout_min=NO_TIME_LIMIT
         )
-        with helpers.clean_env(), environment_variables(**_environment(payload)), _ignoring_interrupts():
+        # The processes that are started here ignore Ctrl-C, on which Submitit's controller would kill the others.
+        ignoring = handling(signal.SIG_IGN, signal.SIGINT)
+        with helpers.clean_env(), environment_variables(**_environment(payload)), ignoring:
             self._job = executor.submit(payload)
         self.id = self._job.job_id
         """Name of the job, which is the controller's process number (docs/upgrades.md)."""
@@ -176,13 +177,3 @@ class LocalProcesses:
             if time.monotonic() > end:
                 os.kill(int(self.id), signal.SIGKILL)
             time.sleep(0.1)
-
-
-@contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Let processes that are started meanwhile ignore Ctrl-C, on which Submitit's controller would kill the others."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

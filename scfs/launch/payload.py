@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,12 +154,8 @@ def die_with(pid: int) -> None:
     """Kill this process as soon as process `pid` is gone, in whatever way that ended."""
 
     def watch() -> None:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            os.kill(os.getpid(), signal.SIGKILL)
-            return
-        select.select([handle], [], [])
+        with suppress(ProcessLookupError):  # it is gone already
+            select.select([os.pidfd_open(pid)], [], [])
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="launcher", daemon=True).start()

@@ -7,12 +7,11 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import ConfigDict, Field
 
-from scfs.config.base import Config, parse
+from scfs.config.base import Config, parse, parse_value
 from scfs.config.study import read_yaml
 from scfs.errors import ScfsError
 
@@ -87,7 +86,7 @@ def load_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     values = read_yaml(Path(file)) if file else {}
     if not isinstance(values, dict):
         raise ScfsError(f"{file}: not a mapping of keys to values")
-    settings: Launch = parse(Launch, values, file or FILE)
+    settings = parse(Launch, values, file or FILE)
     for name in sorted(environment):
         if not name.startswith(PREFIX):
             continue
@@ -96,14 +95,8 @@ def load_launch(environment: Mapping[str, str] = os.environ) -> Launch:
             raise ScfsError(
                 f"{name}: no such setting; allowed: {', '.join(PREFIX + k.upper() for k in Launch.model_fields)}"
             )
-        settings = parse(Launch, {**settings.model_dump(), key: _value(name, environment[name])}, name)
+        value = parse_value(environment[name], f"{name}={environment[name]!r}")
+        settings = parse(Launch, {**settings.model_dump(), key: value}, name)
     if settings.executor == "local" and settings.nodes > 1:
         raise ScfsError(f"{file or FILE}: nodes = {settings.nodes}: the executor local has 1; allowed there: 1")
     return settings
-
-
-def _value(name: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ScfsError(f"{name}={text!r}: not valid YAML") from None

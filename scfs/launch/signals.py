@@ -6,7 +6,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+
+from scfs.runtime.stop_signals import handling
 
 CALLERS = ("snakemake", "dvc")
 """Programs whose end a launcher notices, if they are among the processes that started it."""
@@ -23,10 +24,6 @@ class Signals:
         """
         self.received: list[int] = []
         self.callers = callers
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: remember it."""
-        self.received.append(number)
 
     @property
     def cancelled_by(self) -> str:
@@ -48,14 +45,12 @@ def caught_signals() -> Iterator[Signals]:
     watched = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         watched.append(signal.SIGHUP)
-    before = {number: signal.signal(number, found.note) for number in watched}
     try:
-        yield found
+        with handling(lambda number, frame: found.received.append(number), *watched):
+            yield found
     finally:
         for handle in found.callers:
             os.close(handle)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _callers() -> list[int]:

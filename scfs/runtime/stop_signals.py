@@ -5,7 +5,7 @@ SIGINT and SIGTERM: save and end. SIGUSR2: SLURM's warning before a time limit o
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,23 +28,28 @@ class PreemptedError(ScfsError):
 
 
 @contextmanager
+def handling(handler: Callable[[int, FrameType | None], None] | signal.Handlers, *numbers: int) -> Iterator[None]:
+    """Handle signals by `handler` inside the block, and afterwards as before it."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Collect stop signals in a list instead of dying in the middle of a step; the training loop reads it and stops.
 
     Nested contexts share one list: a job collects from its start, before there is a training loop.
     """
-
-    def note(number: int, frame: FrameType | None) -> None:
-        _received.append(number)
-
     global _contexts
     if not _contexts:
         _received.clear()
     _contexts += 1
-    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield _received
+        with handling(lambda number, frame: _received.append(number), *SIGNALS):
+            yield _received
     finally:
         _contexts -= 1
-        for number, handler in before.items():
-            signal.signal(number, handler)
