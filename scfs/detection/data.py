@@ -61,19 +61,13 @@ def read_split(split: DetectionFiles, masks: bool) -> DetectionSplit:
     found = DetectionSplit(name, source, records, tuple(metadata.thing_classes))
     if not found.objects:
         raise ScfsError(f"{source}: has no object in any of its {len(records)} images")
-    if masks:
-        _require_masks(found)
+    for record in records if masks else ():
+        if any("segmentation" not in item and not item.get("iscrowd", 0) for item in record["annotations"]):
+            raise ScfsError(
+                f"{source}: {Path(record['file_name']).name}: an object has no mask: the recipe needs one for each; use"
+                " one that finds boxes alone, such as voc_faster_rcnn_c4"
+            )
     return found
-
-
-def _require_masks(split: DetectionSplit) -> None:
-    for record in split.records:
-        for item in record["annotations"]:
-            if not item.get("iscrowd", 0) and "segmentation" not in item:
-                raise ScfsError(
-                    f"{split.source}: {Path(record['file_name']).name}: an object has no mask: the recipe needs one for"
-                    " each; use one that finds boxes alone, such as voc_faster_rcnn_c4"
-                )
 
 
 def without_empty(split: DetectionSplit) -> list[Record]:

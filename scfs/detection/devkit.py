@@ -1,7 +1,5 @@
 """A split as a VOC devkit, for evaluators that read one (VOC2007 devkit, "Annotation format")."""
 
-import scfs.detection.compat  # isort: skip  # noqa: F401
-
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from urllib.parse import quote

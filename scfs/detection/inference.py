@@ -19,7 +19,7 @@ from torch import nn
 
 from scfs.detection.batches import EvaluationImages
 from scfs.detection.data import DetectionSplit, Record
-from scfs.detection.metric import Metric
+from scfs.detection.metrics import Metric
 from scfs.io.progress import track
 from scfs.runtime import collectives
 from scfs.views.workers import prefetch

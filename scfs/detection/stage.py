@@ -1,22 +1,19 @@
 """The stage `detect`: a detector trained from a run's encoder, and its average precision."""
 
-import scfs.detection.compat  # isort: skip  # noqa: F401
-
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scfs.config.detection import Detection
 from scfs.detection.batches import EvaluationImages, TrainingBatches
-from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import without_empty
 from scfs.detection.devkit import write_devkit
 from scfs.detection.inference import Arrays, figure_arrays, predict
-from scfs.detection.metric import RECALLS, Metric
-from scfs.detection.training import DetectorTraining, estimate_bn, train
+from scfs.detection.metrics import RECALLS, CocoMetric, Metric, VocMetric
+from scfs.detection.training import DetectorTraining, estimate_bn
 from scfs.detection.trial import Trial, open_trial
-from scfs.detection.voc_metric import VocMetric
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_arrays
 from scfs.io.progress import log
@@ -24,22 +21,12 @@ from scfs.io.results import write_result
 from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.world import find_world
-from scfs.training.base import hold_run, prepare_process
+from scfs.training.base import Execution, hold_run, prepare_process
+from scfs.views.workers import prefetch
 
 
 def detect(
-    protocol: Detection,
-    evaluation: str,
-    part: str,
-    run: str,
-    converted: Path,
-    manifest: Path,
-    out: Path,
-    *,
-    threads: int,
-    device: str = "auto",
-    workers: int = 0,
-    save_every: float = 120,
+    protocol: Detection, evaluation: str, part: str, run: str, converted: Path, manifest: Path, out: Path, **how: Any
 ) -> None:
     """Train one trial, resuming where an earlier execution stopped, measure it, and write `out`, `.run.json`, `.npz`.
 
@@ -54,30 +41,30 @@ def detect(
         converted: its encoder, written by `scfs convert --to detectron2`.
         manifest: of the data set.
         out: path of the result; on a CPU, repeating the trial gives the same bytes.
-        threads: torch threads; part of the identity, since sums depend on it.
-        device: "auto", "cpu" or "cuda".
-        workers: processes that read images; the result does not depend on it.
-        save_every: seconds between checkpoints.
+        how: see `scfs.training.base.Execution`.
 
     Raises:
         ScfsError: weights, data or protocol do not allow it, the losses diverge, the disk is full, another process
             trains this trial, or the process was asked to stop (after saving).
     """
-    chosen = prepare_process(threads, device)
-    if (size := find_world().size) > 1 and chosen.type != "cuda":
+    execution = Execution(**how)
+    device = prepare_process(execution.threads, execution.device)
+    if (size := find_world().size) > 1 and device.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
     with ExitStack() as held:
-        with collectives.process_group(chosen):
-            trial = open_trial(protocol, part, run, converted, manifest, chosen, threads=threads, processes=size)
+        with collectives.process_group(device):
+            threads = execution.threads
+            trial = open_trial(protocol, part, run, converted, manifest, device, threads=threads, processes=size)
             folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
             held.enter_context(hold_run(folder, trial.identity))
-            metric, shown, times = _trained_and_tested(trial, folder, converted, workers, save_every)
+            metric, shown, times = _trained_and_tested(trial, folder, converted, execution)
         if find_world().rank > 0:
             return
         scores = metric.scores()  # alone again: Detectron2's evaluators have collectives of their own
         arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
         write_arrays(out.with_suffix(".npz"), arrays, compressed=True)
-        write_result(out, trial.record(scores), {"device": str(chosen), "workers": workers, "processes": size, **times})
+        used = {"device": str(device), "workers": execution.workers, "processes": size}
+        write_result(out, trial.record(scores), {**used, **times})
 
 
 def _log_start(trial: Trial, folder: Path) -> None:
@@ -92,14 +79,16 @@ def _log_start(trial: Trial, folder: Path) -> None:
 
 
 def _trained_and_tested(
-    trial: Trial, folder: Path, converted: Path, workers: int, save_every: float
+    trial: Trial, folder: Path, converted: Path, execution: Execution
 ) -> tuple[Metric, Arrays, dict[str, float | None]]:
     """Train from where the folder stands, and test: predictions in a metric, arrays of figures, and times."""
     training = DetectorTraining(trial.cfg, trial.seed, trial.identity, converted)
     _log_start(trial, folder)
     training.resume(folder)
+    workers = execution.workers
     data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, collectives.world())
-    seconds_per_step = train(training, data, folder, workers=workers, save_every=save_every)
+    batches = prefetch(data, range(training.step, training.total), workers)
+    seconds_per_step = training.run(batches, folder, execution.save_every)
     seconds = round(training.seconds(), 1)
     if trial.cfg.TEST.PRECISE_BN.ENABLED:
         estimate_bn(training, data, trial.cfg.TEST.PRECISE_BN.NUM_ITER, workers)

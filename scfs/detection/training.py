@@ -106,27 +106,6 @@ class DetectorTraining(Training):
         torch.manual_seed(high << 32 | low)
 
 
-def train(
-    training: DetectorTraining, data: TrainingBatches, folder: Path, *, workers: int, save_every: float
-) -> float | None:
-    """Train from where the training stands to its last step.
-
-    Args:
-        training: resumed; it is at its last step afterwards.
-        data: batches by step.
-        folder: checkpoints go here.
-        workers: processes that make batches; 0: this one.
-        save_every: seconds between checkpoints.
-
-    Returns:
-        Seconds per step of this execution; None if there was nothing left to do.
-
-    Raises:
-        ScfsError: see `Training.run`.
-    """
-    return training.run(prefetch(data, range(training.step, training.total), workers), folder, save_every)
-
-
 def estimate_bn(training: DetectorTraining, data: TrainingBatches, batches: int, workers: int) -> None:
     """Replace BatchNorm's running statistics by those of the final weights over the batches that come next (PreciseBN).
 

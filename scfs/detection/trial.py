@@ -14,7 +14,7 @@ from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.data import DetectionSplit, read_split
-from scfs.detection.metric import Scores
+from scfs.detection.metrics import Scores
 from scfs.detection.recipes import build_config
 from scfs.detection.weights import Converted, read_converted
 from scfs.errors import ScfsError

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -32,6 +33,20 @@ LARGEST_NORM = 1e8
 """Norm of a parameter from which no training recovers."""
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Type of the forward pass by precision; the other precisions compute without autocast."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is executed; what changes its numbers is part of its identity."""
+
+    threads: int = 1
+    """Number of torch's threads; part of the identity, since sums depend on it."""
+    device: str = "auto"
+    """auto, cpu or cuda; part of the identity."""
+    workers: int = 0
+    """Number of processes that read images and make batches."""
+    save_every: float = 120
+    """Seconds between checkpoints."""
 
 
 class Training(ABC):

@@ -21,7 +21,7 @@ from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.device import resolve_precision
 from scfs.runtime.world import World, find_world
-from scfs.training.base import hold_run, log_sharing, prepare_process
+from scfs.training.base import Execution, hold_run, log_sharing, prepare_process
 from scfs.training.loop import Labels, Pretraining, train
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
@@ -66,20 +66,12 @@ def pretrain_folder(
 
 
 @dataclass(frozen=True)
-class Execution:
-    """How a training is executed; what changes its numbers is part of its identity."""
+class PretrainExecution(Execution):
+    """How a pre-training is executed."""
 
-    threads: int = 1
-    """Number of torch's threads; part of the identity, since sums depend on it."""
-    device: str = "auto"
-    """auto, cpu or cuda; part of the identity."""
     colour: str = "auto"
     """auto, cpu or device, which augments there what the CPUs have only cropped; part of the identity, since single
     pixels come out otherwise."""
-    workers: int = 0
-    """Number of processes that make batches."""
-    save_every: float = 120
-    """Seconds between checkpoints."""
     activation_checkpointing: bool = False
     """Keep fewer maps in memory and compute them again."""
     compile: bool = False
@@ -104,14 +96,14 @@ def pretrain(
         weights: the safetensors file to write.
         result: the JSON file to write (curves, last losses, identity).
         folder: resumable state; default: runs/<run>-<identity>.
-        how: see `Execution`.
+        how: see `PretrainExecution`.
 
     Raises:
         ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
             or the method is supervised and the split has no labels or a single class; torch.compile fails, or is asked
             for by several processes on CPUs.
     """
-    execution = Execution(**how)
+    execution = PretrainExecution(**how)
     device, precision, colour = _resolve(execution, settings)
     computed = {"torch_threads": execution.threads, "precision": precision, "device": device.type}
     # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
@@ -143,7 +135,7 @@ def pretrain(
     write_result(result, record, {**used, "seconds": round(training.seconds(), 1)})
 
 
-def _resolve(execution: Execution, settings: Pretrain) -> tuple[torch.device, str, Colour]:
+def _resolve(execution: PretrainExecution, settings: Pretrain) -> tuple[torch.device, str, Colour]:
     """Choose device, precision and the place of the colours, and set this process up.
 
     Raises:

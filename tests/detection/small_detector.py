@@ -8,8 +8,11 @@ from typing import Any
 import torch
 
 from scfs.config.detection import Detection
+from scfs.detection.batches import TrainingBatches
 from scfs.detection.stage import detect
+from scfs.detection.training import DetectorTraining
 from scfs.errors import ScfsError
+from scfs.views.workers import prefetch
 
 STEPS = 6
 SMALL = {"iterations": STEPS, "short_side": 64, "rpn_batch": 16, "roi_batch": 8, "proposals": 4, "precise_bn": 2}
@@ -26,6 +29,11 @@ def run(manifest: Path, weights: Path, chosen: Detection | None = None, part: st
     out = OUT.with_name(f"{part}.json")
     settings = {"threads": 1, "device": "cpu", **options}
     detect(chosen or protocol(), "detection", part, "some-run", weights, manifest, out, **settings)
+
+
+def train(training: DetectorTraining, data: TrainingBatches, folder: Path, save_every: float) -> None:
+    """Train to the last step, without workers."""
+    training.run(prefetch(data, range(training.step, training.total), 0), folder, save_every)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import small_detector
 import torch
-from small_detector import OUT, STEPS, assert_same_outcome, checkpoints, protocol, run
+from small_detector import OUT, STEPS, assert_same_outcome, checkpoints, protocol, run, train
 
 from scfs.io.locks import run_lock
 
@@ -26,7 +26,7 @@ from scfs.data.opening import open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
 from scfs.detection.inference import figure_arrays, figure_size
-from scfs.detection.training import DetectorTraining, train
+from scfs.detection.training import DetectorTraining
 from scfs.detection.trial import open_trial
 from scfs.detection.weights import read_converted
 from scfs.errors import ScfsError
@@ -204,11 +204,11 @@ def test_a_rate_that_explodes_is_one_line(scenes: Path, weights: Path, tmp_path:
     with pytest.raises(
         ScfsError, match=r"^training diverged at step 0: the weights exploded; .*loss_mask .*, lr 1e\+12$"
     ):
-        train(training, data, tmp_path, workers=0, save_every=0)
+        train(training, data, tmp_path, save_every=0)
     assert not list(tmp_path.rglob("*.pt"))  # nothing that one could not go on from was saved
     losses = "loss_cls .*, loss_box_reg .*, loss_mask .*, loss_rpn_cls .*, loss_rpn_loc .*"
     with pytest.raises(ScfsError, match=rf"^training diverged at step [12]: .*{losses}, lr 1e\+12$"):
-        train(training, data, tmp_path, workers=0, save_every=1000)
+        train(training, data, tmp_path, save_every=1000)
 
 
 def test_weights_that_are_not_numbers_are_one_line(

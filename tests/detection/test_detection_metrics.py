@@ -21,10 +21,9 @@ from detectron2.structures import Boxes, Instances
 from scfs.data.coco_rle import encode_mask
 from scfs.data.image_set import ImageRows, ImageSet
 from scfs.data.opening import DetectionFiles, open_detection_split
-from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.data import DetectionSplit, read_split, without_empty
 from scfs.detection.devkit import write_devkit
-from scfs.detection.voc_metric import VocMetric, sampled
+from scfs.detection.metrics import CocoMetric, VocMetric, sampled
 from scfs.errors import ScfsError
 from scfs.io.results import sha256_of
 

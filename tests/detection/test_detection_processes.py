@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_detector import SMALL, protocol
+from small_detector import SMALL, protocol, train
 
 from scfs.detection.batches import EvaluationImages, TrainingBatches
-from scfs.detection.coco_metric import CocoMetric
 from scfs.detection.inference import predict
+from scfs.detection.metrics import CocoMetric
 from scfs.detection.stage import detect
-from scfs.detection.training import DetectorTraining, train
+from scfs.detection.training import DetectorTraining
 from scfs.detection.trial import open_trial
 from scfs.errors import ScfsError
 from scfs.runtime import collectives
@@ -33,7 +33,7 @@ def trained(scenes: Path, weights: Path, folder: Path) -> dict[str, Any]:
         training = DetectorTraining(trial.cfg, 0, "some", weights)
         training.resume(folder)
         data = TrainingBatches(trial.train.records, trial.cfg, 0, world)
-        train(training, data, folder, workers=0, save_every=0)
+        train(training, data, folder, save_every=0)
         metric = CocoMetric(trial.test, masks=True)
         predict(training.model, EvaluationImages(trial.test.records, trial.cfg), 3, metric, workers=0)
         state: dict[str, Any] = training.model.state_dict()
