@@ -52,10 +52,7 @@ class FineTune(ViewProtocol):
 
     stage: ClassVar[Literal["finetune"]] = "finetune"
     training_record: ClassVar[str] = "chosen"
-    training_facts: ClassVar[Mapping[str, str]] = {
-        "chosen learning rate": "lr",
-        "chosen weight decay": "weight_decay",
-    }
+    training_facts: ClassVar[Mapping[str, str]] = {"chosen learning rate": "lr", "chosen weight decay": "weight_decay"}
 
     kind: Literal["finetune"]
     train: str = "train"

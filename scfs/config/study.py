@@ -49,7 +49,6 @@ class Study(Config):
     """Tables by name."""
     figures: dict[Name, AnyFigure] = {}
     """Figures by name."""
-    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
     _bases: dict[str, str] = PrivateAttr(default_factory=dict)
     _path: Path = PrivateAttr(default=Path("params.yaml"))
     _included: tuple["Study", ...] = PrivateAttr(default=())
@@ -122,7 +121,8 @@ class Study(Config):
 
     def file_of(self, section: str, name: str) -> Path:
         """Return the file that defines a data set, run or evaluation: the study's own, or one that it includes."""
-        return self._files[f"{section}.{name}"]
+        owner = next((other for other in self.included if name in getattr(other, section)), None)
+        return owner.file_of(section, name) if owner else self.path
 
     def run(self, name: str) -> Pretrain:
         """Return the settings of a pre-training: `pretrain` with the run's differences laid over it, checked.
@@ -171,10 +171,6 @@ def parse_study(values: Any, source: str = "params.yaml", chain: tuple[Path, ...
     for other in included:
         study._bases |= other._bases
     study._path, study._included = Path(source), tuple(included)
-    for section in SHARED:
-        for name in getattr(study, section):
-            owner = next((other for other in included if name in getattr(other, section)), None)
-            study._files[f"{section}.{name}"] = owner.file_of(section, name) if owner else Path(source)
     for name in study.runs:
         study.settings(name)
     for run, evaluation in study.pairs:  # what would fail after the training is refused before it

@@ -1,8 +1,8 @@
 """Formats of weight files: how other libraries and training codes name and nest the tensors of our encoders.
 
-A format is declared once, here or by a plugin (scfs.config.registry), by one object; the study's keys `format` and
-`convert`, import, export, strict matching, the command line and both workflows take everything from it. The name maps
-below are the only ones. Ours: a ResNet's names are torchvision's, a ViT's are timm's, a head's are the authors'.
+A format is declared once, in weight_formats.yaml, here or by a plugin (scfs.config.registry), by one object; the
+study's keys `format` and `convert`, import, export, strict matching, the command line and the workflows take it all
+from there. Our names of a ResNet's tensors are torchvision's, those of a ViT are timm's, those of a head the authors'.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from scfs import paths
+from scfs.config.base import load_yaml
 from scfs.config.registry import NameIn, Registry
 
 if TYPE_CHECKING:
@@ -96,37 +97,10 @@ def detectron2_pickle(tensors: dict[str, "Tensor"], facts: dict[str, Any]) -> by
     return dump({"__author__": "scfs", "matching_heuristics": True, "model": model, "scfs": facts})
 
 
-_RESNETS = {name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101")}
-
-_TORCHVISION = (
-    NameMap(_RESNETS, "fc"),
-    # torchvision has no ViT-S/16. Its attention keeps query, key and value in one matrix in timm's order.
-    NameMap(
-        {"vit_base_16": "vit_b_16"},
-        "heads.head",
-        (
-            (r"cls_token$", "class_token"),
-            (r"pos_embed$", "encoder.pos_embedding"),
-            (r"patch_embed\.proj\.", "conv_proj."),
-            (r"blocks\.(\d+)\.norm([12])\.", r"encoder.layers.encoder_layer_\1.ln_\2."),
-            (r"blocks\.(\d+)\.attn\.qkv\.", r"encoder.layers.encoder_layer_\1.self_attention.in_proj_"),
-            (r"blocks\.(\d+)\.attn\.proj\.", r"encoder.layers.encoder_layer_\1.self_attention.out_proj."),
-            (r"blocks\.(\d+)\.mlp\.fc1\.", r"encoder.layers.encoder_layer_\1.mlp.0."),
-            (r"blocks\.(\d+)\.mlp\.fc2\.", r"encoder.layers.encoder_layer_\1.mlp.3."),
-            (r"norm\.", "encoder.ln."),
-        ),
-    ),
-)
-
-_TIMM = (
-    NameMap(_RESNETS, "fc"),
-    NameMap({"vit_small_16": "vit_small_patch16_224", "vit_base_16": "vit_base_patch16_224"}, "head"),
-)
-
 # Detectron2 counts the stages from the stem, and a convolution owns its norm. Its blocks take any width, so that it has
 # the narrow ResNet too.
 _DETECTRON2 = NameMap(
-    {**_RESNETS, "narrow_resnet18": "narrow_resnet18"},
+    {name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18")},
     "",
     (
         (r"conv1\.", "stem.conv1."),
@@ -144,40 +118,11 @@ _DETECTRON2 = NameMap(
     ),
 )
 
-_TRAINING = ("optimizer", "epoch", "fp16_scaler")
-
 FORMATS: Registry[WeightFormat] = Registry("format")
-FORMATS.add("torchvision")(WeightFormat(_TORCHVISION, published_as_safetensors=False))
-FORMATS.add("timm")(WeightFormat(_TIMM))
-# DINO's vision_transformer.py has timm's names; its ResNets are torchvision's, whose names timm shares.
-FORMATS.add("dino")(
-    WeightFormat(
-        _TIMM,
-        exports=False,
-        published_as_safetensors=False,
-        encoders=("student", "teacher"),
-        required=("teacher",),
-        beside=(*_TRAINING, "args", "dino_loss"),
-        prefix="backbone.",
-        heads=("head",),
-        classifier=False,
-    )
-)
-# main_scfs.py at commit 7bb7c37; `model.` comes from torchextractor, which wraps the backbone there.
-FORMATS.add("official")(
-    WeightFormat(
-        _TORCHVISION,
-        exports=False,
-        published_as_safetensors=False,
-        encoders=("student", "teacher"),
-        required=("student", "teacher"),
-        beside=(*_TRAINING, "arch", "dino_loss_fn", *(f"dino_loss_l{layer}_fn" for layer in (2, 3, 4))),
-        flat=False,
-        prefix="backbone.model.",
-        heads=("head", "layer2_head", "layer3_head", "layer4_head"),
-        classifier=False,
-    )
-)
+for _name, _values in load_yaml(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items():
+    _maps = [NameMap(**{**names, "rules": tuple(map(tuple, names.get("rules", ())))}) for names in _values["names"]]
+    _plain = {key: tuple(value) if isinstance(value, list) else value for key, value in _values.items()}
+    FORMATS.add(_name)(WeightFormat(**{**_plain, "names": tuple(_maps)}))
 FORMATS.add("detectron2")(WeightFormat((_DETECTRON2,), imports=False, ending="pkl", file=detectron2_pickle))
 FORMATS.add("safetensors")(WeightFormat(None))
 FORMATS.add("pth")(WeightFormat(None, imports=False, ending="pth", file="torch"))

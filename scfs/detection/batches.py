@@ -4,17 +4,17 @@ import scfs.detection.compat  # isort: skip  # noqa: F401
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
-from detectron2.data.common import DatasetFromList
+from detectron2.data.common import AspectRatioGroupedDataset, DatasetFromList
 
 from scfs.detection.data import Record
-from scfs.detection.sampler import BatchOrder
 from scfs.errors import ScfsError
-from scfs.runtime.philox import philox4x32, seed_key
+from scfs.runtime.philox import permutation, philox4x32, seed_key
 from scfs.runtime.world import World
 
 AUGMENTATION, HEADS = 0, 1
@@ -24,6 +24,38 @@ AUGMENTATION, HEADS = 0, 1
 def random_words(seed: int, *counter: int) -> list[int]:
     """Draw four random 32-bit words: a function of the seed and of three numbers below 2**32."""
     return [int(word) for word in philox4x32([*counter, 0], seed_key(seed))]
+
+
+class BatchOrder:
+    """The images of each batch, by its number: Detectron2's order as a function of the seed, started anywhere.
+
+    Images come in shuffled epochs, and those of a batch are all wider than high, or none is.
+
+    Args:
+        records: images to train on.
+        batch: images per batch, B.
+        seed: seed of the shuffling.
+    """
+
+    def __init__(self, records: Sequence[Record], batch: int, seed: int) -> None:
+        self._sizes = np.array([(record["width"], record["height"]) for record in records])
+        self._batch, self._seed = batch, seed
+        self._batches: Iterator[list[Record]] = iter(())
+        self._next = -1
+
+    def __getitem__(self, step: int) -> list[tuple[int, int]]:
+        """Return epoch and row of the B images of a batch, counted from 0."""
+        if not 0 <= self._next <= step:
+            self._batches, self._next = iter(AspectRatioGroupedDataset(self._images(), self._batch)), 0
+        images = next(islice(self._batches, step - self._next, None))
+        self._next = step + 1
+        return [(image["epoch"], image["row"]) for image in images]
+
+    def _images(self) -> Iterator[Record]:
+        for epoch in count():
+            rows = permutation(self._seed, epoch, len(self._sizes))
+            for row, (width, height) in zip(rows.tolist(), self._sizes[rows].tolist(), strict=True):
+                yield {"width": width, "height": height, "epoch": epoch, "row": row}
 
 
 class TrainingBatches:
@@ -46,8 +78,7 @@ class TrainingBatches:
         seed: int,
         world: World = World(),  # noqa: B008 (it cannot be changed)
     ) -> None:
-        wide = np.array([record["width"] > record["height"] for record in records])
-        self.order = BatchOrder(wide, cfg.SOLVER.IMS_PER_BATCH, seed)
+        self.order = BatchOrder(records, cfg.SOLVER.IMS_PER_BATCH, seed)
         # One buffer of bytes: workers would copy a list of objects by counting references to them.
         self._records = DatasetFromList(list(records), copy=False)
         self._mapper = DatasetMapper(cfg, is_train=True)

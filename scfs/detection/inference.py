@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data.detection_utils import (
-    annotations_to_instances,
-    read_image,
-    transform_instance_annotations,
-)
+from detectron2.data.detection_utils import annotations_to_instances, read_image, transform_instance_annotations
 from detectron2.data.transforms import ResizeTransform
 from detectron2.structures import Instances
 from torch import nn
@@ -71,10 +67,7 @@ def figure_arrays(
         height, width = figure_size(record["height"], record["width"])
         (inputs,) = images[row]
         (output,) = model([{**inputs, "height": height, "width": width}])
-        shown = {
-            **_truth(record, cfg, (height, width)),
-            **_found(output["instances"].to("cpu"), cfg.MODEL.MASK_ON),
-        }
+        shown = _truth(record, cfg, (height, width)) | _found(output["instances"].to("cpu"), cfg.MODEL.MASK_ON)
         arrays |= {f"{name}_{place}": array for name, array in shown.items()}
     return arrays
 

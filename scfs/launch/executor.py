@@ -107,11 +107,7 @@ def _sbatch_parameters(payload: Payload, name: str, comment: str, settings: Laun
 
 def _environment(payload: Payload) -> dict[str, str]:
     """Return variables by which a process imports the copied package, and not the working folder's."""
-    return {
-        "PYTHONPATH": str(payload.code),
-        "PYTHONSAFEPATH": "1",
-        "OMP_NUM_THREADS": str(payload.call.threads),
-    }
+    return {"PYTHONPATH": str(payload.code), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": str(payload.call.threads)}
 
 
 def _provide_pickle(pickle: Path) -> str:

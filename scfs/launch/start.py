@@ -27,13 +27,7 @@ def submits(stage: str) -> bool:
 
 
 def start(
-    stage: str,
-    name: str,
-    call: StageCall,
-    parameters: Any,
-    files: Iterable[Path],
-    hours: float = 0,
-    job: bool = True,
+    stage: str, name: str, call: StageCall, parameters: Any, files: Iterable[Path], hours: float = 0, job: bool = True
 ) -> None:
     """Do the work of a stage, and return when it is done.
 

@@ -18,7 +18,11 @@ def unlock() -> str:
     """
     if not any(SNAKEMAKE_LOCKS.glob("*")):
         return f"{SNAKEMAKE_LOCKS}: no lock: nothing to do"
-    if holders := [*_snakemakes(), *_trainings(), *_jobs()]:
+    jobs = slurm.live_jobs_here()
+    # Those of pre-trainings are adopted by the next launcher; the others Snakemake submitted itself.
+    adoptable = [job.comment.split(":")[1] for job in jobs if job.comment.startswith("scfs:")]
+    own = [f"job {job.id}" for job in jobs if not job.comment.startswith("scfs:") and job.folder == Path.cwd()]
+    if holders := [*_snakemakes(), *_trainings(adoptable), *own]:
         raise ScfsError(f"{SNAKEMAKE_LOCKS}: not cleared: {', '.join(holders[:4])} still works in this folder")
     for lock in SNAKEMAKE_LOCKS.glob("*"):
         lock.unlink(missing_ok=True)
@@ -39,20 +43,9 @@ def _snakemakes() -> list[str]:
     return found
 
 
-def _trainings() -> list[str]:
+def _trainings(adoptable: list[str]) -> list[str]:
     """Name the locks that are held, also by other machines' processes; none of a run whose job will be adopted."""
-    adoptable = {job.comment.split(":")[1].rpartition("-")[0] for job in _own_jobs()}
+    runs = {name.rpartition("-")[0] for name in adoptable}
     of_launchers = sorted(Path("runs", "jobs").glob("*/lock"))
-    of_runs = [lock for lock in Path("runs").glob("*/lock") if lock.parent.name.rpartition("-")[0] not in adoptable]
+    of_runs = [lock for lock in Path("runs").glob("*/lock") if lock.parent.name.rpartition("-")[0] not in runs]
     return [str(lock) for lock in of_launchers + sorted(of_runs) if is_held(lock)]
-
-
-def _own_jobs() -> list[slurm.ClusterJob]:
-    """Return the jobs of pre-trainings, which the next launcher adopts."""
-    return [job for job in slurm.live_jobs_here() if job.comment.startswith("scfs:")]
-
-
-def _jobs() -> list[str]:
-    """Name the jobs that Snakemake submitted itself."""
-    jobs = [job for job in slurm.live_jobs_here() if not job.comment.startswith("scfs:")]
-    return [f"job {job.id}" for job in jobs if job.folder == Path.cwd()]

@@ -11,8 +11,7 @@ import scfs.detection.compat  # isort: skip  # noqa: F401
 
 from detectron2.data.common import AspectRatioGroupedDataset
 
-from scfs.detection.batches import TrainingBatches
-from scfs.detection.sampler import BatchOrder, Occurrence
+from scfs.detection.batches import BatchOrder, TrainingBatches
 from scfs.detection.trial import Trial, open_trial
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
@@ -24,18 +23,14 @@ pytestmark = pytest.mark.detectron2
 
 @pytest.mark.parametrize(("n", "share", "batch"), [(11, 0.4, 2), (7, 0.0, 3), (5, 1.0, 8), (3, 0.5, 8), (40, 0.8, 6)])
 def test_grouping_is_detectron2s(n: int, share: float, batch: int) -> None:
-    wide = np.arange(n) < share * n
-    epochs = 30
-    stream = [
-        {"width": 2 if wide[row] else 1, "height": 1 if wide[row] else 2, "is": Occurrence(epoch, int(row))}
-        for epoch in range(epochs)
-        for row in permutation(5, epoch, n)
-    ]
+    records = [{"width": 2, "height": 1} if row < share * n else {"width": 1, "height": 2} for row in range(n)]
+    stream = [{**records[row], "is": (epoch, row)} for epoch in range(30) for row in permutation(5, epoch, n).tolist()]
     expected = [[image["is"] for image in images] for images in AspectRatioGroupedDataset(stream, batch)]
-    order = BatchOrder(wide, batch, seed=5)
+    order = BatchOrder(records, batch, seed=5)
     assert [order[step] for step in range(len(expected))] == expected
-    assert BatchOrder(wide, batch, seed=5)[len(expected) - 1] == expected[-1]  # at once, not by way of the others
-    assert BatchOrder(wide, batch, seed=6)[0] != expected[0] or n == 3
+    assert order[2] == expected[2] and order[2] == expected[2]  # back again
+    assert BatchOrder(records, batch, seed=5)[len(expected) - 1] == expected[-1]
+    assert BatchOrder(records, batch, seed=6)[0] != expected[0] or n == 3
 
 
 def same(one: list, other: list) -> bool:
