@@ -119,10 +119,10 @@ _DETECTRON2 = NameMap(
 )
 
 FORMATS: Registry[WeightFormat] = Registry("format")
-for _name, _values in load_yaml(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items():
-    _maps = [NameMap(**{**names, "rules": tuple(map(tuple, names.get("rules", ())))}) for names in _values["names"]]
-    _plain = {key: tuple(value) if isinstance(value, list) else value for key, value in _values.items()}
-    FORMATS.add(_name)(WeightFormat(**{**_plain, "names": tuple(_maps)}))
+for _name, _entry in load_yaml(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items():
+    _fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in _entry.items()}
+    _maps = ({**names, "rules": tuple(map(tuple, names.get("rules", ())))} for names in _entry["names"])
+    FORMATS.add(_name)(WeightFormat(**{**_fields, "names": tuple(NameMap(**names) for names in _maps)}))
 FORMATS.add("detectron2")(WeightFormat((_DETECTRON2,), imports=False, ending="pkl", file=detectron2_pickle))
 FORMATS.add("safetensors")(WeightFormat(None))
 FORMATS.add("pth")(WeightFormat(None, imports=False, ending="pth", file="torch"))

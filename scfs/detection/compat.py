@@ -27,8 +27,8 @@ QUIETENED = ("torch.meshgrid", "The given NumPy array is not writable", "`torch.
 """Beginnings of warnings about Detectron2's own code, which no user can act on."""
 
 
-def mend() -> tuple[str, ...]:
-    """Mend all that is missing and return its names; what is mended already is not missing.
+def mend() -> None:
+    """Mend all that is missing; what is mended already is not missing.
 
     Raises:
         ScfsError: Detectron2 is not installed.
@@ -37,37 +37,27 @@ def mend() -> tuple[str, ...]:
         raise ScfsError("Detectron2 is not installed: envs/README.md says how")
     for beginning in QUIETENED:
         warnings.filterwarnings("ignore", message=re.escape(beginning))
-    return (
-        *add_missing(Image, PILLOW),
-        *add_missing(np, NUMPY),
-        *stand_in("pkg_resources", resource_filename=_resource_filename),
-        *stand_in(
-            "detectron2._C",
-            # What `default_setup` logs; all else is asked for only by operators that our detectors do not use.
-            get_compiler_version=lambda: "not compiled",
-            get_cuda_version=lambda: "not compiled",
-            has_cuda=lambda: False,
-        ),
-    )
+    add_missing(Image, PILLOW)
+    add_missing(np, NUMPY)
+    stand_in("pkg_resources", resource_filename=_resource_filename)
+    # What `default_setup` logs; all else is asked for only by operators that our detectors do not use.
+    versions = dict.fromkeys(("get_compiler_version", "get_cuda_version"), lambda: "not compiled")
+    stand_in("detectron2._C", **versions, has_cuda=lambda: False)
 
 
-def add_missing(module: ModuleType, names: dict[str, Any]) -> list[str]:
+def add_missing(module: ModuleType, names: dict[str, Any]) -> None:
     """Add to a module those of the names that it lacks."""
     with warnings.catch_warnings(action="ignore"):  # NumPy's about its former names
-        missing = [name for name in names if not hasattr(module, name)]
-    for name in missing:
-        setattr(module, name, names[name])
-    return [f"{module.__name__}.{name}" for name in missing]
+        for name in names:
+            if not hasattr(module, name):
+                setattr(module, name, names[name])
 
 
-def stand_in(name: str, **functions: Any) -> list[str]:
+def stand_in(name: str, **functions: Any) -> None:
     """Put a module of these functions where there is none; any other function of it raises when it is called."""
-    if _is_there(name):
-        return []
-    module = ModuleType(name, "Stands in for a module that is not installed.")
-    module.__dict__.update(functions, __getattr__=lambda function: _absent(name, function))
-    sys.modules[name] = module
-    return [name]
+    if not _is_there(name):
+        sys.modules[name] = module = ModuleType(name, "Stands in for a module that is not installed.")
+        module.__dict__.update(functions, __getattr__=lambda function: _absent(name, function))
 
 
 def _is_there(name: str) -> bool:
@@ -89,5 +79,4 @@ def _resource_filename(package: str, path: str) -> str:
     return str(importlib.resources.files(package).joinpath(path))
 
 
-MENDED = mend()
-"""Names that were missing here."""
+mend()

@@ -48,18 +48,16 @@ def write_devkit(split: DetectionSplit, folder: Path) -> None:
 
 def _annotation(record: Record, classes: tuple[str, ...]) -> ET.Element:
     root = ET.Element("annotation")
-    size = ET.SubElement(root, "size")
-    for name, value in (("width", record["width"]), ("height", record["height"]), ("depth", 3)):
-        ET.SubElement(size, name).text = str(value)
+    _fill(ET.SubElement(root, "size"), {"width": record["width"], "height": record["height"], "depth": 3})
     for item in record["annotations"]:
         left, top, width, height = item["bbox"]
+        element, name = ET.SubElement(root, "object"), class_name(classes[item["category_id"]])
+        _fill(element, {"name": name, "pose": "Unspecified", "truncated": 0, "difficult": int(is_left_out(item))})
         corners = {"xmin": left + 1, "ymin": top + 1, "xmax": left + width, "ymax": top + height}
-        element = ET.SubElement(root, "object")
-        ET.SubElement(element, "name").text = class_name(classes[item["category_id"]])
-        ET.SubElement(element, "pose").text = "Unspecified"
-        ET.SubElement(element, "truncated").text = "0"
-        ET.SubElement(element, "difficult").text = str(int(is_left_out(item)))
-        box = ET.SubElement(element, "bndbox")
-        for name, value in corners.items():
-            ET.SubElement(box, name).text = str(round(value))
+        _fill(ET.SubElement(element, "bndbox"), {name: round(value) for name, value in corners.items()})
     return root
+
+
+def _fill(parent: ET.Element, values: dict[str, object]) -> None:
+    for name, value in values.items():
+        ET.SubElement(parent, name).text = str(value)

@@ -59,6 +59,7 @@ class Trial:
 
     def record(self, scores: Scores) -> dict[str, Any]:
         """Make the result."""
+        solver = self.cfg.SOLVER
         splits = {
             name: {"images": len(split.images), "digest": split.images.digest, "annotations": split.digest}
             for name, split in self.opened.items()
@@ -74,24 +75,19 @@ class Trial:
             "weights": {"sha256": self.weights.weights_sha256, "identity": self.weights.identity},
             "stage_version": STAGE_VERSIONS["detect"],
             "torch_threads": self.threads,
-            "resolved": self._resolved(),
+            "resolved": {  # the recipe's numbers with the protocol's own in place of some
+                "backbone": self.weights.architecture,
+                "iterations": solver.MAX_ITER,
+                "images_per_batch": solver.IMS_PER_BATCH,
+                "lr": solver.BASE_LR,
+                "steps": list(solver.STEPS),
+                "warmup_iterations": solver.WARMUP_ITERS,
+                "weight_decay": solver.WEIGHT_DECAY,
+                "short_sides": list(self.cfg.INPUT.MIN_SIZE_TRAIN),
+                "test_short_side": self.cfg.INPUT.MIN_SIZE_TEST,
+                "small_machine": self.protocol.small_machine is not None,
+            },
             "per_class": scores.per_class,
-        }
-
-    def _resolved(self) -> dict[str, Any]:
-        """Return the recipe's numbers with the protocol's own in place of some."""
-        solver, images = self.cfg.SOLVER, self.cfg.INPUT
-        return {
-            "backbone": self.weights.architecture,
-            "iterations": solver.MAX_ITER,
-            "images_per_batch": solver.IMS_PER_BATCH,
-            "lr": solver.BASE_LR,
-            "steps": list(solver.STEPS),
-            "warmup_iterations": solver.WARMUP_ITERS,
-            "weight_decay": solver.WEIGHT_DECAY,
-            "short_sides": list(images.MIN_SIZE_TRAIN),
-            "test_short_side": images.MIN_SIZE_TEST,
-            "small_machine": self.protocol.small_machine is not None,
         }
 
 

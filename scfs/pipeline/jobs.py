@@ -185,32 +185,28 @@ def inspected(dataset: str) -> tuple[Path, ...]:
 def pretrain(study: Study, run: str) -> Job:
     """Return the job of a pre-training, or of the import of weights that others trained."""
     result = paths.result(run, "pretrain")
-    outputs = (paths.weights(run), result, result.with_suffix(".run.json"))
-    file = study.file_of("runs", run)
+    outputs: tuple[Path, ...] = (paths.weights(run), result, result.with_suffix(".run.json"))
+    inputs: tuple[Path, ...] = ()
     imported = study.imported(run)
-    if imported is not None:
-        return Job(
-            "import_file" if imported.is_file else "import_weights",
-            run,
-            f"import-weights --run {run}",
-            f"logs/pretrain/{run}.log",
-            variables={"file" if imported.is_file else "entry": imported.weights},
-            inputs=(Path(imported.weights),) if imported.is_file else (),
-            outputs=outputs,
-            parameters=parameters(study, "import_weights", run),
-            file=file,
-        )
-    dataset = study.run(run).dataset
+    if imported is None:
+        stage = rule = "pretrain"
+        dataset = study.run(run).dataset
+        variables = {"dataset": dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})}
+        inputs, outputs = (paths.manifest(dataset),), (*outputs, paths.curve(run))
+    else:
+        stage, rule = "import_file" if imported.is_file else "import_weights", "import_weights"
+        variables = {"file" if imported.is_file else "entry": imported.weights}
+        inputs = (Path(imported.weights),) if imported.is_file else ()
     return Job(
-        "pretrain",
+        stage,
         run,
-        f"pretrain --run {run}",
+        f"{rule.replace('_', '-')} --run {run}",
         f"logs/pretrain/{run}.log",
-        variables={"dataset": dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})},
-        inputs=(paths.manifest(dataset),),
-        outputs=(*outputs, paths.curve(run)),
-        parameters=parameters(study, "pretrain", run),
-        file=file,
+        variables=variables,
+        inputs=inputs,
+        outputs=outputs,
+        parameters=parameters(study, rule, run),
+        file=study.file_of("runs", run),
     )
 
 

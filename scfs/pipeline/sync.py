@@ -125,12 +125,8 @@ def _with_included(study: Study) -> list[Study]:
 def _refuse_changed_sources(study: Study, stale: Iterable[Job]) -> None:
     """Raise if what a data set of one's own is made from has changed after its manifest: DVC does not see that."""
     for job in stale:
-        data = study.data.get(job.key) if job.stage == "prepare" else None
-        if data is None:
-            continue
-        made = job.outputs[0].stat().st_mtime
-        for source in data.inputs():
-            if source.stat().st_mtime > made:
+        for source in study.data[job.key].inputs() if job.stage == "prepare" else ():
+            if source.stat().st_mtime > job.outputs[0].stat().st_mtime:
                 raise ScfsError(
                     f"{study.path}: data.{job.key}: {source} has changed after {job.outputs[0]}, which DVC does not"
                     f" watch: run snakemake"

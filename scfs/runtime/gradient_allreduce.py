@@ -5,7 +5,7 @@ unequal numbers of images, it adds a prefix to every name, and it orders its buc
 that a resumed run would sum in another order.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -46,7 +46,7 @@ class GradientAllReduce:
             parameter.register_post_accumulate_grad_hook(self._on_gradient)
         self._under_way = False
         self._missing: list[set[Tensor]] = []
-        self._begun: list[_BucketSum | None] = []  # None: no gradients
+        self._begun: list[Callable[[], None]] = []
 
     @contextmanager
     def during_backward(self) -> Iterator[None]:
@@ -65,8 +65,7 @@ class GradientAllReduce:
             while len(self._begun) < len(self._buckets):  # some of their parameters got no gradient in this pass
                 self._begin_next()
             while self._begun:
-                if begun := self._begun.pop(0):
-                    begun.finish()
+                self._begun.pop(0)()
         finally:
             self._under_way, self._begun = False, []
 
@@ -80,21 +79,19 @@ class GradientAllReduce:
     def _begin_next(self) -> None:
         bucket = self._buckets[len(self._begun)]
         gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
-        self._begun.append(_BucketSum(gradients) if gradients else None)
+        self._begun.append(_begin_sum(gradients) if gradients else lambda: None)
 
 
-class _BucketSum:
-    """The running all-reduce of one bucket's gradients."""
-
-    @torch.no_grad()
-    def __init__(self, gradients: list[Tensor]) -> None:
-        self.gradients = gradients
-        self.whole = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        self.wait = collectives.begin_all_reduce_(self.whole)
+@torch.no_grad()
+def _begin_sum(gradients: list[Tensor]) -> Callable[[], None]:
+    """Start the all-reduce of a bucket; returns a function that waits for the sum and copies it into the gradients."""
+    whole = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    wait = collectives.begin_all_reduce_(whole)
 
     @torch.no_grad()
-    def finish(self) -> None:
-        """Wait for the sum and copy it into the gradients."""
-        self.wait()
-        pieces = self.whole.split([gradient.numel() for gradient in self.gradients])
-        torch._foreach_copy_(self.gradients, [piece.view_as(own) for piece, own in zip(pieces, self.gradients)])
+    def finish() -> None:
+        wait()
+        pieces = whole.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [piece.view_as(own) for piece, own in zip(pieces, gradients)])
+
+    return finish

@@ -84,7 +84,9 @@ class Pretraining(Training):
             Scalars: the terms of the losses, averaged over the whole batch.
         """
         settings, schedules = self.settings.optimizer, self.schedules
-        self._set_rates()
+        self.optimizer.param_groups[0]["weight_decay"] = schedules.weight_decay(self.step)  # the other group has none
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr(self.step)
         self.model.world_fraction = fraction = len(batch.rows) / self.settings.batch
         terms = self.backward(batch.parts(self.settings.accumulate), fraction)
         self.model.update_center()
@@ -114,12 +116,6 @@ class Pretraining(Training):
     def lr(self, step: int) -> float:
         """Learning rate of a step."""
         return self.schedules.lr(step)
-
-    def _set_rates(self) -> None:
-        decayed = self.optimizer.param_groups[0]
-        decayed["weight_decay"] = self.schedules.weight_decay(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(self.step)
 
     def _drop_path(self, batch: Batch) -> Tensor | None:
         """Draw the factors of the student's residual branches; None where no branch is ever dropped."""

@@ -56,10 +56,8 @@ class TermBuffer:
             DivergedError: a term is NaN or infinite; names the first such step, all its terms and the rate.
         """
         rows, self._rows = self._rows, []
-        if not rows:
-            return
-        steps = [step for step, _ in rows]
-        for step, row in zip(steps, torch.stack([values for _, values in rows]).tolist(), strict=True):
+        fetched = torch.stack([values for _, values in rows]).tolist() if rows else []
+        for (step, _), row in zip(rows, fetched, strict=True):
             terms = dict(zip(self._names, row, strict=True))
             if not all(math.isfinite(value) for value in row):
                 raise DivergedError(step, terms, self.lr(step))

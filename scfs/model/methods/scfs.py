@@ -61,6 +61,10 @@ class SCFS(Method):
         super().__init__(Encoder(backbone, settings), settings.head.prototypes)
         self.settings, self.method, self.preset = settings.loss, settings.method, losses.PRESETS[settings.preset]
         self.layers, self.frozen_epochs = self.student.layers, settings.optimizer.freeze_last_layer
+        self.layer_weights = self.preset.layer_weights
+        if self.method == "dino_ml" and self.preset.reduction == "sum":
+            # unsourced: nothing is searched, so Eq. 9-11 read literally would leave the data loss alone.
+            self.layer_weights = 1.0, 1.0
         self.scales: dict[str, float] = {layer: spatial_scale(settings.backbone, layer) for layer in self.layers}
         self._batch_means: dict[str, list[Tensor]] = {}
         self.register_buffer("center", torch.zeros(1, settings.head.prototypes))
@@ -90,16 +94,10 @@ class SCFS(Method):
         total = terms["loss_data"]
         for layer in self.layers:
             layer_terms = self._layer_terms(layer, maps, teacher_temperature, boxes)
-            for name, weight, term in zip(("global", "search"), self._layer_weights(), layer_terms, strict=True):
+            for name, weight, term in zip(("global", "search"), self.layer_weights, layer_terms, strict=True):
                 total = total + weight * term
                 terms[f"loss_{layer}_{name}"] = term
         return {"loss": total, **terms}
-
-    def _layer_weights(self) -> tuple[float, float]:
-        if self.method == "dino_ml" and self.preset.reduction == "sum":
-            # unsourced: nothing is searched, so Eq. 9-11 read literally would leave the data loss alone.
-            return 1.0, 1.0
-        return self.preset.layer_weights
 
     def _data_terms(self, maps: BatchMaps, teacher_temperature: float) -> dict[str, Tensor]:
         # One call of the head for all crops, as DINO does: it matters where the head has BatchNorm.
