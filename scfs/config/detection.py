@@ -89,11 +89,6 @@ class Detection(Protocol):
         """One training for each trial."""
         return tuple(f"trial-{number}" for number in range(self.trials))
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Splits of training and test."""
-        return (self.train, self.test)
-
     def values(self) -> dict[str, Value]:
         """Average precisions in percent, and their spread over several trials."""
         names = VALUES[self.benchmark]

@@ -25,11 +25,6 @@ class KnnProtocol(ViewProtocol):
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """A neighbour of cosine similarity s has the weight exp(s / temperature)."""
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Splits of the neighbours and of the test."""
-        return (self.train, self.test)
-
     @model_validator(mode="after")
     def _reported_is_computed(self) -> Self:
         if self.report_k not in self.k:
@@ -99,11 +94,6 @@ class Probe(ViewProtocol):
         if len(self.lr_sweep) == 1 or len(set(self.lr_sweep)) != len(self.lr_sweep):
             raise ValueError(f"lr_sweep = {list(self.lr_sweep)}: give two rates or more, each once, or none")
         return self
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Splits of the classifier and of the test."""
-        return (self.train, self.test)
 
     def values(self) -> dict[str, Value]:
         """Top-1 after the last epoch and at its best, and the spread of the first over the seeds."""

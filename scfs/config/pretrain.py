@@ -220,15 +220,13 @@ class Imported(Config):
 
     weights: str
     """Entry of scfs/weights/catalogue.yaml, or a file (a name with a dot or a slash)."""
-    backbone: str
+    backbone: Annotated[str, NameIn(BACKBONES)]
     """Architecture, in the names of `pretrain`."""
     format: ImportFormat | None = None
     """Names and nesting of a file's tensors; an entry of the catalogue has its own. official: the authors' code."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone = {self.backbone!r}: not among {sorted(BACKBONES)}")
         if self.is_file and self.format is None:
             raise ValueError(f"format is missing: the file {self.weights} does not say it; {sorted(import_formats())}")
         if not self.is_file and self.format is not None:

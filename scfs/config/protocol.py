@@ -67,8 +67,9 @@ class Protocol(Config):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Splits of the data set that are read."""
-        return (self.test,)
+        """Splits of the data set that are read: that of the field `train`, if there is one, and that of the test."""
+        train: str | None = getattr(self, "train", None)
+        return (train, self.test) if train else (self.test,)
 
     @property
     def complete_splits(self) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Metric(Protocol):
         """Add the predictions of another process."""
 
     def scores(self) -> Scores:
-        """Compute the scores; only outside a process group, as Detectron2's evaluators have collectives."""
+        """Compute the scores."""
 
 
 TASKS = {"bbox": "box", "segm": "mask"}

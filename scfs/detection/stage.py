@@ -1,6 +1,5 @@
 """The stage `detect`: a detector trained from a run's encoder, and its average precision."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +50,19 @@ def detect(
     device = prepare_process(execution.threads, execution.device)
     if (size := find_world().size) > 1 and device.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
-    with ExitStack() as held:
-        with collectives.process_group(device):
-            threads = execution.threads
-            trial = open_trial(protocol, part, run, converted, manifest, device, threads=threads, processes=size)
-            folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
-            held.enter_context(hold_run(folder, trial.identity))
+    with collectives.process_group(device):
+        threads = execution.threads
+        trial = open_trial(protocol, part, run, converted, manifest, device, threads=threads, processes=size)
+        folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
+        with hold_run(folder, trial.identity):
             metric, shown, times = _trained_and_tested(trial, folder, converted, execution)
-        if find_world().rank > 0:
-            return
-        scores = metric.scores()  # alone again: Detectron2's evaluators have collectives of their own
-        arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
-        write_arrays(out.with_suffix(".npz"), arrays, compressed=True)
-        used = {"device": str(device), "workers": execution.workers, "processes": size}
-        write_result(out, trial.record(scores), {**used, **times})
+            if not collectives.is_first():
+                return
+            scores = metric.scores()
+            arrays = {"classes": np.array(trial.test.classes), "recall": RECALLS, **scores.precision, **shown}
+            write_arrays(out.with_suffix(".npz"), arrays, compressed=True)
+            used = {"device": str(device), "workers": execution.workers, "processes": size}
+            write_result(out, trial.record(scores), {**used, **times})
 
 
 def _log_start(trial: Trial, folder: Path) -> None:

@@ -84,8 +84,6 @@ def load_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     """
     file = environment.get(FILE, "")
     values = read_yaml(Path(file)) if file else {}
-    if not isinstance(values, dict):
-        raise ScfsError(f"{file}: not a mapping of keys to values")
     settings = parse(Launch, values, file or FILE)
     for name in sorted(environment):
         if not name.startswith(PREFIX):

@@ -23,7 +23,7 @@ def test_the_environment_counts_before_the_file(tmp_path: Path) -> None:
     [
         ("nodes: 0\n", {}, r"launch.yaml: nodes = 0: .*greater than or equal to 1"),
         ("node: 2\n", {}, "launch.yaml: unknown key 'node'"),
-        ("- nodes\n", {}, "launch.yaml: not a mapping"),
+        ("- nodes\n", {}, r"launch.yaml: \(top level\) = \[.nodes.\]: Input should be a valid dictionary"),
         ("executor: local\nnodes: 2\n", {}, "nodes = 2: the executor local has 1; allowed there: 1"),
         ("poll_seconds: 60\n", {}, "poll_seconds = 60: .*less than or equal to 15"),
         ("", {"SCFS_LAUNCH_MINUTES": "soon"}, "SCFS_LAUNCH_MINUTES: minutes = 'soon'"),

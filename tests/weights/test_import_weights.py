@@ -266,7 +266,7 @@ def test_an_entry_that_does_not_fit(entry: PublicWeights, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"weights": "dino-resnet50", "backbone": "vgg"}, "backbone = 'vgg': not among"),
+        ({"weights": "dino-resnet50", "backbone": "vgg"}, "backbone = 'vgg': Input should be 'resnet18'"),
         ({"weights": "a/b.pth", "backbone": "resnet50"}, "format is missing"),
         ({"weights": "dino-resnet50", "backbone": "resnet50", "format": "dino"}, "format does not apply"),
         ({"weights": "a.pth", "backbone": "resnet50", "format": "swav"}, "format = 'swav'"),
