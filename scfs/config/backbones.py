@@ -19,6 +19,7 @@ class BackboneSpec:
 class ResNetSpec(BackboneSpec):
     """Size of a ResNet."""
 
+    strides: tuple[int, int, int] = (8, 16, 32)
     bottleneck: bool = False
     """True for blocks of three convolutions."""
     blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
@@ -38,22 +39,17 @@ class ViTSpec(BackboneSpec):
     heads: int = 6
 
 
-def resnet(bottleneck: bool, blocks: tuple[int, int, int, int], width: int = 64) -> ResNetSpec:
-    """Describe a ResNet."""
-    return ResNetSpec((8, 16, 32), None, bottleneck, blocks, width)
-
-
 def vit(patch: int, side: int, channels: int, blocks: int, heads: int) -> ViTSpec:
     """Describe a vision transformer."""
     return ViTSpec((patch, patch, patch), patch, side, channels, blocks, heads)
 
 
 BACKBONES: Registry[BackboneSpec] = Registry("backbone")
-BACKBONES.add("resnet18")(resnet(False, (2, 2, 2, 2)))
-BACKBONES.add("resnet34")(resnet(False, (3, 4, 6, 3)))
-BACKBONES.add("resnet50")(resnet(True, (3, 4, 6, 3)))
-BACKBONES.add("resnet101")(resnet(True, (3, 4, 23, 3)))
-BACKBONES.add("narrow_resnet18")(resnet(False, (2, 2, 2, 2), width=32))
+BACKBONES.add("resnet18")(ResNetSpec(blocks=(2, 2, 2, 2)))
+BACKBONES.add("resnet34")(ResNetSpec(blocks=(3, 4, 6, 3)))
+BACKBONES.add("resnet50")(ResNetSpec(bottleneck=True, blocks=(3, 4, 6, 3)))
+BACKBONES.add("resnet101")(ResNetSpec(bottleneck=True, blocks=(3, 4, 23, 3)))
+BACKBONES.add("narrow_resnet18")(ResNetSpec(blocks=(2, 2, 2, 2), width=32))
 BACKBONES.add("vit_small_16")(vit(16, side=224, channels=384, blocks=12, heads=6))
 BACKBONES.add("vit_base_16")(vit(16, side=224, channels=768, blocks=12, heads=12))
 BACKBONES.add("narrow_vit_8")(vit(8, side=64, channels=128, blocks=6, heads=4))  # unsourced: for small machines

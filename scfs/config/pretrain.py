@@ -13,7 +13,7 @@ from scfs.config.backbones import BACKBONES
 from scfs.config.base import NAME, ORDERED, Config, Positive, Scale, Seed
 from scfs.config.methods import METHODS
 from scfs.config.registry import NameIn
-from scfs.config.weight_formats import ImportFormat, import_formats
+from scfs.config.weight_formats import FORMATS, ImportFormat
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -228,7 +228,8 @@ class Imported(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.is_file and self.format is None:
-            raise ValueError(f"format is missing: the file {self.weights} does not say it; {sorted(import_formats())}")
+            known = sorted(name for name in FORMATS if FORMATS[name].imports)
+            raise ValueError(f"format is missing: the file {self.weights} does not say it; {known}")
         if not self.is_file and self.format is not None:
             raise ValueError(f"format does not apply: the catalogue says that of {self.weights}")
         return self

@@ -133,11 +133,6 @@ ExportFormat = Annotated[str, NameIn(FORMATS, lambda format: format.exports)]
 """Name of a format that can be exported."""
 
 
-def import_formats() -> list[str]:
-    """List the formats that can be imported."""
-    return [name for name in FORMATS if FORMATS[name].imports]
-
-
 def export_formats(backbone: str | None = None) -> list[str]:
     """List the formats that weights can be exported to: those of this architecture, or all."""
     known = [name for name in FORMATS if FORMATS[name].exports]

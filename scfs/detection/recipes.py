@@ -3,18 +3,15 @@
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from detectron2 import model_zoo
 from detectron2.config import CfgNode
 
-from scfs.config.detection import Detection, SmallMachine
+from scfs.config.detection import RECIPES, Detection, SmallMachine
 from scfs.config.study import read_yaml
 from scfs.detection.backbone import set_backbone  # the module also registers the heads that recipes name
 from scfs.errors import ScfsError
-
-FOLDER = Path(__file__).with_name("recipes")
 
 
 def build_config(protocol: Detection, backbone: str, classes: int, device: str, gpus: int = 1) -> CfgNode:
@@ -34,7 +31,7 @@ def build_config(protocol: Detection, backbone: str, classes: int, device: str, 
         ScfsError: another architecture than a ResNet, a box head that the recipe does not have, a count of the small
             machine above the recipe's, or a batch that does not divide among the processes.
     """
-    recipe = read_yaml(FOLDER / f"{protocol.recipe}.yaml")
+    recipe = read_yaml(RECIPES / f"{protocol.recipe}.yaml")
     cfg = model_zoo.get_config(recipe["base"])
     cfg.merge_from_other_cfg(CfgNode(recipe["config"]))
     cfg.merge_from_other_cfg(CfgNode(_box_head(protocol, recipe)))

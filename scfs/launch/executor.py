@@ -82,13 +82,12 @@ def submit(payload: Payload, name: str, comment: str, settings: Launch, lock: IO
 
 
 def _sbatch_parameters(payload: Payload, name: str, comment: str, settings: Launch, pickle: Path) -> dict[str, Any]:
-    optional = {key: getattr(settings, key) for key in ("partition", "account", "qos", "constraint")}
-    optional["gpus_per_node"] = settings.gpus_per_node or None
-    optional["mem"] = f"{int(settings.memory_gb * 1024)}MB" if settings.memory_gb else None
     exports = [f"export {key}={shlex.quote(value)}" for key, value in _environment(payload).items()]
     requeue = [_requeue_when_asked(payload)] if settings.image else []
     return {
-        **{key: value for key, value in optional.items() if value is not None},
+        **{key: getattr(settings, key) for key in ("partition", "account", "qos", "constraint")},  # None: the cluster's
+        "gpus_per_node": settings.gpus_per_node or None,
+        "mem": f"{int(settings.memory_gb * 1024)}MB" if settings.memory_gb else None,
         "job_name": name,
         "comment": comment,
         "nodes": settings.nodes,

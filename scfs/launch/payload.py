@@ -90,16 +90,13 @@ class Payload:
                 raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
             with stop_signals() as received:
                 self.call()
-        except ScfsError as error:
-            if world.rank == 0 or not isinstance(error, PreemptedError):  # all stop together, and one says so
-                log(f"scfs: {error}")
-            self._end(error, world.rank, time.monotonic() - started, received)
+        except (ScfsError, SystemExit) as error:  # SystemExit: of a process that leaves it to another one to say why
+            reason = error.__cause__ if isinstance(error, SystemExit) else error
+            preempted = isinstance(reason, PreemptedError)  # all stop together, and one says so
+            if world.rank == 0 if preempted else isinstance(error, ScfsError):
+                log(f"scfs: {reason}")
+            self._end(reason, world.rank, time.monotonic() - started, received)
             raise SystemExit(1) from None
-        except SystemExit as silent:  # of a process that leaves it to another one to say why
-            if world.rank == 0 and isinstance(silent.__cause__, PreemptedError):
-                log(f"scfs: {silent.__cause__}")
-            self._end(silent.__cause__, world.rank, time.monotonic() - started, received)
-            raise
 
     def _end(self, error: BaseException | None, rank: int, seconds: float, received: list[int]) -> None:
         """In a SLURM job, queue the job again or wait to be ended, if the reason asks for it."""

@@ -58,11 +58,8 @@ def live_jobs() -> list[ClusterJob]:
         UnreachableError: the controller does not answer; nothing is known then, and nothing must be submitted.
     """
     said = _ask("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%T|%R|%Z|%k")
-    jobs = []
-    for line in said.splitlines():
-        identifier, state, reason, folder, comment = line.split("|", 4)
-        jobs.append(ClusterJob(identifier, comment.strip(), state, reason, Path(folder)))
-    return jobs
+    lines = (line.split("|", 4) for line in said.splitlines())
+    return [ClusterJob(job, comment.strip(), state, why, Path(folder)) for job, state, why, folder, comment in lines]
 
 
 def state_of(job: str) -> tuple[str, str]:

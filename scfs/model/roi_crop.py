@@ -31,11 +31,9 @@ def local_boxes(crop_boxes: Tensor, views: int, size: int) -> tuple[Tensor, Tens
         with it at all, (N, G, B) bool.
     """
     frame, box = crop_boxes[None, :views].float(), crop_boxes[2:, None].float()
-    left, right = (
-        ((box[..., LEFT] + shift) - frame[..., LEFT]) * size / frame[..., WIDTH] for shift in (0, box[..., WIDTH])
-    )
-    top, bottom = (
-        ((box[..., TOP] + shift) - frame[..., TOP]) * size / frame[..., HEIGHT] for shift in (0, box[..., HEIGHT])
+    (left, right), (top, bottom) = (
+        [((box[..., start] + shift) - frame[..., start]) * size / frame[..., side] for shift in (0, box[..., side])]
+        for start, side in ((LEFT, WIDTH), (TOP, HEIGHT))
     )
     mirrored = frame[..., FLIP].bool()
     left, right = torch.where(mirrored, size - right, left), torch.where(mirrored, size - left, right)

@@ -11,7 +11,6 @@ from torch import Tensor
 from scfs.config.pretrain import Pretrain
 from scfs.model.backbones.drop_path import drop_path_factors
 from scfs.model.methods import Crops, Method, build_method
-from scfs.model.ops.compile import compile_backbone
 from scfs.model.ops.side_stream import SideStream
 from scfs.runtime import collectives
 from scfs.training.base import Training
@@ -66,8 +65,8 @@ class Pretraining(Training):
         model = self.to_device(model, compile)
         backbone: Any = model.student.backbone
         backbone.activation_checkpointing = activation_checkpointing
-        for encoder in model.children() if compile else ():
-            compile_backbone(encoder.get_submodule("backbone"))
+        for encoder in model.children() if compile else ():  # at the first call with each size of images
+            encoder.get_submodule("backbone").compile(dynamic=False, fullgraph=True)
         if side_stream:
             model.side_stream = SideStream(device)
         self.labels = None if labels is None else labels.of_rows.to(device)

@@ -26,8 +26,8 @@ from scfs.data.opening import open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
 from scfs.detection.inference import figure_arrays, figure_size
+from scfs.detection.stage import open_trial
 from scfs.detection.training import DetectorTraining
-from scfs.detection.trial import open_trial
 from scfs.detection.weights import read_converted
 from scfs.errors import ScfsError
 from scfs.io.safe_pickle import dump, load

@@ -12,9 +12,8 @@ from small_detector import SMALL, protocol, train
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.inference import predict
 from scfs.detection.metrics import CocoMetric
-from scfs.detection.stage import detect
+from scfs.detection.stage import detect, open_trial
 from scfs.detection.training import DetectorTraining
-from scfs.detection.trial import open_trial
 from scfs.errors import ScfsError
 from scfs.runtime import collectives
 

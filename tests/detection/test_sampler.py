@@ -12,7 +12,7 @@ import scfs.detection.compat  # isort: skip  # noqa: F401
 from detectron2.data.common import AspectRatioGroupedDataset
 
 from scfs.detection.batches import BatchOrder, TrainingBatches
-from scfs.detection.trial import Trial, open_trial
+from scfs.detection.stage import Trial, open_trial
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World

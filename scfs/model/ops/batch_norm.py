@@ -21,19 +21,6 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
     return values.view(1, -1, *[1] * (like.ndim - 2))
 
 
-def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute mean and variance, (C,) each, of the values of all processes, and their number per channel.
-
-    Args:
-        x: this process's, (n, C, ...); n may differ between the processes.
-    """
-    dims = [0, *range(2, x.ndim)]
-    count = x.numel() // x.shape[1]
-    mean = x.mean(dims)
-    squares = (x - _per_channel(mean, x)).square().sum(dims)
-    return merge_statistics(mean, squares, count)
-
-
 def merge_statistics(mean: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the statistics of all processes: mean and variance, (C,) each, and the number of values per channel.
 
@@ -125,7 +112,10 @@ class SynchronizedBatchNorm(_BatchNorm):
             return super().forward(input)
         self._check_input_dim(input)
         with torch.no_grad():
-            mean, variance, number = _batch_statistics(input.to(self.weight.dtype))
+            x, dims = input.to(self.weight.dtype), [0, *range(2, input.ndim)]
+            own_mean = x.mean(dims)
+            squares = (x - _per_channel(own_mean, x)).square().sum(dims)
+            mean, variance, number = merge_statistics(own_mean, squares, x.numel() // x.shape[1])
             update_running_statistics(self, mean, variance, number)
         return _Normalize.apply(input, self.weight, self.bias, mean, variance, number, self.eps)
 
@@ -139,16 +129,7 @@ def synchronize_batch_norm(model: M, device: torch.device, compile: bool = False
         return model
     if device.type == "cuda" and not compile:  # torch's own has a fast kernel
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(module, name, _synchronize(child))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.__class__ = SynchronizedBatchNorm  # type: ignore[assignment]  # with the same parameters and buffers
     return model
-
-
-def _synchronize(norm: _BatchNorm) -> SynchronizedBatchNorm:
-    """Make a synchronised norm that shares the parameters and buffers of `norm`."""
-    made = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    for name, value in (*norm.named_parameters(), *norm.named_buffers()):
-        setattr(made, name, value)
-    return made.train(norm.training)

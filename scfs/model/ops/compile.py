@@ -1,4 +1,4 @@
-"""Compilation of backbones by torch.compile, which fuses BatchNorm, ReLU, residual sums and conversions; for GPUs.
+"""Errors of compiled backbones: torch.compile fuses BatchNorm, ReLU, residual sums and conversions; for GPUs.
 
 A backbone is compiled as a whole, or it is an error: a part that torch.compile cannot compile would stay slow without
 notice. Several processes therefore use BatchNorm of `scfs.model.ops.batch_norm`, whose collectives can be compiled;
@@ -10,18 +10,9 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from scfs.errors import ScfsError
 from scfs.runtime.collectives import ProcessLostError
-
-
-def compile_backbone(backbone: nn.Module) -> None:
-    """Mark a backbone for compilation, in place, at the first call with each size of images (the student has two).
-
-    Parameters keep their names. Results are rounded differently.
-    """
-    backbone.compile(dynamic=False, fullgraph=True)
 
 
 @contextmanager
