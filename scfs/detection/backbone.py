@@ -71,14 +71,8 @@ def build_scfs_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
 @BACKBONE_REGISTRY.register()
 def build_scfs_resnet_fpn(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build a feature pyramid on a whole ResNet, which is its `bottom_up`."""
-    return FPN(
-        build_scfs_resnet(cfg, input_shape),
-        cfg.MODEL.FPN.IN_FEATURES,
-        cfg.MODEL.FPN.OUT_CHANNELS,
-        cfg.MODEL.FPN.NORM,
-        LastLevelMaxPool(),
-        cfg.MODEL.FPN.FUSE_TYPE,
-    )
+    resnet, fpn = build_scfs_resnet(cfg, input_shape), cfg.MODEL.FPN
+    return FPN(resnet, fpn.IN_FEATURES, fpn.OUT_CHANNELS, fpn.NORM, LastLevelMaxPool(), fpn.FUSE_TYPE)
 
 
 @ROI_HEADS_REGISTRY.register()

@@ -65,25 +65,19 @@ class TrainingBatches:
         records: images to train on.
         cfg: Detectron2's configuration: batch, shorter sides, flip, format of the masks.
         seed: seed of order and augmentation.
-        world: which process this is; together they make the batch of one.
+        world: which process this is; together they make the batch of one. None: the only one.
 
     Raises:
         ScfsError: when indexed: an image that cannot be read, or whose size is not the annotations'.
     """
 
-    def __init__(
-        self,
-        records: Sequence[Record],
-        cfg: CfgNode,
-        seed: int,
-        world: World = World(),  # noqa: B008 (it cannot be changed)
-    ) -> None:
+    def __init__(self, records: Sequence[Record], cfg: CfgNode, seed: int, world: World | None = None) -> None:
         self.order = BatchOrder(records, cfg.SOLVER.IMS_PER_BATCH, seed)
         # One buffer of bytes: workers would copy a list of objects by counting references to them.
         self._records = DatasetFromList(list(records), copy=False)
         self._mapper = DatasetMapper(cfg, is_train=True)
         self._seed = seed
-        self._own = world.shard(cfg.SOLVER.IMS_PER_BATCH)
+        self._own = (world or World()).shard(cfg.SOLVER.IMS_PER_BATCH)
 
     def __getitem__(self, step: int) -> list[Record]:
         inputs = []

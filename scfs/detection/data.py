@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import MetadataCatalog
-from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.datasets import load_coco_json
 
 from scfs.data.opening import DetectionFiles
@@ -68,9 +67,3 @@ def read_split(split: DetectionFiles, masks: bool) -> DetectionSplit:
                 " one that finds boxes alone, such as voc_faster_rcnn_c4"
             )
     return found
-
-
-def without_empty(split: DetectionSplit) -> list[Record]:
-    """Keep the images with at least one object that is not a crowd: those that Detectron2 trains on."""
-    records: list[Record] = filter_images_with_only_crowd_annotations(split.records)
-    return records

@@ -81,9 +81,9 @@ def figure_size(height: int, width: int) -> tuple[int, int]:
 def _truth(record: Record, cfg: CfgNode, size: tuple[int, int]) -> Arrays:
     """Return the resized image and its objects without crowds."""
     resize = ResizeTransform(record["height"], record["width"], *size)
-    items = [copy.deepcopy(item) for item in record["annotations"] if not item.get("iscrowd", 0)]
-    if not cfg.MODEL.MASK_ON:
-        items = [{key: value for key, value in item.items() if key != "segmentation"} for item in items]
+    items = copy.deepcopy([item for item in record["annotations"] if not item.get("iscrowd", 0)])
+    for item in () if cfg.MODEL.MASK_ON else items:
+        item.pop("segmentation", None)
     moved = [transform_instance_annotations(item, [resize], size) for item in items]
     objects = annotations_to_instances(moved, size, "bitmask")
     arrays = {

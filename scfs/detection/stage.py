@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 
 from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
-from scfs.detection.data import DetectionSplit, read_split, without_empty
+from scfs.detection.data import DetectionSplit, read_split
 from scfs.detection.devkit import write_devkit
 from scfs.detection.inference import Arrays, figure_arrays, predict
 from scfs.detection.metrics import RECALLS, CocoMetric, Metric, Scores, VocMetric
@@ -196,7 +197,8 @@ def _trained_and_tested(
     _log_start(trial, folder)
     training.resume(folder)
     workers = execution.workers
-    data = TrainingBatches(without_empty(trial.train), trial.cfg, trial.seed, collectives.world())
+    records = filter_images_with_only_crowd_annotations(trial.train.records)
+    data = TrainingBatches(records, trial.cfg, trial.seed, collectives.world())
     batches = prefetch(data, range(training.step, training.total), workers)
     seconds_per_step = training.run(batches, folder, execution.save_every)
     seconds = round(training.seconds(), 1)

@@ -14,6 +14,7 @@ import torch
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
 from detectron2.data import MetadataCatalog
+from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.datasets.pascal_voc import load_voc_instances
 from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
@@ -21,7 +22,7 @@ from detectron2.structures import Boxes, Instances
 from scfs.data.coco_rle import encode_mask
 from scfs.data.image_set import ImageRows, ImageSet
 from scfs.data.opening import DetectionFiles, open_detection_split
-from scfs.detection.data import DetectionSplit, read_split, without_empty
+from scfs.detection.data import DetectionSplit, read_split
 from scfs.detection.devkit import write_devkit
 from scfs.detection.metrics import CocoMetric, VocMetric, sampled
 from scfs.errors import ScfsError
@@ -249,7 +250,7 @@ def test_categories_are_numbered_by_their_ids_and_crowds_are_no_objects(tmp_path
     split = read_split(written(tmp_path, coco_of(3, objects, {90: "last", 7: "first"})), masks=True)
     assert split.classes == ("first", "last")
     assert [item["category_id"] for item in split.objects] == [1] and split.objects[0]["difficult"] == 1
-    assert [record["image_id"] for record in without_empty(split)] == [2]
+    assert [record["image_id"] for record in filter_images_with_only_crowd_annotations(split.records)] == [2]
     assert split.mask_format == "bitmask"
     polygon = {"image_id": 1, "category_id": 7, "bbox": FIRST, "segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]]}
     crowd = {**objects[1], "segmentation": encode_mask(mask_of(SECOND))}
