@@ -15,7 +15,8 @@ import torch
 from pydantic import TypeAdapter
 
 from scfs import paths
-from scfs.config.evaluation import Evaluation, Knn
+from scfs.config.evaluation import Knn
+from scfs.config.protocol import Evaluation
 from scfs.data.image_set import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError

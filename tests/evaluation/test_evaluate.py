@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from scfs import paths
-from scfs.config.evaluation import Evaluation
+from scfs.config.protocol import Evaluation
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError

@@ -11,7 +11,8 @@ from test_evaluate import PROTOCOLS, VALUES
 from timm.models.vision_transformer import VisionTransformer
 
 from scfs import paths
-from scfs.config.evaluation import Evaluation, Knn
+from scfs.config.evaluation import Knn
+from scfs.config.protocol import Evaluation
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from scfs.config.evaluation import Evaluation
+from scfs.config.protocol import Evaluation
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.run import EVALUATE
 

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from tiny import TINY
 from torch import Tensor, nn
 
-from scfs.config.backbones import BACKBONES, resnet, vit
+from scfs.config.backbones import BACKBONES, ResNetSpec, vit
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
@@ -45,7 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     "supervised": {"method": "supervised"},
 }
 SHALLOW = {
-    "narrow_resnet18": resnet(False, (1, 1, 1, 1), width=16),
+    "narrow_resnet18": ResNetSpec(blocks=(1, 1, 1, 1), width=16),
     "narrow_vit_8": vit(8, side=64, channels=32, blocks=4, heads=4),
 }
 """One block in a layer: what processes on few cores wait for are the messages of each BatchNorm."""
