@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from scfs.errors import ScfsError
+from scfs.errors import writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +25,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        move_into_place(temporary, path)
-    except OSError as error:
-        raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            move_into_place(temporary, path)
     finally:
         with suppress(OSError):  # not there, as after a success, or its folder is none
             temporary.unlink()
@@ -76,16 +75,15 @@ def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     temporary, old = (path.with_name(f".{path.name}.{state}") for state in ("new", "old"))
     try:
-        _remove(temporary, old)
-        temporary.mkdir(parents=True)
-        yield temporary
-        if durable:
-            os.sync()
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    except OSError as error:
-        raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from error
+        with writing(path):
+            _remove(temporary, old)
+            temporary.mkdir(parents=True)
+            yield temporary
+            if durable:
+                os.sync()
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
     finally:
         _remove(temporary, old)
 

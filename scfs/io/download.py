@@ -3,17 +3,15 @@
 import hashlib
 import http.client
 import os
-import re
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, writing
 from scfs.io.atomic import move_into_place
 from scfs.io.disk_space import require_space
 from scfs.io.locks import file_lock
@@ -28,30 +26,25 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 CONNECTION_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
-@dataclass(frozen=True)
-class Published:
-    """Size and hashes of a file, as they are published."""
+def check_published(path: Path, size: int | None, sha256: str | None = None, md5: str | None = None) -> None:
+    """Compare a file's size, and the better of the hashes, with those that are published.
 
-    size: int | None = None
-    """Bytes."""
-    sha256: str | None = None
-    """Hexadecimal, or its first digits."""
-    md5: str | None = None
-    """Hexadecimal: older data sets publish nothing better."""
+    Args:
+        path: the file.
+        size: bytes.
+        sha256: hexadecimal, or its first digits.
+        md5: hexadecimal: older data sets publish nothing better.
 
-    def check(self, path: Path) -> None:
-        """Compare a file's size, and the better of the hashes.
-
-        Raises:
-            ScfsError: it is another one; the line says what differs.
-        """
-        size = path.stat().st_size
-        if self.size is not None and size != self.size:
-            raise ScfsError(f"it has {size} bytes, the catalogue says {self.size}")
-        if self.sha256 is not None:
-            _compare("SHA-256", digest(path, "sha256"), self.sha256)
-        elif self.md5 is not None:
-            _compare("MD5", digest(path, "md5"), self.md5)
+    Raises:
+        ScfsError: it is another one; the line says what differs.
+    """
+    found = path.stat().st_size
+    if size is not None and found != size:
+        raise ScfsError(f"it has {found} bytes, the catalogue says {size}")
+    if sha256 is not None:
+        _compare("SHA-256", digest(path, "sha256"), sha256)
+    elif md5 is not None:
+        _compare("MD5", digest(path, "md5"), md5)
 
 
 def digest(path: Path, algorithm: Literal["sha256", "md5"]) -> str:
@@ -95,15 +88,11 @@ def fetch(
         return False
     if not urls:
         raise ScfsError(f"{path}: no such file, and there is nowhere to fetch it from")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path.with_name(f".{path.name}.lock")):
-            if not path.is_file():  # another process may have fetched it while this one waited
-                part = path.with_name(f".{path.name}.part")
-                _ask_in_rounds(urls, path, part, check, attempts, wait)
-                move_into_place(part, path)
-    except OSError as error:
-        raise ScfsError(f"{path}: could not be written: {error.strerror or error}") from None
+    with writing(path), file_lock(path.with_name(f".{path.name}.lock")):
+        if not path.is_file():  # another process may have fetched it while this one waited
+            part = path.with_name(f".{path.name}.part")
+            _ask_in_rounds(urls, path, part, check, attempts, wait)
+            move_into_place(part, path)
     return True
 
 
@@ -165,7 +154,11 @@ def _receive(url: str, part: Path, started: int) -> bool:
             resumed = started if answer.status == http.client.PARTIAL_CONTENT else 0
             length = answer.headers.get("Content-Length")
             expected = resumed + int(length) if length and length.isdecimal() else None
-            _check_answer(answer.headers.get("Content-Range"), part, resumed, expected)
+            offered = answer.headers.get("Content-Range")
+            if resumed and offered and not offered.startswith(f"bytes {resumed}-"):
+                raise _FetchError(f"could not be fetched: asked for bytes {resumed}-, offered {offered}", final=True)
+            if expected is not None:
+                require_space(part.parent, expected - resumed)
             with part.open("ab" if resumed else "wb") as file:
                 try:
                     _copy(answer, file, part, expected, resumed)
@@ -174,7 +167,7 @@ def _receive(url: str, part: Path, started: int) -> bool:
                     os.fsync(file.fileno())
     except urllib.error.HTTPError as error:
         unsatisfiable = error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
-        if unsatisfiable and _total(error) == started:
+        if unsatisfiable and error.headers.get("Content-Range") == f"bytes */{started}":
             return True  # an earlier attempt got all of it
         if unsatisfiable:
             part.unlink()
@@ -188,20 +181,6 @@ def _receive(url: str, part: Path, started: int) -> bool:
     if expected is not None and arrived != expected:
         raise _FetchError(f"ended after {arrived} of {expected} bytes", final=False)
     return resumed > 0
-
-
-def _check_answer(content_range: str | None, part: Path, resumed: int, expected: int | None) -> None:
-    """See that the bytes announced are those asked for, and that there is room for them."""
-    if resumed and content_range and not content_range.startswith(f"bytes {resumed}-"):
-        raise _FetchError(f"could not be fetched: asked for bytes {resumed}-, offered {content_range}", final=True)
-    if expected is not None:
-        require_space(part.parent, expected - resumed)
-
-
-def _total(error: urllib.error.HTTPError) -> int | None:
-    """Parse the whole length in the answer to a range that begins at the end: `Content-Range: bytes */123`."""
-    found = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
-    return int(found[1]) if found else None
 
 
 def _copy(answer: IO[bytes], file: IO[bytes], part: Path, expected: int | None, resumed: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, writing
 
 
 @contextmanager
@@ -20,11 +20,9 @@ def file_lock(lock: Path, busy: str = "") -> Iterator[None]:
     Raises:
         ScfsError: the file cannot be written, or another process holds the lock and `busy` is given.
     """
-    try:
+    with writing(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise ScfsError(f"{lock}: could not be written: {error.strerror}") from None
     try:
         if not busy:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -57,10 +55,6 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         ScfsError: the folder cannot be used, or another process trains in it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ScfsError(f"{folder}: cannot be used as a run folder: {error.strerror}") from None
     with file_lock(folder / "lock", busy=f"{folder}: another process is training this run"):
         yield
 

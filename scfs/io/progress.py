@@ -13,7 +13,7 @@ from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-from scfs.errors import ScfsError
+from scfs.errors import writing
 
 T = TypeVar("T")
 PLAIN_LINE_SECONDS = 10.0
@@ -30,11 +30,9 @@ def copy_log(path: Path) -> None:
         ScfsError: the file cannot be opened for writing.
     """
     global _prefix
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _log_files.append(path.open("a", buffering=1))
-    except OSError as error:
-        raise ScfsError(f"{path}: could not be written: {error.strerror}") from None
     _prefix = f"[{path.stem}] "
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 
 DAMAGED = (
     *(pickle.UnpicklingError, EOFError, ArithmeticError, AttributeError),
@@ -60,9 +60,7 @@ def load(path: Path) -> Any:
         ScfsError: no such file, damaged, or more than plain values and arrays.
     """
     try:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             return _SafeUnpickler(file).load()
-    except OSError as error:
-        raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     except DAMAGED as error:
         raise ScfsError(f"{path}: not a readable pickle of arrays: {error}") from None

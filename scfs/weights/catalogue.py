@@ -1,7 +1,6 @@
 """The catalogue of public weights (catalogue.yaml): their addresses, hashes, licences and authors."""
 
-from functools import cache
-from importlib.resources import files
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -12,7 +11,7 @@ from scfs.config.base import NAME, Config, load_yaml, parse
 from scfs.config.study import Study
 from scfs.config.weight_formats import FORMATS, ImportFormat
 from scfs.errors import ScfsError
-from scfs.io.download import Published
+from scfs.io.download import check_published
 from scfs.io.download import fetch as fetch_file
 from scfs.io.progress import log
 from scfs.io.results import sha256_of
@@ -73,9 +72,8 @@ class Catalogue(Config):
 @cache
 def catalogue() -> dict[str, PublicWeights]:
     """Return all entries by name."""
-    text = files("scfs.weights").joinpath("catalogue.yaml").read_text(encoding="utf-8")
-    whole: Catalogue = parse(Catalogue, load_yaml(text), SOURCE)
-    return whole.entries
+    text = Path(__file__).with_name("catalogue.yaml").read_text(encoding="utf-8")
+    return dict(parse(Catalogue, load_yaml(text), SOURCE).entries)
 
 
 def check(study: Study) -> None:
@@ -118,7 +116,8 @@ def fetch(entry: PublicWeights, folder: Path | None = None) -> Path:
     path = (folder or paths.downloads()) / entry.file
     if entry.by_hand and not path.is_file():
         raise ScfsError(f"{path}: no such file; it has to be got by hand: {entry.by_hand}; put it there")
-    known = Published(entry.size, None if entry.sha256 == "unknown" else entry.sha256)
-    if fetch_file([entry.url], path, known.check, attempts=1) and entry.sha256 == "unknown":
+    sha256 = None if entry.sha256 == "unknown" else entry.sha256
+    check = partial(check_published, size=entry.size, sha256=sha256)
+    if fetch_file([entry.url], path, check, attempts=1) and sha256 is None:
         log(f"warning: {path}: the catalogue does not know its SHA-256; it is {sha256_of(path)}")
     return path

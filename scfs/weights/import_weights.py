@@ -33,10 +33,6 @@ def import_run(run: str, imported: Imported, weights: Path, result: Path, downlo
         ScfsError: see `scfs.weights.catalogue.fetch` and `tensors_of`; nothing is written.
     """
     entry = None if imported.is_file else entry_named(imported.weights)
-    if entry and entry.backbone != imported.backbone:
-        raise ScfsError(
-            f"{imported.weights}: backbone = {imported.backbone!r}: the catalogue's file is a {entry.backbone}"
-        )
     path = fetch(entry, downloads) if entry else Path(imported.weights)
     about = import_weights(path, entry.format if entry else str(imported.format), weights, run, imported, entry)
     record: dict[str, Any] = {

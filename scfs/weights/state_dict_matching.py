@@ -94,13 +94,9 @@ def _backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: s
 
 def _fits(found: Mapping[str, Any], backbone: str, names: NameMap) -> bool:
     try:
-        theirs = {names(name): shape for name, shape in backbone_shapes(backbone).items()}
-    except KeyError:  # of another family than the names
+        return bool(_backbone(found, backbone, names, ""))
+    except (ScfsError, KeyError):  # KeyError: of another family than the names
         return False
-    given = {name: tuple(value.shape) for name, value in found.items() if isinstance(value, Tensor)}
-    return all(given.get(name) == shape or name.endswith(COUNTERS) for name, shape in theirs.items()) and all(
-        name in theirs for name in found
-    )
 
 
 def match_classifier(found: dict[str, Any], prefix: str, source: str) -> Tensors:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from scfs.errors import ScfsError
 
@@ -32,8 +33,7 @@ def read_third_party(path: Path) -> dict[str, Any]:
 
 def _safetensors(path: Path) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ScfsError(f"{path}: not a readable safetensors file: {error}") from None
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from typing import Any
 import pytest
 
 from scfs.errors import ScfsError
-from scfs.io.download import Published, digest, fetch
+from scfs.io.download import check_published, digest, fetch
 
 CONTENT = bytes(value * 7919 % 251 for value in range(100_000))
-KNOWN = Published(len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest(), md5=hashlib.md5(CONTENT).hexdigest())
+KNOWN = partial(
+    check_published, size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest(), md5=hashlib.md5(CONTENT).hexdigest()
+)
 
 Answer = Callable[["Server", int], None]
 """Answers a request for the bytes from a position on."""
@@ -139,7 +142,7 @@ def test_a_connection_that_is_cut_again_and_again(
     serve: Callable[..., str], path: Path, pauses: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every attempt brings something, so that there may be more of them than `attempts`."""
-    assert fetch([serve(whole(cut=13_000))], path, KNOWN.check, attempts=2)
+    assert fetch([serve(whole(cut=13_000))], path, KNOWN, attempts=2)
     assert path.read_bytes() == CONTENT and beside(path) == ["set.tar"]
     assert starts() == list(range(0, 100_000, 13_000))
     assert pauses == [2.0] * 7
@@ -149,42 +152,42 @@ def test_a_connection_that_is_cut_again_and_again(
 
 
 def test_a_server_that_ignores_ranges(serve: Callable[..., str], path: Path, pauses: list[float]) -> None:
-    assert fetch([serve(without_ranges(cut=50_000), without_ranges(cut=20_000), without_ranges())], path, KNOWN.check)
+    assert fetch([serve(without_ranges(cut=50_000), without_ranges(cut=20_000), without_ranges())], path, KNOWN)
     assert path.read_bytes() == CONTENT and starts() == [0, 50_000, 20_000]
 
 
 def test_no_progress_is_given_up(serve: Callable[..., str], path: Path, pauses: list[float]) -> None:
     url = serve(without_ranges(cut=50_000))
     with pytest.raises(ScfsError) as error:
-        fetch([url], path, KNOWN.check, attempts=4, wait=3)
+        fetch([url], path, KNOWN, attempts=4, wait=3)
     assert str(error.value) == f"{url}: ended after 50000 of 100000 bytes; start again to go on, or put it at {path}"
     assert pauses == [3, 3, 6, 12] and beside(path) == [".set.tar.part"]
 
 
 def test_the_pauses_end_at_a_minute(path: Path, pauses: list[float]) -> None:
     with pytest.raises(ScfsError, match="Connection refused; start again to go on"):
-        fetch([dead()], path, KNOWN.check, attempts=8)
+        fetch([dead()], path, KNOWN, attempts=8)
     assert pauses == [2, 4, 8, 16, 32, 60, 60]
 
 
 def test_the_next_mirror(serve: Callable[..., str], path: Path, pauses: list[float]) -> None:
     """A dead one, one that has not got the file, one with another file, one that cuts; then a good one goes on."""
     urls = [dead(), serve(status(404)), serve(whole(b"other" * 10)), serve(whole(cut=70_000)), serve(whole())]
-    assert fetch(urls, path, KNOWN.check)
+    assert fetch(urls, path, KNOWN)
     assert path.read_bytes() == CONTENT and beside(path) == ["set.tar"]
     assert Server.asked == [("/0", 0), ("/1", 0), ("/2", 0), ("/3", 70_000)] and pauses == []
 
 
 def test_only_what_may_pass_is_tried_again(serve: Callable[..., str], path: Path, pauses: list[float]) -> None:
     busy = serve(status(503), status(429), whole())
-    assert fetch([serve(status(403)), busy], path, KNOWN.check)
+    assert fetch([serve(status(403)), busy], path, KNOWN)
     assert [asked for asked, _ in Server.asked] == ["/1", "/0", "/0", "/0"] and path.read_bytes() == CONTENT
 
 
 def test_all_reasons_in_one_line(serve: Callable[..., str], path: Path, pauses: list[float], tmp_path: Path) -> None:
     urls = [serve(status(404)), serve(whole(b"other")), (tmp_path / "none").as_uri()]
     with pytest.raises(ScfsError) as error:
-        fetch(urls, path, KNOWN.check)
+        fetch(urls, path, KNOWN)
     assert str(error.value) == (
         f"{urls[0]}: could not be fetched: 404 Not Found; "
         f"{urls[1]}: fetched, but not the file of the catalogue; not kept: "
@@ -197,7 +200,7 @@ def test_all_reasons_in_one_line(serve: Callable[..., str], path: Path, pauses: 
 def test_a_beginning_of_another_file_is_thrown_away(serve: Callable[..., str], path: Path, pauses: list[float]) -> None:
     path.parent.mkdir()
     path.with_name(".set.tar.part").write_bytes(b"x" * 60_000)
-    assert fetch([serve(whole())], path, KNOWN.check)
+    assert fetch([serve(whole())], path, KNOWN)
     assert path.read_bytes() == CONTENT and starts() == [60_000, 0]
 
 
@@ -207,7 +210,7 @@ def test_a_range_that_begins_at_the_end(
 ) -> None:
     path.parent.mkdir()
     path.with_name(".set.tar.part").write_bytes((CONTENT + b"x")[:length])
-    assert fetch([serve(whole())], path, KNOWN.check)
+    assert fetch([serve(whole())], path, KNOWN)
     assert path.read_bytes() == CONTENT and starts() == ([100_000] if length == 100_000 else [100_001, 0])
 
 
@@ -215,42 +218,42 @@ def test_another_range_than_asked_for(serve: Callable[..., str], path: Path, pau
     path.parent.mkdir()
     path.with_name(".set.tar.part").write_bytes(CONTENT[:100])
     with pytest.raises(ScfsError, match=re.escape("asked for bytes 100-, offered bytes 5-9/10")):
-        fetch([serve(other_range)], path, KNOWN.check)
+        fetch([serve(other_range)], path, KNOWN)
     assert path.with_name(".set.tar.part").read_bytes() == CONTENT[:100]
 
 
 def test_an_answer_without_a_length(serve: Callable[..., str], path: Path, pauses: list[float]) -> None:
-    assert fetch([serve(chunked(cut=True), chunked(cut=False))], path, KNOWN.check)
+    assert fetch([serve(chunked(cut=True), chunked(cut=False))], path, KNOWN)
     assert path.read_bytes() == CONTENT and len(starts()) == 2
 
 
 def test_a_file_on_this_machine(path: Path, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(CONTENT)
-    assert fetch([(tmp_path / "source").as_uri()], path, KNOWN.check)
+    assert fetch([(tmp_path / "source").as_uri()], path, KNOWN)
     assert path.read_bytes() == CONTENT
-    assert not fetch([], path, KNOWN.check)
+    assert not fetch([], path, KNOWN)
     path.write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(
         ScfsError, match=r"set\.tar: not the file of the catalogue: remove it .*: its SHA-256 is \w{64},"
     ):
-        fetch([], path, KNOWN.check)
+        fetch([], path, KNOWN)
     path.unlink()
     with pytest.raises(ScfsError, match=r"set\.tar: no such file, and there is nowhere to fetch it from"):
-        fetch([], path, KNOWN.check)
+        fetch([], path, KNOWN)
 
 
 def test_no_room_is_said_before(serve: Callable[..., str], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(path.parent.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=len(CONTENT) - 1))
     with pytest.raises(ScfsError, match=r"archives: 0\.00 GiB have to be written, 0\.00 GiB are free"):
-        fetch([serve(whole())], path, KNOWN.check)
+        fetch([serve(whole())], path, KNOWN)
     assert beside(path) == []
 
 
 def test_a_folder_that_cannot_be_made(path: Path) -> None:
     path.parent.write_text("a file")
-    with pytest.raises(ScfsError, match=r"set\.tar: could not be written: File exists"):
-        fetch([dead()], path, KNOWN.check)
+    with pytest.raises(ScfsError, match=r"set\.tar\.lock: could not be written: File exists"):
+        fetch([dead()], path, KNOWN)
 
 
 def test_two_at_once_fetch_it_once(serve: Callable[..., str], path: Path) -> None:
@@ -261,7 +264,7 @@ def test_two_at_once_fetch_it_once(serve: Callable[..., str], path: Path) -> Non
         whole()(server, start)
 
     url = serve(slow)
-    threads = [threading.Thread(target=fetch, args=([url], path, KNOWN.check)) for _ in range(3)]
+    threads = [threading.Thread(target=fetch, args=([url], path, KNOWN)) for _ in range(3)]
     for thread in threads:
         thread.start()
     go.set()
@@ -291,7 +294,7 @@ download.fetch([sys.argv[1]], Path(sys.argv[2]), lambda path: None)
     assert done.returncode == -9 and not path.exists()
     arrived = path.with_name(".set.tar.part").stat().st_size
     assert 0 < arrived <= 40_000
-    assert fetch([url], path, KNOWN.check)
+    assert fetch([url], path, KNOWN)
     assert path.read_bytes() == CONTENT and starts() == [0, arrived]
 
 
@@ -302,13 +305,13 @@ def test_what_is_published(tmp_path: Path) -> None:
     md5 = "900150983cd24fb0d6963f7d28e17f72"
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert (digest(path, "md5"), digest(path, "sha256")) == (md5, sha256)
-    for known in (Published(), Published(3, sha256, md5), Published(sha256=sha256[:8])):
-        known.check(path)
+    for known in ((None,), (3, sha256, md5), (None, sha256[:8])):
+        check_published(path, *known)
     for known, line in (
-        (Published(4), "it has 3 bytes, the catalogue says 4"),
-        (Published(sha256="0" * 64), f"its SHA-256 is {sha256}, the catalogue says {'0' * 64}"),
-        (Published(3, md5="0" * 32), f"its MD5 is {md5}, the catalogue says {'0' * 32}"),
+        ((4,), "it has 3 bytes, the catalogue says 4"),
+        ((None, "0" * 64), f"its SHA-256 is {sha256}, the catalogue says {'0' * 64}"),
+        ((3, None, "0" * 32), f"its MD5 is {md5}, the catalogue says {'0' * 32}"),
     ):
         with pytest.raises(ScfsError) as error:
-            known.check(path)
+            check_published(path, *known)
         assert str(error.value) == line

@@ -177,7 +177,7 @@ def test_full_disk_for_the_scalars_is_one_line(tiny: Pretrain, noise_folder: Pat
 
 def test_a_run_folder_that_cannot_be_made_is_one_line(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(ScfsError, match=r"run: cannot be used as a run folder: File exists"):
+    with pytest.raises(ScfsError, match=r"run/lock: could not be written: File exists"):
         train(tiny, noise_folder, tmp_path)
 
 
