@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from scfs.views.augmentation import BRIGHTNESS, CONTRAST, SATURATION
+from scfs.views.augmentation import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from scfs.views.images import Pixels
 
 # The pipeline is parallel over images; OpenCV's own threads would fight over the same cores.
@@ -66,14 +66,8 @@ def augment(crop: Pixels, row: np.void) -> None:
 def _jitter(crop: Pixels, row: np.void) -> None:
     """Change brightness, contrast, saturation and hue in the order that the parameters say."""
     for operation in row["order"].tolist():
-        if operation == BRIGHTNESS:
-            brighten(crop, float(row["brightness"]))
-        elif operation == CONTRAST:
-            change_contrast(crop, float(row["contrast"]))
-        elif operation == SATURATION:
-            saturate(crop, float(row["saturation"]))
-        else:
-            shift_hue(crop, float(row["hue"]))
+        name, change = JITTER[operation]
+        change(crop, float(row[name]))
 
 
 def _luma(crop: Pixels) -> Pixels:
@@ -114,6 +108,15 @@ def shift_hue(crop: Pixels, turns: float) -> None:
     np.copyto(scratch.words, floats, casting="unsafe")
     np.copyto(codes, scratch.words, casting="unsafe")
     cv2.cvtColor(codes, cv2.COLOR_HSV2RGB_FULL, crop)
+
+
+JITTER = {
+    BRIGHTNESS: ("brightness", brighten),
+    CONTRAST: ("contrast", change_contrast),
+    SATURATION: ("saturation", saturate),
+    HUE: ("hue", shift_hue),
+}
+"""Operations of the jitter, each with the name of its parameter."""
 
 
 def blur(crop: Pixels, sigma: float) -> None:

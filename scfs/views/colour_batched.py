@@ -35,11 +35,10 @@ def resolve_colour(name: str, device: torch.device) -> Colour:
     Raises:
         ScfsError: the name is unknown.
     """
-    if name not in ("auto", "cpu", "device"):
-        raise ScfsError(f"--colour {name}: not among auto, cpu, device")
-    if name == "auto":
-        return "cpu" if device.type == "cpu" else "device"
-    return "cpu" if name == "cpu" else "device"
+    known: dict[str, Colour] = {"auto": "cpu" if device.type == "cpu" else "device", "cpu": "cpu", "device": "device"}
+    if name not in known:
+        raise ScfsError(f"--colour {name}: not among {', '.join(known)}")
+    return known[name]
 
 
 def device_parameters(drawn: npt.NDArray[np.void], largest_sigma: float) -> npt.NDArray[np.float32]:

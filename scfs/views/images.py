@@ -81,6 +81,12 @@ def _as_nchw(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels[None]).permute(0, 3, 1, 2)
 
 
+def _resized(image: Pixels, height: int, width: int, out: Pixels | None = None) -> Pixels:
+    out = np.empty((height, width, 3), np.uint8) if out is None else out
+    _resize.out(_as_nchw(image), [height, width], False, out=_as_nchw(out))
+    return out
+
+
 def crop_resize(image: Pixels, box: tuple[int, int, int, int], size: int, out: Pixels | None = None) -> Pixels:
     """Crop and resize, bicubic with antialiasing (PIL's resampling; passes first along rows, then along columns).
 
@@ -94,12 +100,9 @@ def crop_resize(image: Pixels, box: tuple[int, int, int, int], size: int, out: P
         (size, size, 3): `out`, or a new array.
     """
     top, left, height, width = box
-    if out is None:
-        out = np.empty((size, size, 3), np.uint8)
     # Given a part of an image, the kernel would copy it into planes and back, ten times the time of this copy.
     part = np.ascontiguousarray(image[top : top + height, left : left + width])
-    _resize.out(_as_nchw(part), [size, size], False, out=_as_nchw(out))
-    return out
+    return _resized(part, size, size, out)
 
 
 def resize_crop(image: Pixels, resize: int, crop: int) -> Pixels:
@@ -112,8 +115,7 @@ def resize_crop(image: Pixels, resize: int, crop: int) -> Pixels:
     """
     H, W = image.shape[:2]
     height, width = (resize, resize * W // H) if H <= W else (resize * H // W, resize)
-    resized = np.empty((height, width, 3), np.uint8)
-    _resize.out(_as_nchw(image), [height, width], False, out=_as_nchw(resized))
+    resized = _resized(image, height, width)
     top, left = round((height - crop) / 2), round((width - crop) / 2)
     return np.ascontiguousarray(resized[top : top + crop, left : left + crop])
 

@@ -1,6 +1,7 @@
 """Batches of views for pre-training: batch t is a function of seed, t and images, whoever makes it, in any order."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,64 +47,58 @@ class Batch(NamedTuple):
             return [self]
         B = len(self.rows)
 
-        def cut(crops: Tensor | None) -> list[Tensor | None]:
-            if crops is None:
+        def cut(values: Tensor | None, crop_major: bool = False) -> list[Any]:
+            if values is None:
                 return [None] * number
-            return [part.flatten(0, 1) for part in crops.unflatten(0, (-1, B)).chunk(number, dim=1)]
+            if crop_major:
+                return [part.flatten(0, 1) for part in values.unflatten(0, (-1, B)).chunk(number, dim=1)]
+            return list(values.chunk(number, dim=1))
 
-        def cut_parameters(values: Tensor | None) -> list[Any]:
-            return [None] * number if values is None else list(values.chunk(number, dim=1))
-
-        crops, parameters = (self.global_crops, self.local_crops), (self.crop_boxes, self.colour)
-        pieces = zip(self.rows.chunk(number), *map(cut, crops), *map(cut_parameters, parameters), strict=True)
+        crops = cut(self.global_crops, crop_major=True), cut(self.local_crops, crop_major=True)
+        pieces = zip(self.rows.chunk(number), *crops, cut(self.crop_boxes), cut(self.colour), strict=True)
         return [Batch(self.step, *piece) for piece in pieces]
 
 
+@dataclass(eq=False)
 class ViewBatches(Dataset[Batch]):
     """All batches of a pre-training, indexed by the global step.
 
     Each epoch takes one permutation of the images and its first floor(n / B) * B.
-
-    Args:
-        images: the image set.
-        views: crops and augmentation.
-        batch: images per batch, B.
-        epochs: passes over the data.
-        seed: seed of order and augmentation.
-        parts: number of equal parts in which a batch is computed.
-        world: place of this process, which makes its images of every part; together all make the same batches.
-        colour: "device": crops are only cut and resized, and the batch carries the parameters of the rest.
 
     Raises:
         ScfsError: fewer images than one batch, or fewer in a part than processes; when indexed: an
             image that cannot be read.
     """
 
-    def __init__(
-        self,
-        images: ImageSet,
-        views: Views,
-        batch: int,
-        epochs: int,
-        seed: int,
-        parts: int = 1,
-        world: World = World(),  # noqa: B008 (it cannot be changed)
-        colour: Colour = "cpu",
-    ) -> None:
-        if len(images) < batch:
+    images: ImageSet
+    views: Views
+    """Crops and augmentation."""
+    batch: int
+    """Images per batch, B."""
+    epochs: int
+    """Passes over the data."""
+    seed: int
+    """Seed of order and augmentation."""
+    parts: int = 1
+    """Number of equal parts in which a batch is computed."""
+    world: World = World()  # noqa: RUF009 (it cannot be changed)
+    """Place of this process, which makes its images of every part; together all make the same batches."""
+    colour: Colour = "cpu"
+    """"device": crops are only cut and resized, and the batch carries the parameters of the rest."""
+    memory: tuple[Tensor, ...] | None = None
+    """Tensors of `shapes()` into which the next batch's crops are written; None: newly allocated ones."""
+
+    def __post_init__(self) -> None:
+        number, size = len(self.images), self.batch // self.parts
+        if number < self.batch:
+            name = f"data set '{self.images.name}', split '{self.images.split}'"
+            raise ScfsError(f"{name}: {number} images, fewer than a batch of {self.batch}")
+        if size < self.world.size:
             raise ScfsError(
-                f"data set '{images.name}', split '{images.split}': {len(images)} images, fewer than a batch of {batch}"
+                f"batch / accumulate = {size} images, fewer than the {self.world.size} processes that share them"
             )
-        if batch // parts < world.size:
-            raise ScfsError(
-                f"batch / accumulate = {batch // parts} images, fewer than the {world.size} processes that share them"
-            )
-        self.parts, self.world, self.colour = parts, world, colour
-        self.images, self.views, self.batch, self.epochs, self.seed = images, views, batch, epochs, seed
-        self.steps_per_epoch = len(images) // batch
+        self.steps_per_epoch = number // self.batch
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
-        self.memory: tuple[Tensor, ...] | None = None
-        """Tensors of `shapes()` into which the next batch's crops are written; None: newly allocated ones."""
 
     def __len__(self) -> int:
         return self.epochs * self.steps_per_epoch

@@ -10,12 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pil_reference
+import pyarrow as pa
 import pytest
 import torch
 from image_samples import MemoryImages, encoded, painting, small_images
 
 from scfs.config.pretrain import Views
-from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.image_set import ROWS, ImageSet
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.views import loader
@@ -37,12 +38,14 @@ def assert_same(a: Batch, b: Batch) -> None:
 
 
 def test_images_on_disk_give_the_same_batches(tmp_path):
-    memory, rows = small_images(11), ImageRows()
+    memory, rows = small_images(11), []
     for index, path in enumerate(memory.paths):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(memory.files[index])
-        rows.add(path, int(memory.widths[index]), int(memory.heights[index]), bytes(32))
-    on_disk = ViewBatches(ImageSet.of("sample", "pretrain", tmp_path, (), rows), VIEWS, 4, 3, 5)
+        sizes = {"width": int(memory.widths[index]), "height": int(memory.heights[index])}
+        rows.append({"path": path, **sizes, "sha256": bytes(32)})
+    images = ImageSet.of("sample", "pretrain", tmp_path, (), pa.Table.from_pylist(rows, ROWS))
+    on_disk = ViewBatches(images, VIEWS, 4, 3, 5)
     assert_same(on_disk[2], dataset()[2])
     (tmp_path / memory.paths[int(on_disk[2].rows[1])]).unlink()
     with pytest.raises(ScfsError, match=r"images/pretrain/\d{5}\.png: cannot be read: No such file"):

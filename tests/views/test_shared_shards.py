@@ -11,7 +11,7 @@ from image_samples import MemoryImages, small_images
 
 from scfs.config.pretrain import Views
 from scfs.data import image_set
-from scfs.data.image_set import ImageRows, ImageSet, Place, Places
+from scfs.data.image_set import PLACES, ROWS, ImageSet
 from scfs.data.official.shards import ShardWriter
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
@@ -29,16 +29,16 @@ def memory() -> MemoryImages:
 @pytest.fixture
 def sharded(memory: MemoryImages, tmp_path: Path) -> ImageSet:
     """The images in three tars."""
-    rows, places = ImageRows(), []
+    rows = []
     for shard in range(3):
         writer = ShardWriter(tmp_path / "shards" / f"train-{shard:05d}.tar", tmp_path / "part")
         for row in range(NUMBER)[shard * 8 : shard * 8 + 8]:
-            places.append(writer.add(memory.paths[row], memory.files[row]))
-            rows.add(memory.paths[row], int(memory.widths[row]), int(memory.heights[row]), bytes(32))
+            place = writer.add(memory.paths[row], memory.files[row])
+            sizes = {"width": int(memory.widths[row]), "height": int(memory.heights[row])}
+            rows.append({"path": memory.paths[row], **sizes, "sha256": bytes(32), **place._asdict()})
         writer.close()
-    columns = dict(zip(Place._fields, map(list, zip(*places, strict=True)), strict=True))
-    rows.places = Places.of_table(pa.table(columns))
-    return ImageSet.of("sample", "train", tmp_path / "shards", (), rows)
+    table = pa.Table.from_pylist(rows, pa.schema([*ROWS, *PLACES]))
+    return ImageSet.of("sample", "train", tmp_path / "shards", (), table)
 
 
 @pytest.fixture
@@ -70,13 +70,12 @@ def test_a_process_reads_only_the_images_of_its_share(
     sharded: ImageSet, memory: MemoryImages, reads: list[tuple[str, int, int]], size: int, parts: int
 ) -> None:
     whole = ViewBatches(memory, VIEWS, BATCH, 2, SEED, parts)
-    assert sharded.places is not None
     for step in range(len(whole)):
         read_by_all: Counter[int] = Counter()
         for rank in range(size):
             reads.clear()
             share = ViewBatches(sharded, VIEWS, BATCH, 2, SEED, parts, World(rank, size))[step]
-            assert reads == [tuple(sharded.places[row]) for row in share.rows.tolist()]  # once each, and whole
+            assert reads == [sharded.place(row) for row in share.rows.tolist()]  # once each, and whole
             for index, row in enumerate(share.rows.tolist()):
                 place = whole[step].rows.tolist().index(row)
                 assert torch.equal(share.global_crops[index], whole[step].global_crops[place])
