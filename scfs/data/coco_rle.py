@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
@@ -35,16 +35,16 @@ def load_masks(annotations: Path) -> dict[str, np.ndarray]:
     Raises:
         ScfsError: the file is missing, is not COCO JSON, or its masks are not uncompressed RLE.
     """
+    with reading(annotations):
+        text = annotations.read_text()
     try:
-        content = json.loads(annotations.read_text())
+        content = json.loads(text)
         images = {image["id"]: image for image in content["images"]}
         if content["annotations"] and not any("segmentation" in item for item in content["annotations"]):
             return {}
         masks = {image["file_name"]: np.zeros((image["height"], image["width"]), bool) for image in images.values()}
         for item in content["annotations"]:
             masks[images[item["image_id"]]["file_name"]] |= decode_mask(item["segmentation"])
-    except OSError as error:
-        raise ScfsError(f"{annotations}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ScfsError(f"{annotations}: not COCO JSON with masks as uncompressed RLE ({error!r})") from None
     return masks

@@ -6,18 +6,31 @@ An image is a file of its own, or a range of bytes of a larger one: of a shard, 
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 
 MOST_OPEN = 128
 """Shards that a process keeps open; it may have 1024 files by default."""
+
+ROWS = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("label", pa.int32()),
+        pa.field("sha256", pa.binary(32), nullable=False),
+    ]
+)
+"""Columns of images: path relative to the split's root, with forward slashes; pixels as stored, EXIF orientation is not
+applied; index into the classes (null: none); SHA-256 of the encoded image."""
 
 
 class Place(NamedTuple):
@@ -31,65 +44,14 @@ class Place(NamedTuple):
     """Bytes."""
 
 
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Places of n images."""
-
-    shards: tuple[str, ...]
-    """Files, relative to the split's root."""
-    numbers: np.ndarray
-    """(n,) int32, indices into `shards`."""
-    offsets: np.ndarray
-    """(n,) int64."""
-    sizes: np.ndarray
-    """(n,) int64, bytes."""
-
-    @classmethod
-    def of_table(cls, table: pa.Table) -> "Places":
-        """Take columns `shard`, `offset` and `size`."""
-        shards = table["shard"].combine_chunks().dictionary_encode()
-        offsets, sizes = (table[name].to_numpy().astype(np.int64) for name in ("offset", "size"))
-        return cls(tuple(shards.dictionary.to_pylist()), shards.indices.to_numpy().astype(np.int32), offsets, sizes)
-
-    def subset(self, rows: np.ndarray) -> "Places":
-        """Return the places of some rows (m,), in that order."""
-        return replace(self, numbers=self.numbers[rows], offsets=self.offsets[rows], sizes=self.sizes[rows])
-
-    def joined(self, root: Path, other: "Places", other_root: Path) -> "Places":
-        """Return these places and then others, with the shards' whole paths."""
-        shards = [str(root / shard) for shard in self.shards] + [str(other_root / shard) for shard in other.shards]
-        return Places(
-            tuple(shards),
-            np.concatenate([self.numbers, other.numbers + np.int32(len(self.shards))]),
-            np.concatenate([self.offsets, other.offsets]),
-            np.concatenate([self.sizes, other.sizes]),
-        )
-
-    def __getitem__(self, row: int) -> Place:
-        return Place(self.shards[self.numbers[row]], int(self.offsets[row]), int(self.sizes[row]))
+PLACE_TYPES = pa.string(), pa.int64(), pa.int64()
+PLACES = pa.schema([pa.field(*column, nullable=False) for column in zip(Place._fields, PLACE_TYPES)])
+"""Further columns of images that lie in larger files, see `Place`."""
 
 
-@dataclass
-class ImageRows:
-    """Rows of one split as they go into a manifest."""
-
-    paths: list[str] = field(default_factory=list)
-    """Relative to the split's root, with forward slashes."""
-    widths: list[int] = field(default_factory=list)
-    heights: list[int] = field(default_factory=list)
-    hashes: list[bytes] = field(default_factory=list)
-    """SHA-256 of each file, 32 bytes."""
-    labels: list[int] | None = None
-    """Indices into the classes; None: the split has no labels."""
-    places: Places | None = None
-    """Places of the images in larger files; None: each image is a file."""
-
-    def add(self, path: str, width: int, height: int, sha256: bytes) -> None:
-        """Append an image; labels and places are set for all at once."""
-        self.paths.append(path)
-        self.widths.append(width)
-        self.heights.append(height)
-        self.hashes.append(sha256)
+def with_labels(rows: pa.Table, labels: Sequence[int]) -> pa.Table:
+    """Return rows with these labels."""
+    return rows.set_column(ROWS.get_field_index("label"), ROWS.field("label"), [pa.array(labels, pa.int32())])
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,62 +62,84 @@ class ImageSet:
     """Data set."""
     split: str
     root: Path
-    """Folder that `paths` are relative to."""
-    paths: list[str]
-    widths: np.ndarray
-    """(n,) int32, pixels as stored: EXIF orientation is not applied."""
-    heights: np.ndarray
-    """(n,) int32."""
-    labels: np.ndarray | None
-    """(n,) int64, indices into `classes`; None where the split has no labels."""
+    """Folder that paths are relative to."""
+    table: pa.Table
+    """Images in order: columns ROWS, and PLACES where they lie in larger files."""
     classes: tuple[str, ...]
     """Names by label; empty where there are none."""
     digest: str
     """SHA-256 over the content hashes and labels, in order: the same images elsewhere have the same digest."""
-    places: Places | None = None
-    """Places of the images in larger files; None: each image is a file."""
 
     @classmethod
-    def of(cls, name: str, split: str, root: Path, classes: Sequence[str], rows: ImageRows) -> "ImageSet":
-        """Make a set of a manifest's rows."""
-        labels = None if rows.labels is None else np.array(rows.labels, np.int64)
-        digest = hashlib.sha256(b"".join(rows.hashes))
-        if labels is not None:
-            digest.update(labels.astype("<i8").tobytes())
-        sizes = np.array(rows.widths, np.int32), np.array(rows.heights, np.int32)
-        return cls(name, split, root, rows.paths, *sizes, labels, tuple(classes), digest.hexdigest(), rows.places)
+    def of(cls, name: str, split: str, root: Path, classes: Sequence[str], rows: pa.Table) -> "ImageSet":
+        """Make a set of rows, such as a manifest's."""
+        digest = hashlib.sha256(b"".join(rows["sha256"].to_pylist()))
+        if not rows["label"].null_count:
+            digest.update(rows["label"].to_numpy().astype("<i8").tobytes())
+        return cls(name, split, root, rows.combine_chunks(), tuple(classes), digest.hexdigest())
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.table)
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Paths of all images."""
+        return list(self.table["path"].to_pylist())
+
+    @cached_property
+    def hashes(self) -> list[bytes]:
+        """SHA-256 of each encoded image, 32 bytes."""
+        return list(self.table["sha256"].to_pylist())
+
+    @cached_property
+    def widths(self) -> np.ndarray:
+        """Pixels, (n,) int32."""
+        return np.asarray(self.table["width"])
+
+    @cached_property
+    def heights(self) -> np.ndarray:
+        """Pixels, (n,) int32."""
+        return np.asarray(self.table["height"])
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Indices into `classes`, (n,) int64; None where the split has no labels."""
+        column = self.table["label"]
+        return None if column.null_count else column.to_numpy().astype(np.int64)
+
+    @property
+    def placed(self) -> bool:
+        """True if the images lie in larger files."""
+        return "shard" in self.table.column_names
+
+    @property
+    def files(self) -> list[str]:
+        """Files that the images lie in, or are: one for each image."""
+        return list(self.table["shard" if self.placed else "path"].to_pylist())
+
+    def place(self, row: int) -> Place | None:
+        """Return where an image lies in a larger file; None if it is a file."""
+        return Place(*(self.table[name][row].as_py() for name in PLACES.names)) if self.placed else None
 
     def subset(self, rows: np.ndarray) -> "ImageSet":
         """Return the images of some rows (m,), in that order, as a set with a digest of its own."""
         digest = hashlib.sha256(self.digest.encode() + rows.astype("<i8").tobytes())
-        return replace(
-            self,
-            paths=[self.paths[row] for row in rows.tolist()],
-            widths=self.widths[rows],
-            heights=self.heights[rows],
-            labels=None if self.labels is None else self.labels[rows],
-            digest=digest.hexdigest(),
-            places=None if self.places is None else self.places.subset(rows),
-        )
+        return replace(self, table=self.table.take(rows), digest=digest.hexdigest())
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """Return these images and then another split's of the same data set; both have labels or neither has."""
-        here, there = self.labels, other.labels
-        both = self.places, other.places
-        return replace(
-            self,
-            split=f"{self.split}+{other.split}",
-            root=Path(),
-            paths=[str(images.root / path) for images in (self, other) for path in images.paths],
-            widths=np.concatenate([self.widths, other.widths]),
-            heights=np.concatenate([self.heights, other.heights]),
-            labels=None if here is None or there is None else np.concatenate([here, there]),
-            digest=hashlib.sha256((self.digest + other.digest).encode()).hexdigest(),
-            places=None if both[0] is None or both[1] is None else both[0].joined(self.root, both[1], other.root),
-        )
+        table = pa.concat_tables([self._rooted(), other._rooted()]).combine_chunks()
+        digest = hashlib.sha256((self.digest + other.digest).encode()).hexdigest()
+        return replace(self, split=f"{self.split}+{other.split}", root=Path(), table=table, digest=digest)
+
+    def _rooted(self) -> pa.Table:
+        """Return the table with whole paths."""
+        table = self.table
+        for index, field in enumerate(table.schema):
+            if field.name in ("path", "shard"):
+                whole = [str(self.root / name) for name in table[field.name].to_pylist()]
+                table = table.set_column(index, field, [pa.array(whole, field.type)])
+        return table
 
     def read(self, row: int) -> bytes:
         """Read the encoded content of an image.
@@ -163,19 +147,17 @@ class ImageSet:
         Raises:
             ScfsError: it is gone or cannot be read.
         """
-        if self.places is not None:
-            return read_place(self.root, self.places[row])
-        path = self.root / self.paths[row]
-        try:
+        place = self.place(row)
+        if place is not None:
+            return read_place(self.root, place)
+        path = Path(self.where(row))
+        with reading(path):
             return path.read_bytes()
-        except OSError as error:
-            raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
 
     def where(self, row: int) -> str:
         """Name an image for messages."""
-        if self.places is None:
-            return f"{self.root / self.paths[row]}"
-        return f"{self.root / self.places[row].shard}: {self.paths[row]}"
+        path, place = self.table["path"][row].as_py(), self.place(row)
+        return f"{self.root / path}" if place is None else f"{self.root / place.shard}: {path}"
 
     def require_labels(self) -> np.ndarray:
         """Return the labels, (n,) int64.
@@ -191,19 +173,17 @@ class ImageSet:
         return self.labels
 
 
-class _OpenFile:
+class _OpenFile(FileIO):
     """A file that is open as long as somebody has this object."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = -1
-        self.descriptor = os.open(path, os.O_RDONLY)
+        super().__init__(path)
         # Whole images at scattered places: without this the kernel reads on from places that it knows, and half of a
         # shard read in random order costs three quarters of it (Linux 6, images of 110 kB).
-        os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
     def __del__(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+        self.close()
 
 
 _open_file = lru_cache(maxsize=MOST_OPEN)(_OpenFile)
@@ -220,16 +200,14 @@ def read_place(root: Path, place: Place) -> bytes:
         ScfsError: the file is gone, cannot be read or ends before.
     """
     path = root / place.shard
-    try:
+    with reading(path):
         file = _open_file(path)
-        content = os.pread(file.descriptor, place.size, place.offset)
+        content = os.pread(file.fileno(), place.size, place.offset)
         while 0 < len(content) < place.size:
-            more = os.pread(file.descriptor, place.size - len(content), place.offset + len(content))
+            more = os.pread(file.fileno(), place.size - len(content), place.offset + len(content))
             if not more:
                 break
             content += more
-    except OSError as error:
-        raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) < place.size:
         raise ScfsError(f"{path}: cut off: it has no {place.size} bytes at {place.offset}")
     return content

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -43,14 +44,19 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
         ScfsError: see `scfs.data.opening.open_split` and `scfs.data.opening.open_detection_split`; or a sample image
             cannot be read or decoded, or is not the one that the manifest lists.
     """
-    about, hashes = describe(manifest), _hashes(manifest)
-    opened = {split: open_split(manifest, split) for split in hashes}
-    between = tuple(_shared((opened[a], hashes[a]), (opened[b], hashes[b])) for a, b in combinations(hashes, 2))
+    about = describe(manifest)
+    # In the manifest's order, which is the study's; its metadata are sorted.
+    names = pc.unique(read_parquet(manifest, ["split"])["split"]).to_pylist()
+    opened = {split: open_split(manifest, split) for split in names}
+    between = tuple(
+        SharedImages(splits=splits, **_equal_images(*(opened[split] for split in splits)))
+        for splits in combinations(names, 2)
+    )
     stats = []
     for split, images in opened.items():
         entry = about["splits"][split]
         has_boxes = "boxes" in entry or about["source"] == "garment-scenes"
-        stats.append(_split_stats(images, hashes[split], entry["unreadable"], manifest if has_boxes else None))
+        stats.append(_split_stats(images, entry["unreadable"], manifest if has_boxes else None))
     for pair in (pair for pair in between if pair.number):
         log(
             f"warning: data set {about['name']}: {pair.number} images of split {pair.splits[1]} are in split "
@@ -62,14 +68,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
     ).write(out)
 
 
-def _hashes(manifest: Path) -> dict[str, list[bytes]]:
-    """SHA-256 of the images of each split, in the manifest's order, which is the study's; its metadata are sorted."""
-    table = read_parquet(manifest, ["split", "sha256"])
-    splits = pc.unique(table["split"]).to_pylist()
-    return {split: table.filter(pc.equal(table["split"], split))["sha256"].to_pylist() for split in splits}
-
-
-def _split_stats(images: ImageSet, hashes: Sequence[bytes], left_out: int, annotated: Path | None) -> SplitStats:
+def _split_stats(images: ImageSet, left_out: int, annotated: Path | None) -> SplitStats:
     """Count, measure and sample the images of a split; `annotated`: manifest of the data set, if it has boxes."""
     classes = objects = None
     if images.labels is not None:
@@ -79,7 +78,6 @@ def _split_stats(images: ImageSet, hashes: Sequence[bytes], left_out: int, annot
     boxes: dict[str, np.ndarray] = {}
     if annotated is not None:
         objects, boxes = _objects(annotated, images.split, [images.paths[row] for row in rows])
-    duplicates = _repeated(hashes)
     tracked = track(rows, f"{images.name}/{images.split}", "images")
     return SplitStats(
         split=images.split,
@@ -90,8 +88,8 @@ def _split_stats(images: ImageSet, hashes: Sequence[bytes], left_out: int, annot
         objects=objects,
         width=_range(images.widths),
         height=_range(images.heights),
-        duplicates=EqualImages(number=len(duplicates), pairs=_named(duplicates, images, images)),
-        samples=tuple(_sample(images, row, hashes[row], boxes.get(images.paths[row])) for row in tracked),
+        duplicates=EqualImages(**_equal_images(images, images)),
+        samples=tuple(_sample(images, row, boxes.get(images.paths[row])) for row in tracked),
     )
 
 
@@ -157,29 +155,20 @@ def _range(sides: np.ndarray) -> Range:
     return Range(least=int(sides.min()), median=float(np.median(sides)), greatest=int(sides.max()))
 
 
-def _repeated(hashes: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Find images whose content an earlier one has: rows of the first such image, and of the later one."""
+def _equal_images(one: ImageSet, other: ImageSet) -> dict[str, Any]:
+    """Find images of the second split whose content the first one has, or an earlier one if both are the same split."""
     first: dict[bytes, int] = {}
-    pairs = ((first.setdefault(content, row), row) for row, content in enumerate(hashes))
-    return [(earlier, later) for earlier, later in pairs if earlier != later]
+    for row, content in enumerate(one.hashes):
+        first.setdefault(content, row)
+    found = ((first.get(content), row) for row, content in enumerate(other.hashes))
+    pairs = [(there, here) for there, here in found if there is not None and (one is not other or there != here)]
+    named = tuple((one.paths[there], other.paths[here]) for there, here in pairs[:PAIRS])
+    return {"number": len(pairs), "pairs": named}
 
 
-def _shared(one: tuple[ImageSet, list[bytes]], other: tuple[ImageSet, list[bytes]]) -> SharedImages:
-    """Find images of the second split whose content the first one has."""
-    (images, hashes), (other_images, other_hashes) = one, other
-    first = {content: row for row, content in reversed(list(enumerate(hashes)))}
-    pairs = [(first[content], row) for row, content in enumerate(other_hashes) if content in first]
-    named = _named(pairs, images, other_images)
-    return SharedImages(splits=(images.split, other_images.split), number=len(pairs), pairs=named)
-
-
-def _named(pairs: list[tuple[int, int]], one: ImageSet, other: ImageSet) -> tuple[tuple[str, str], ...]:
-    return tuple((one.paths[first], other.paths[second]) for first, second in pairs[:PAIRS])
-
-
-def _sample(images: ImageSet, row: int, sha256: bytes, boxes: np.ndarray | None) -> Sample:
+def _sample(images: ImageSet, row: int, boxes: np.ndarray | None) -> Sample:
     """Read an image and make it small, with its boxes (left, top, width, height, (N, 4)) if the split has any."""
-    pixels = _small(images, row, sha256)
+    pixels = _small(images, row)
     if boxes is not None:
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
         across, down = pixels.shape[1] / int(images.widths[row]), pixels.shape[0] / int(images.heights[row])
@@ -187,10 +176,10 @@ def _sample(images: ImageSet, row: int, sha256: bytes, boxes: np.ndarray | None)
     return Sample(pixels, "" if images.labels is None else images.classes[images.labels[row]], boxes)
 
 
-def _small(images: ImageSet, row: int, sha256: bytes) -> np.ndarray:
+def _small(images: ImageSet, row: int) -> np.ndarray:
     """Read an image and reduce its longer side to 96 pixels, (h, w, 3) uint8."""
     content, path = images.read(row), images.root / images.paths[row]
-    if hashlib.sha256(content).digest() != sha256:
+    if hashlib.sha256(content).digest() != images.hashes[row]:
         raise ScfsError(f"{path}: not the image that was prepared: run `scfs prepare {images.name}` again")
     try:
         with Image.open(io.BytesIO(content)) as opened:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from scfs.config.data import DataSource
 from scfs.config.identity import canonical
-from scfs.data.image_set import ImageRows, ImageSet, Places
+from scfs.data.image_set import PLACES, ROWS, ImageSet
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
 from scfs.io.parquet import read_parquet
@@ -28,22 +28,7 @@ from scfs.io.progress import log
 MANIFEST = "manifest.parquet"
 """Name of the manifest in a prepared data set's folder."""
 
-COLUMNS = pa.schema(
-    [
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("label", pa.int32()),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("sha256", pa.binary(32), nullable=False),
-    ]
-)
-PLACES = [
-    pa.field("shard", pa.string(), nullable=False),
-    pa.field("offset", pa.int64(), nullable=False),
-    pa.field("size", pa.int64(), nullable=False),
-]
-"""Further columns of images that lie in larger files."""
+COLUMNS = ROWS.insert(ROWS.get_field_index("sha256"), pa.field("split", pa.string(), nullable=False))
 
 
 class BoxFile(NamedTuple):
@@ -62,7 +47,8 @@ class ManifestSplit:
     split: str
     root: str
     """Folder of the images: absolute, or relative to the manifest's."""
-    rows: ImageRows
+    rows: pa.Table
+    """Images: columns ROWS, and PLACES where they lie in larger files (scfs.data.image_set)."""
     classes: tuple[str, ...] = ()
     unreadable: int = 0
     """Images left out because they could not be decoded."""
@@ -94,7 +80,7 @@ def write_manifest(
         ScfsError: the file cannot be written.
     """
     for item in splits:
-        found = len(item.rows.paths)
+        found = len(item.rows)
         expected = config.known_images.get(item.split, found)
         if found != expected:
             log(f"warning: {item.root}: {found} images of split {item.split}, {expected} were expected")
@@ -105,9 +91,9 @@ def write_manifest(
         "splits": {item.split: _entry(item) for item in splits},
         **({} if archives is None else {"archives": archives}),
     }
-    columns = COLUMNS if splits[0].rows.places is None else pa.schema([*COLUMNS, *PLACES])
-    schema = columns.with_metadata({"scfs": canonical(about)})
-    table = pa.Table.from_batches([_batch(item, schema) for item in splits], schema)
+    columns = [*COLUMNS, *(PLACES if "shard" in splits[0].rows.column_names else [])]
+    schema = pa.schema(columns, {"scfs": canonical(about)})
+    table = pa.concat_tables(_rows(item, schema) for item in splits)
     write_with(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
@@ -117,15 +103,9 @@ def _entry(item: ManifestSplit) -> dict[str, Any]:
     return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes, **odd}
 
 
-def _batch(item: ManifestSplit, schema: pa.Schema) -> pa.RecordBatch:
-    rows, number = item.rows, len(item.rows.paths)
-    labels = [None] * number if rows.labels is None else rows.labels
-    columns: list[Any] = [rows.paths, rows.widths, rows.heights, labels, [item.split] * number, rows.hashes]
-    if rows.places is not None:
-        shards = [rows.places.shards[index] for index in rows.places.numbers]
-        columns += [shards, rows.places.offsets, rows.places.sizes]
-    arrays = [pa.array(column, column_field.type) for column, column_field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def _rows(item: ManifestSplit, schema: pa.Schema) -> pa.Table:
+    split = pa.array([item.split] * len(item.rows), pa.string())
+    return item.rows.append_column("split", [split]).select(schema.names).cast(schema).combine_chunks()
 
 
 def load_split(manifest: Path, split: str) -> ImageSet:
@@ -135,17 +115,6 @@ def load_split(manifest: Path, split: str) -> ImageSet:
         ScfsError: no manifest there, not a manifest, or no such split.
     """
     return load_with_table(manifest, split)[0]
-
-
-def load_rows(manifest: Path, split: str) -> ImageRows:
-    """Load the rows of one split.
-
-    Raises:
-        ScfsError: see `load_split`.
-    """
-    table, about = _read(manifest)
-    _entry_of(manifest, about, split)
-    return _rows(table.filter(pc.equal(table["split"], split)))
 
 
 def numbers_of_images(manifest: Path) -> dict[str, int]:
@@ -161,17 +130,12 @@ def numbers_of_images(manifest: Path) -> dict[str, int]:
 def load_with_table(manifest: Path, split: str) -> tuple[ImageSet, pa.Table, dict[str, Any]]:
     """Load a split's images, and the manifest's whole table and metadata."""
     table, about = _read(manifest)
-    entry = _entry_of(manifest, about, split)
-    rows = _rows(table.filter(pc.equal(table["split"], split)))
-    images = ImageSet.of(about["name"], split, manifest.parent / entry["root"], entry["classes"], rows)
-    return images, table, about
-
-
-def _entry_of(manifest: Path, about: dict[str, Any], split: str) -> dict[str, Any]:
     if split not in about["splits"]:
         raise ScfsError(f"{manifest}: split = {split!r}: not among {sorted(about['splits'])}")
-    entry: dict[str, Any] = about["splits"][split]
-    return entry
+    entry = about["splits"][split]
+    rows = table.filter(pc.equal(table["split"], split)).drop_columns("split")
+    images = ImageSet.of(about["name"], split, manifest.parent / entry["root"], entry["classes"], rows)
+    return images, table, about
 
 
 def describe(manifest: Path) -> dict[str, Any]:
@@ -193,15 +157,8 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
     except (pa.ArrowException, OSError) as error:
         raise ScfsError(f"{manifest}: not a Parquet file: {error}") from None
     metadata = table.schema.metadata or {}
-    names = COLUMNS.names, [*COLUMNS.names, *(column.name for column in PLACES)]
-    if table.schema.names not in names or b"scfs" not in metadata:
+    names = table.column_names
+    if names not in (COLUMNS.names, COLUMNS.names + PLACES.names) or b"scfs" not in metadata:
         raise ScfsError(f"{manifest}: not a manifest: run `scfs prepare {manifest.parent.name}`")
     about: dict[str, Any] = json.loads(metadata[b"scfs"])
     return table, about
-
-
-def _rows(table: pa.Table) -> ImageRows:
-    column = {name: table[name].to_pylist() for name in ("path", "width", "height", "sha256", "label")}
-    labels = None if table["label"].null_count else column["label"]
-    places = Places.of_table(table) if "shard" in table.schema.names else None
-    return ImageRows(column["path"], column["width"], column["height"], column["sha256"], labels, places)

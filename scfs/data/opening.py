@@ -15,7 +15,7 @@ from scfs.data.official import restore  # noqa: F401  # registers itself
 from scfs.data.scenes import files  # noqa: F401
 from scfs.data.sources import voc
 from scfs.data.sources.registry import RESTORE
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 from scfs.io.atomic import write_text
 from scfs.io.locks import folder_lock
 from scfs.io.progress import log
@@ -61,10 +61,8 @@ def open_detection_split(manifest: Path, split: str) -> DetectionFiles:
     path = manifest.parent / (boxes["file"] if boxes else voc.json_file(split))
     if boxes and boxes["file"] == voc.json_file(split) and not path.is_file():
         _convert_again(path, images, manifest, boxes["sha256"])
-    try:
+    with reading(f"{path}: annotations"):
         digest = sha256_of(path)
-    except OSError as error:
-        raise ScfsError(f"{path}: annotations cannot be read: {error.strerror}") from None
     if boxes and digest != boxes["sha256"]:
         raise _other_error(f"{path}: not", manifest)
     return DetectionFiles(images, path, digest)
@@ -80,7 +78,7 @@ def _convert_again(path: Path, images: ImageSet, manifest: Path, sha256: str) ->
         if path.is_file():
             return
         log(f"{path}: missing, making it as for {manifest}")
-        text = voc.coco_text(images.name, images.split, images.classes, voc.read_annotations(images.root, images.paths))
+        text = voc.converted(images.name, images.split, images.classes, voc.read_annotations(images.root, images.paths))
         if hashlib.sha256(text.encode()).hexdigest() != sha256:
             raise _other_error(f"{path}: made anew from {images.root}, it would not be", manifest)
         write_text(path, text)

@@ -13,7 +13,7 @@ def prepare(name: str, config: DataSource, folder: Path) -> None:
     """Write folder/manifest.parquet, last of all, and what else the source makes; repeating it gives the same files.
 
     Beside the manifest are: for scenes images/ and annotations/, for VOC annotations/, and for official archives what
-    scfs.data.official.prepare_labelled and prepare_boxes name.
+    scfs.data.official.prepare and prepare_boxes name.
 
     Raises:
         ScfsError: bad folders, images, annotations, archives or class list, or the disk is full.

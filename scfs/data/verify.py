@@ -7,9 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scfs.data.image_set import ImageSet, close_files
-from scfs.data.manifest import describe, load_rows, load_split
-from scfs.data.official.layouts import files_below
-from scfs.data.official.restore import missing_of
+from scfs.data.manifest import describe, load_split
+from scfs.data.official.layouts import files_below, missing_of
 from scfs.data.sources.folders import ENDINGS
 from scfs.data.sources.image_probe import probe_image
 from scfs.data.sources.registry import RESTORE
@@ -71,7 +70,7 @@ def verify(manifest: Path) -> VerifyReport:
     close_files()  # others may stand in their places
     sets = {split: load_split(manifest, split) for split in about["splits"]}
     for split, images in sets.items():
-        _compare(images, load_rows(manifest, split).hashes, report)
+        _compare(images, report)
         _compare_boxes(manifest, about["splits"][split].get("boxes"), report)
     if not any("boxes" in entry for entry in about["splits"].values()):
         for root in dict.fromkeys(images.root for images in sets.values()):
@@ -79,25 +78,21 @@ def verify(manifest: Path) -> VerifyReport:
     return report
 
 
-def _compare(images: ImageSet, hashes: list[bytes], report: VerifyReport) -> None:
+def _compare(images: ImageSet, report: VerifyReport) -> None:
     missing = missing_of(images)
     report.images += len(images)
     report.missing += sorted(f"{images.root / name}" for name in missing)
-    rows = [row for row in range(len(images)) if _file(images, row) not in missing]
-    results = ordered_map(rows, lambda row: _is_same(images, row, hashes[row]), lambda row: 0)
+    rows = [row for row, file in enumerate(images.files) if file not in missing]
+    results = ordered_map(rows, lambda row: _is_same(images, row), lambda row: 0)
     for row, problem in track(results, f"verifying {images.name}, split {images.split}", "images", len(rows)):
         if problem:
             report.changed.append(f"{images.where(row)}{problem}")
 
 
-def _file(images: ImageSet, row: int) -> str:
-    return images.paths[row] if images.places is None else images.places[row].shard
-
-
-def _is_same(images: ImageSet, row: int, sha256: bytes) -> str | None:
+def _is_same(images: ImageSet, row: int) -> str | None:
     """Say what is wrong with an image; None if nothing."""
     try:
-        same = hashlib.sha256(images.read(row)).digest() == sha256
+        same = hashlib.sha256(images.read(row)).digest() == images.hashes[row]
     except ScfsError:
         return " (cannot be read)"
     return None if same else " (another content)"
@@ -115,15 +110,11 @@ def _compare_boxes(manifest: Path, boxes: dict[str, str] | None, report: VerifyR
 
 def _extra(root: Path, sets: list[ImageSet], about: dict[str, Any]) -> Iterator[str]:
     """Yield files below a folder that none of the splits there lists."""
-    first = sets[0]
-    if first.places is not None:
-        if about["config"]["layout"] == "shards":
-            listed = {shard for images in sets if images.places for shard in images.places.shards}
-            yield from (f"{root / name}" for name in sorted(files_below(root) - listed))
+    if sets[0].placed and about["config"]["layout"] == "archive":
         return
-    others = files_below(root) - {path for images in sets for path in images.paths}
+    others = files_below(root).difference(*(images.files for images in sets))
     if about["source"] == "folder":
-        others = set(_own_images(root, others, first, about))
+        others = set(_own_images(root, others, sets[0], about))
     yield from (f"{root / name}" for name in sorted(others) if not _is_hidden(name))
 
 

@@ -103,7 +103,4 @@ def mat(**variables):
 
 def taken(records):
     """(split, path, label, bytes) of all records, each read while the iteration stands at it."""
-    return [
-        (record.split, record.path, record.label, record.content if record.member is None else record.member.read())
-        for record in records
-    ]
+    return [(record.split, record.path, record.label, record.read()) for record in records]

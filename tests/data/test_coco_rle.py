@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from scfs.data.coco_rle import decode_mask, encode_mask, load_masks
-from scfs.data.scenes.annotations import Annotations
-from scfs.data.scenes.compose import SceneObject
+from scfs.data.coco_writer import coco_text
+from scfs.data.scenes.annotations import annotated_objects
+from scfs.data.scenes.compose import Scene, SceneObject
 from scfs.errors import ScfsError
 
 
@@ -30,10 +31,12 @@ def test_masks_survive_the_round_trip(share):
 def test_file_is_coco(tmp_path):
     path = tmp_path / "val.json"
     first, second = mask_of("....", ".##.", "..#."), mask_of("#...", "#...", "....")
-    annotations = Annotations("a test", ("shirt", "bag"))
-    annotations.add("val/0.png", (3, 4), [SceneObject(1, first), SceneObject(0, np.zeros_like(first))])
-    annotations.add("val/1.png", (3, 4), [SceneObject(0, first), SceneObject(0, second)])
-    annotations.write(path)
+    scenes = (
+        Scene(first, (SceneObject(1, first), SceneObject(0, np.zeros_like(first)))),
+        Scene(first, (SceneObject(0, first), SceneObject(0, second))),
+    )
+    images = ((f"val/{number}.png", 4, 3, annotated_objects(scene)) for number, scene in enumerate(scenes))
+    path.write_text(coco_text("a test", ("shirt", "bag"), images))
     coco = json.loads(path.read_text())
     assert coco["categories"] == [{"id": 1, "name": "shirt"}, {"id": 2, "name": "bag"}]
     assert coco["images"][0] == {"id": 1, "file_name": "val/0.png", "width": 4, "height": 3}

@@ -78,7 +78,7 @@ def test_shards(tmp_path, archives):
     train = open_split(manifest, "train")
     train.read(0)
     (folder / "shards/val-00001.tar").unlink()
-    place = train.places[2]
+    place = train.place(2)
     rot(folder / "shards" / place.shard, place.offset + place.size - 1)
     (folder / "shards/train-00099.tar").touch()
     missing, changed, extra = found(manifest, folder)
@@ -90,7 +90,7 @@ def test_shards(tmp_path, archives):
 def test_images_in_archives(tmp_path, archives):
     manifest = make(tmp_path, "imagenet", "archive")
     assert found(manifest, manifest.parent) == SOUND
-    place = open_split(manifest, "val").places[0]
+    place = open_split(manifest, "val").place(0)
     rot(archives / place.shard, place.offset + 30)
     changed = found(manifest, manifest.parent)[1]
     assert len(changed) == 1 and changed[0].endswith("(another content)")

@@ -59,7 +59,7 @@ def write_subset(folder, entry, archives):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(" ".join(IMAGENET100) + "\n")
     entry["archives"]["class_list"] = published(path)
-    entry["splits"] = dict(Counter(r.split for r in LABELLED["imagenet"].records(archives, IMAGENET100)))
+    entry["splits"] = dict(Counter(r.split for r in LABELLED["imagenet"](archives, IMAGENET100)[1]))
 
 
 def published(path):
@@ -73,7 +73,7 @@ def numbers(name, paths):
         return {role: len(names) for role, names in VOC_NAMES.items()}
     if name == "coco":
         return {"train": 3, "val": 2}
-    return dict(Counter(record.split for record in LABELLED[name].records(paths)))
+    return dict(Counter(record.split for record in LABELLED[name](paths)[1]))
 
 
 def install(text: str, patch: pytest.MonkeyPatch):

@@ -20,7 +20,7 @@ from detectron2.evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
 
 from scfs.data.coco_rle import encode_mask
-from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.image_set import ROWS, ImageSet
 from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.data import DetectionSplit, read_split
 from scfs.detection.devkit import write_devkit
@@ -43,7 +43,7 @@ def mask_of(box: list[float]) -> np.ndarray:
 def written(folder: Path, coco: dict[str, Any]) -> DetectionFiles:
     path = folder / "val.json"
     path.write_text(json.dumps(coco))
-    images = ImageSet.of("some", "val", folder, (), ImageRows())
+    images = ImageSet.of("some", "val", folder, (), ROWS.empty_table())
     return DetectionFiles(images, path, sha256_of(path))
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from tuned import small
 
 from scfs import paths
 from scfs.config.data import ImageFolders
-from scfs.data.image_set import ImageSet
+from scfs.data.image_set import ROWS, ImageSet
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.errors import ScfsError
@@ -72,7 +73,8 @@ def test_a_share_of_labels_is_balanced(manifest: Path, share: float, number: int
 
 def test_unequal_classes_keep_their_proportion() -> None:
     labels = np.repeat([0, 1, 2], [40, 10, 2])
-    images = ImageSet("set", "train", Path(), [""] * 52, labels, labels, labels, ("a", "b", "c"), "")
+    rows = [{"path": "", "width": 1, "height": 1, "label": label, "sha256": bytes(32)} for label in labels.tolist()]
+    images = ImageSet.of("set", "train", Path(), ("a", "b", "c"), pa.Table.from_pylist(rows, ROWS))
     assert Counter(labels[stratified_subset(images, 0.1, 0, LABELLED)].tolist()) == {0: 4, 1: 1, 2: 1}
     kept = Counter(labels[~stratified_subset(images, 0.9, 0, LABELLED)].tolist())
     assert kept == {0: 4, 1: 1}  # 1.8 of 2 is both

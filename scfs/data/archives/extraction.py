@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scfs.data.archives.members import Member, is_safe
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, writing
 from scfs.io.atomic import move_into_place
 from scfs.io.disk_space import require_space
 from scfs.io.locks import file_lock
@@ -33,7 +33,7 @@ def extract(files: Files, folder: Path) -> int:
         ScfsError: a bad archive or path (before anything is written), too little free space, a file that cannot be
             written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with file_lock(folder / ".extracting.lock"):
             number = _check(files, folder)
@@ -44,8 +44,6 @@ def extract(files: Files, folder: Path) -> int:
             )
             part.unlink(missing_ok=True)
             os.sync()  # a power cut from now on takes nothing
-    except OSError as error:
-        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
     return written
 
 

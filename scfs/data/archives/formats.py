@@ -8,7 +8,6 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -131,24 +130,20 @@ def tar_entries(content: ByteRange) -> Iterator[ArchiveEntry]:
         _check_end(tar.firstmember, headers)
     except (BrokenError, tarfile.TarError) as error:
         raise BrokenError(f"not a tar archive: {error}") from None
-    while (info := _next(tar)) is not None:
-        tar.members.clear()  # an attribute that typeshed does not know
-        if info.size < 0:
-            raise BrokenError("a broken header (negative size)")
-        problem = _problem_in_tar(info)
-        size = 0 if problem or info.isdir() else info.size
-        found = content.part(info.offset_data, size)
-        yield ArchiveEntry(info.name, size, info.isdir(), problem, found.offset, partial(found.part, 0, size))
-        headers.left = LONGEST_HEADER
-        headers.position = tar.offset  # else tarfile would look at the byte before, which is gone if it is compressed
-    _check_end(None, headers)
-
-
-def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
-        return tar.next()
+        while (info := tar.next()) is not None:
+            tar.members.clear()  # an attribute that typeshed does not know
+            if info.size < 0:
+                raise BrokenError("a broken header (negative size)")
+            problem = _problem_in_tar(info)
+            size = 0 if problem or info.isdir() else info.size
+            found = content.part(info.offset_data, size)
+            yield ArchiveEntry(info.name, size, info.isdir(), problem, found.offset, partial(found.part, 0, size))
+            headers.left = LONGEST_HEADER
+            headers.position = tar.offset  # else tarfile would look at the byte before: gone if it is compressed
     except tarfile.ReadError as error:
         raise BrokenError(f"a broken header ({error})") from None
+    _check_end(None, headers)
 
 
 def _check_end(info: tarfile.TarInfo | None, headers: _Headers) -> None:
@@ -186,7 +181,7 @@ def _zip_entries(file: IO[bytes], whole: ByteRange) -> Iterator[ArchiveEntry]:
         archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile as error:
         raise BrokenError(f"not a zip archive, or it ends too early: {error}") from None
-    with closing(archive):
+    with archive:
         for info in archive.infolist():
             problem, offset = _problem_in_zip(info), None
             if not problem and info.compress_type == zipfile.ZIP_STORED:

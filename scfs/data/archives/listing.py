@@ -1,9 +1,11 @@
 """Text for a terminal: facts of the official data sets, and which of their archives are there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from scfs.config.official_sets import Archive, RequiredArchive, catalogue, official_set, required_archives
+import yaml
+
+from scfs.config.official_sets import RequiredArchive, catalogue, official_set, required_archives
 from scfs.io.text_table import aligned
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -26,32 +28,27 @@ def list_all(folder: Path) -> str:
                 ", ".join(missing) or "-",
             )
         )
-    return f"archives are looked for in {folder}/<set>\n\n{_columns(rows)}"
+    lines = (line.rstrip() for line in aligned(rows, left=range(len(rows[0]))))
+    return "\n".join((f"archives are looked for in {folder}/<set>", "", *lines))
 
 
 def describe(name: str, folder: Path) -> str:
-    """Describe a set as the catalogue does, where its archives come from, and whether they are there.
+    """Describe a set as the catalogue does, as YAML, with the places of its archives, and whether they are there.
 
     Raises:
         ScfsError: there is no such set.
     """
-    official = official_set(name)
     items = list(required_archives(name, folder))
-    metric = {"top1": "top-1 accuracy", "mean_per_class": "mean accuracy per class", None: "average precision"}
-    facts = [
-        ("set", f"{name}: {official.title}"),
-        ("task", f"{official.task} of {official.classes} classes, {metric[official.metric]}"),
-        ("splits", ", ".join(f"{split} {number:,}" for split, number in official.splits.items()) + " images"),
-        ("licence", official.licence),
-        ("citation", official.citation),
-        ("space", f"{_total(items)} for the archives; their images as files or shards: about as much again"),
-    ]
-    if official.uses:
-        facts.append(("uses", f"the archives of {', '.join(official.uses)}"))
-    if official.notes:
-        facts.append(("notes", official.notes))
-    archives = [f"{item.role}: {item.path}, {state(item)}\n{_columns(_origin(item.archive), '    ')}" for item in items]
-    return "\n".join([_columns(facts), "", "archives", *(f"  {text}" for text in archives)])
+    facts = {
+        "set": name,
+        **official_set(name).model_dump(mode="json", exclude={"archives"}),
+        "space": f"{_total(items)} for the archives; their images as files or shards: about as much again",
+        "archives": {
+            item.role: {"path": f"{item.path}", "state": state(item), **item.archive.model_dump(mode="json")}
+            for item in items
+        },
+    }
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=120)
 
 
 def state(item: RequiredArchive) -> str:
@@ -62,14 +59,6 @@ def state(item: RequiredArchive) -> str:
         return "there" if size in sizes or None in sizes else f"another size: {size} bytes"
     part = item.path.with_name(f".{item.path.name}.part")
     return f"unfinished: {_text(part.stat().st_size)} fetched" if part.is_file() else "missing"
-
-
-def _origin(archive: Archive) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("size", "not known" if archive.size is None else f"{archive.size} bytes")]
-    rows += [(kind, value) for kind, value in (("MD5", archive.md5), ("SHA-256", archive.sha256)) if value]
-    rows += [("or SHA-256", f"{version.sha256}, {version.size} bytes") for version in archive.also]
-    rows += [("from", url) for url in archive.urls]
-    return rows + ([("by hand", archive.by_hand)] if archive.by_hand else [])
 
 
 def _role(item: RequiredArchive) -> str:
@@ -93,8 +82,3 @@ def _text(size: float) -> str:
     while size >= 1000 and unit < len(UNITS) - 1:
         size, unit = size / 1024, unit + 1
     return f"{size:.0f} {UNITS[unit]}" if size >= 100 else f"{size:.3g} {UNITS[unit]}"
-
-
-def _columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    """Lay out rows as columns that all stand to the left."""
-    return "\n".join(indent + line.rstrip() for line in aligned(rows, left=range(len(rows[0]))))

@@ -24,11 +24,7 @@ def verified_archives(name: str, folder: Path) -> dict[str, Path]:
         ScfsError: there is no such set; archives have to be got by hand: which and where; or one cannot be fetched, or
             is another one than published.
     """
-    items = list(required_archives(name, folder))
-    by_hand = [item for item in items if not item.path.is_file() and not item.archive.urls]
-    if by_hand:
-        raise ScfsError(missing_line(by_hand))
-    return {item.role: _ready(item) for item in items}
+    return {item.role: _ready(item) for item in _archives(name, folder, fetched=True)}
 
 
 def require_archives(name: str, folder: Path) -> dict[str, Path]:
@@ -37,23 +33,21 @@ def require_archives(name: str, folder: Path) -> dict[str, Path]:
     Raises:
         ScfsError: some are missing: which, and where they are from.
     """
+    return {item.role: item.path for item in _archives(name, folder, fetched=False)}
+
+
+def _archives(name: str, folder: Path, fetched: bool) -> list[RequiredArchive]:
+    """List a set's archives, and refuse those that are missing, but not those that can be `fetched`."""
     items = list(required_archives(name, folder))
-    missing = [item for item in items if not item.path.is_file()]
-    if missing:
-        raise ScfsError(missing_line(missing))
-    return {item.role: item.path for item in items}
-
-
-def missing_line(items: list[RequiredArchive]) -> str:
-    """Say which archives are missing, and where to get them."""
     sources: dict[str, list[str]] = {}
     for item in items:
-        source = item.archive.urls[0] if item.archive.urls else f"by hand: {item.archive.by_hand}"
-        sources.setdefault(source, []).append(f"{item.path}")
-    return "archives are missing: " + "; ".join(
-        f"{', '.join(files)} (from {source})".replace("(from by hand: ", "(by hand: ")
-        for source, files in sources.items()
-    )
+        if not item.path.is_file() and not (fetched and item.archive.urls):
+            source = f"from {item.archive.urls[0]}" if item.archive.urls else f"by hand: {item.archive.by_hand}"
+            sources.setdefault(source, []).append(f"{item.path}")
+    if sources:
+        missing = (f"{', '.join(files)} ({source})" for source, files in sources.items())
+        raise ScfsError("archives are missing: " + "; ".join(missing))
+    return items
 
 
 def checksums(name: str) -> dict[str, str]:

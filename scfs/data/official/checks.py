@@ -27,7 +27,8 @@ def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classe
         name: of the data set, for messages.
         tables: rows.
         expected: images by split; a split without a number is not counted.
-        classes: names by label; which of them a split has no images of, is logged as a warning.
+        classes: names by label; which of them a split has no images of, is logged as a warning; none: there are no
+            labels.
 
     Raises:
         ScfsError: splits or numbers of images are others, paths appear twice, or labels are missing.
@@ -43,7 +44,7 @@ def check_numbers(name: str, tables: Tables, expected: Mapping[str, int], classe
             times = pc.value_counts(table["path"])
             twice = times.filter(pc.greater(times.field("counts"), 1)).field("values")[0].as_py()
             raise ScfsError(f"{name}: split {split}: {twice} comes twice")
-        if table["label"].null_count:
+        if classes and table["label"].null_count:
             raise ScfsError(f"{name}: split {split}: {table['label'].null_count} images without a label")
         absent = sorted(set(range(len(classes))) - set(pc.unique(table["label"]).to_pylist()))
         if absent:

@@ -3,10 +3,11 @@
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from scfs.data.archives.members import is_safe
 from scfs.data.image_set import Place
-from scfs.data.official.journal import IngestJournal, JournalRow
+from scfs.data.official.journal import IngestJournal, batch_name
 from scfs.data.official.layouts import ImageLayout, IncomingImage
 from scfs.data.official.parsers.records import Record
 from scfs.data.sources.image_probe import OFFICIAL_FORMATS, ProbedImage, format_mismatch, probe_image
@@ -49,27 +50,31 @@ def ingest(
 
     def items() -> Iterator[IncomingImage]:
         for record in track(records, "images from the archives", "images", total):
-            _check_path(record)
+            if not is_safe(record.path):
+                raise ScfsError(f"split {record.split}: {record.path!r}: not a path within a data set")
             batcher = batchers.setdefault(record.split, _Batcher(record.split, layout, batches, most_bytes))
             if not batcher.passes_over(record.path):
-                content = record.content if record.member is None else record.member.read()
-                assert content is not None
-                yield batcher.item(record, content)
+                yield batcher.item(record)
 
     def work(item: IncomingImage) -> ProbedImage:
-        found = probe_image(item.content, OFFICIAL_FORMATS, whole or sampled(item.path))
+        found = probe_image(item.content, OFFICIAL_FORMATS, whole or sampled(item.record.path))
         if found.problem is None:
             layout.keep(item)
         return found
 
-    rows: dict[str, list[JournalRow]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
+
+    def finish(split: str, batch: str) -> None:
+        layout.close(batch)
+        batches.write(batch, rows.pop(split))
+
     for item, found in ordered_map(items(), work, lambda item: len(item.content)):
-        rows.setdefault(item.split, []).append(_row(item, found, layout))
+        rows.setdefault(item.record.split, []).append(_row(item, found, layout))
         if item.last:
-            _finish(item.split, item.batch, rows, layout, batches)
+            finish(item.record.split, item.batch)
     for split in list(rows):
-        _finish(split, batchers[split].batch, rows, layout, batches)
-    return {split: batcher.batch + 1 for split, batcher in batchers.items()}
+        finish(split, batchers[split].batch)
+    return {split: batcher.number + 1 for split, batcher in batchers.items()}
 
 
 def sampled(path: str) -> bool:
@@ -81,11 +86,16 @@ class _Batcher:
     """Cuts the images of a split into batches, the same each time, and passes over those that are done."""
 
     def __init__(self, split: str, layout: ImageLayout, batches: IngestJournal, most_bytes: int) -> None:
-        self.split, self.batch = split, -1
-        self._layout, self._batches, self._most_bytes = layout, batches, most_bytes
+        self.number = -1
+        self._split, self._layout, self._batches, self._most_bytes = split, layout, batches, most_bytes
         self._done: deque[str] = deque()
         self._bytes = self._images = 0
         self._open = False
+
+    @property
+    def batch(self) -> str:
+        """Name of the batch."""
+        return batch_name(self._split, self.number)
 
     def passes_over(self, path: str) -> bool:
         """True if the next image belongs to a batch that is done."""
@@ -101,41 +111,29 @@ class _Batcher:
             )
         return True
 
-    def item(self, record: Record, content: bytes) -> IncomingImage:
-        """Return the next image, which is not passed over."""
+    def item(self, record: Record) -> IncomingImage:
+        """Read the next image, which is not passed over."""
+        content = record.read()
         self._bytes += len(content)
         self._images += 1
-        last = self._bytes >= self._most_bytes or self._images >= MOST_IMAGES
-        self._open = not last
-        member = record.member
-        lies = None
-        if member is not None and member.offset is not None:
-            lies = Place(f"{member.archive}", member.offset, member.size)
-        return IncomingImage(self.split, self.batch, last, record.path, record.label, content, lies)
+        self._open = self._bytes < self._most_bytes and self._images < MOST_IMAGES
+        return IncomingImage(record, content, self.batch, last=not self._open)
 
     def _begin(self) -> None:
-        self.batch += 1
+        self.number += 1
         self._bytes = self._images = 0
-        rows = self._batches.rows(self.split, self.batch)
-        self._open = rows is None or not self._layout.has(self.split, rows)
+        rows = self._batches.rows(self.batch)
+        self._open = rows is None or not self._layout.has(self._split, rows)
         if rows is not None and not self._open:
             self._done.extend(rows["path"].to_pylist())
 
 
-def _check_path(record: Record) -> None:
-    if not is_safe(record.path):
-        raise ScfsError(f"split {record.split}: {record.path!r}: not a path within a data set")
-
-
-def _row(item: IncomingImage, found: ProbedImage, layout: ImageLayout) -> JournalRow:
-    if found.problem is not None:
-        return JournalRow(item.path, 0, 0, item.label, None, Place("", 0, 0), None, found.problem)
-    odd = format_mismatch(item.path, found.kind)
-    return JournalRow(item.path, found.width, found.height, item.label, found.sha256, layout.place(item), odd, None)
-
-
-def _finish(
-    split: str, batch: int, rows: dict[str, list[JournalRow]], layout: ImageLayout, batches: IngestJournal
-) -> None:
-    layout.close(split, batch)
-    batches.write(split, batch, rows.pop(split))
+def _row(item: IncomingImage, found: ProbedImage, layout: ImageLayout) -> dict[str, Any]:
+    """Return a row of the journal."""
+    readable, record = found.problem is None, item.record
+    place = layout.place(item) if readable else Place("", 0, 0)
+    return {
+        **{"path": record.path, "label": record.label, "width": found.width, "height": found.height},
+        **{"sha256": found.sha256 if readable else None, **place._asdict()},
+        **{"odd": format_mismatch(record.path, found.kind) if readable else None, "problem": found.problem},
+    }

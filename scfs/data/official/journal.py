@@ -7,46 +7,27 @@ images are in place, and stay: a manifest that is asked for again is put togethe
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scfs.config.identity import canonical
-from scfs.data.image_set import Place
+from scfs.data import image_set
 from scfs.io.atomic import write_json, write_text, write_with
 from scfs.io.parquet import read_parquet
 
 ROWS = pa.schema(
     [
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("label", pa.int32()),
-        pa.field("sha256", pa.binary(32)),
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("size", pa.int64(), nullable=False),
+        *(field.with_nullable(field.name in ("label", "sha256")) for field in image_set.ROWS),
+        *image_set.PLACES,
         pa.field("odd", pa.string()),
         pa.field("problem", pa.string()),
     ]
 )
-
-
-class JournalRow(NamedTuple):
-    """An image, readable or not."""
-
-    path: str
-    width: int
-    height: int
-    label: int | None
-    sha256: bytes | None
-    """SHA-256 of its bytes; None if it is not readable."""
-    place: Place
-    odd: str | None
-    problem: str | None
-    """Why it cannot be decoded."""
+"""Columns of images that were read, whether they can be decoded or not: those of an image set, where the images lie,
+format mismatches, and why one cannot be decoded; such a one has no SHA-256."""
 
 
 class IngestJournal:
@@ -69,49 +50,43 @@ class IngestJournal:
                 file.unlink()
             write_text(self._identity, text)
 
-    def rows(self, split: str, number: int) -> pa.Table | None:
+    def rows(self, batch: str) -> pa.Table | None:
         """Load the rows of a batch; None if it is not done."""
-        return _read(self._file(split, number))
+        return _read(self._file(batch))
 
-    def write(self, split: str, number: int, rows: Sequence[JournalRow]) -> None:
+    def write(self, batch: str, rows: Sequence[dict[str, Any]]) -> None:
         """Note that a batch is done."""
-        columns = [list(column) for column in zip(*(_flat(row) for row in rows), strict=True)]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, ROWS, strict=True)]
-        table = pa.Table.from_arrays(arrays, schema=ROWS)
-        write_with(self._file(split, number), lambda file: pq.write_table(table, file))
+        table = pa.Table.from_pylist(rows, ROWS)
+        write_with(self._file(batch), lambda file: pq.write_table(table, file))
 
     def finish(self, counts: Mapping[str, int], classes: Sequence[str]) -> None:
         """Note that these are all batches of each split, and the classes by label."""
         write_json(self._whole, {"batches": dict(counts), "classes": list(classes)})
-
-    def classes(self) -> tuple[str, ...]:
-        """Load the names by label of a finished set."""
-        return tuple(json.loads(self._whole.read_text(encoding="utf-8"))["classes"])
 
     def bytes_done(self) -> int:
         """Add up the bytes of the images in the batches that are done."""
         tables = [table for file in self.folder.glob("*.parquet") if (table := _read(file)) is not None]
         return sum(pc.sum(table["size"]).as_py() or 0 for table in tables)
 
-    def tables(self) -> dict[str, list[pa.Table]] | None:
-        """Load the rows of all batches of each split; None if some are missing."""
+    def whole(self) -> tuple[dict[str, list[pa.Table]], tuple[str, ...]] | None:
+        """Load the rows of all batches of each split, and the classes by label; None if some are missing."""
         text = _text(self._whole)
         if text is None:
             return None
-        found = {}
-        for split, count in json.loads(text)["batches"].items():
-            tables = [self.rows(split, number) for number in range(count)]
-            found[split] = [table for table in tables if table is not None]
-            if len(found[split]) < count:
-                return None
-        return found
+        whole = json.loads(text)
+        found = {
+            split: [self.rows(batch_name(split, number)) for number in range(count)]
+            for split, count in whole["batches"].items()
+        }
+        return None if any(None in tables for tables in found.values()) else (found, tuple(whole["classes"]))
 
-    def _file(self, split: str, number: int) -> Path:
-        return self.folder / f"{split}-{number:05d}.parquet"
+    def _file(self, batch: str) -> Path:
+        return self.folder / f"{batch}.parquet"
 
 
-def _flat(row: JournalRow) -> tuple[object, ...]:
-    return (*row[:5], *row.place, *row[6:])
+def batch_name(split: str, number: int) -> str:
+    """Name a batch of a split, counted from 0."""
+    return f"{split}-{number:05d}"
 
 
 def _read(path: Path) -> pa.Table | None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +16,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scfs.data.image_set import Place
+from scfs.config.data import Official
+from scfs.data.image_set import ImageSet, Place
+from scfs.data.official.parsers.records import Record
 from scfs.data.official.shards import ShardWriter
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, writing
 from scfs.io.atomic import move_into_place
 from scfs.io.locks import file_lock
 
@@ -37,16 +39,12 @@ SHARDS = "shards"
 class IncomingImage(NamedTuple):
     """An image on its way from an archive into a data set."""
 
-    split: str
-    batch: int
-    """Number of its batch within the split (scfs.data.official.journal)."""
+    record: Record
+    content: bytes
+    batch: str
+    """Name of its batch (scfs.data.official.journal), and of its shard where the layout has some."""
     last: bool
     """True if the batch ends with it."""
-    path: str
-    label: int | None
-    content: bytes
-    lies: Place | None
-    """Place of its bytes in an archive, by the archive's whole path, if they lie there uncompressed."""
 
 
 class ImageLayout(ABC):
@@ -70,7 +68,7 @@ class ImageLayout(ABC):
     def keep(self, item: IncomingImage) -> None:  # noqa: B027
         """Write an image that needs nothing of the others, in any thread."""
 
-    def close(self, split: str, batch: int) -> None:  # noqa: B027
+    def close(self, batch: str) -> None:  # noqa: B027
         """Let the images of a batch outlast a power cut."""
 
     def has(self, split: str, rows: pa.Table) -> bool:
@@ -94,14 +92,14 @@ class FileLayout(ImageLayout):
         return f"{IMAGES}/{split}"
 
     def keep(self, item: IncomingImage) -> None:  # noqa: D102
-        keep_file(self.folder / self.root(item.split) / item.path, item.content, self.folder / PART)
+        keep_file(self.folder / self.root(item.record.split) / item.record.path, item.content, self.folder / PART)
 
     def place(self, item: IncomingImage) -> Place:  # noqa: D102
-        if item.split in self._there:
-            self._there[item.split].add(item.path)
+        if item.record.split in self._there:
+            self._there[item.record.split].add(item.record.path)
         return Place("", 0, len(item.content))
 
-    def close(self, split: str, batch: int) -> None:  # noqa: D102
+    def close(self, batch: str) -> None:  # noqa: D102
         os.sync()  # for one file after the other it takes many times as long
 
     def has(self, split: str, rows: pa.Table) -> bool:  # noqa: D102
@@ -122,11 +120,13 @@ class ShardLayout(ImageLayout):
         return SHARDS
 
     def place(self, item: IncomingImage) -> Place:  # noqa: D102
-        return self._writer(item.split, item.batch).add(item.path, item.content)
+        if item.batch not in self._open:
+            shard = f"{item.batch}.tar"
+            self._open[item.batch] = ShardWriter(self.folder / SHARDS / shard, self.folder / PART / shard)
+        return self._open[item.batch].add(item.record.path, item.content)
 
-    def close(self, split: str, batch: int) -> None:  # noqa: D102
-        self._writer(split, batch).close()
-        del self._open[split]
+    def close(self, batch: str) -> None:  # noqa: D102
+        self._open.pop(batch).close()
 
     def has(self, split: str, rows: pa.Table) -> bool:  # noqa: D102
         return not missing_shards(self.folder / SHARDS, rows)
@@ -135,12 +135,6 @@ class ShardLayout(ImageLayout):
         for writer in self._open.values():
             writer.discard()
         super().discard()
-
-    def _writer(self, split: str, batch: int) -> ShardWriter:
-        if split not in self._open:
-            name = f"{split}-{batch:05d}.tar"
-            self._open[split] = ShardWriter(self.folder / SHARDS / name, self.folder / PART / name)
-        return self._open[split]
 
 
 class ArchiveLayout(ImageLayout):
@@ -155,11 +149,17 @@ class ArchiveLayout(ImageLayout):
         return place.as_posix()
 
     def place(self, item: IncomingImage) -> Place:  # noqa: D102
-        if item.lies is None:
-            raise ScfsError(
-                f"layout = 'archive': {item.path} does not lie uncompressed in an archive: folder or shards"
-            )
-        return item.lies._replace(shard=Path(item.lies.shard).relative_to(self.archives).as_posix())
+        member, path = item.record.source, item.record.path
+        if isinstance(member, bytes) or member.offset is None:
+            raise ScfsError(f"layout = 'archive': {path} does not lie uncompressed in an archive: folder or shards")
+        return Place(member.archive.relative_to(self.archives).as_posix(), member.offset, member.size)
+
+
+def layout_of(config: Official, folder: Path) -> ImageLayout:
+    """Return how images lie in a prepared data set's folder."""
+    if config.layout == "archive":
+        return ArchiveLayout(folder, Path(config.archives))
+    return ShardLayout(folder) if config.layout == "shards" else FileLayout(folder)
 
 
 def keep_file(path: Path, content: bytes, part: Path) -> None:
@@ -181,15 +181,11 @@ def working_in(folder: Path) -> Iterator[None]:
     Raises:
         ScfsError: it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(folder / LOCK):
-            for place in (folder, folder / ROWS, folder / ANNOTATIONS):
-                for temporary in place.glob(".*.tmp"):
-                    temporary.unlink()
-            yield
-    except OSError as error:
-        raise ScfsError(f"{error.filename or folder}: could not be written: {error.strerror or error}") from None
+    with writing(folder), file_lock(folder / LOCK):
+        for place in (folder, folder / ROWS, folder / ANNOTATIONS):
+            for temporary in place.glob(".*.tmp"):
+                temporary.unlink()
+        yield
 
 
 def make_parts(folder: Path) -> None:
@@ -205,38 +201,29 @@ def remove_parts(folder: Path) -> None:
 
 def files_below(folder: Path) -> set[str]:
     """List the relative paths of all files in a folder, with forward slashes; none if it is not there."""
-    return set(_walk(f"{folder}", ""))
+    found: set[str] = set()
+    start = len(f"{folder}/")
+    for place, _, names in os.walk(folder, followlinks=True):  # asks for no file's kind: there may be a million
+        found.update(f"{place}/{name}"[start:] for name in names)
+    return found
 
 
-def _walk(folder: str, below: str) -> Iterable[str]:
-    try:
-        entries = os.scandir(folder)
-    except FileNotFoundError:
-        return
-    with entries:
-        for entry in entries:  # which ask for no file's kind one by one: there may be a million
-            if _is_folder(entry):
-                yield from _walk(entry.path, f"{below}{entry.name}/")
-            else:
-                yield below + entry.name
+def missing_of(images: ImageSet) -> set[str]:
+    """List files or shards of a split that are not there; a shard also if it ends before its images do."""
+    if images.placed:
+        return missing_shards(images.root, images.table)
+    return set(images.paths) - files_below(images.root)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle
-        return False
-
-
-def missing_shards(root: Path, rows: pa.Table) -> list[str]:
+def missing_shards(root: Path, rows: pa.Table) -> set[str]:
     """List shards (or archives) that are missing or end before the images of these rows do."""
     ends = pa.table({"shard": rows["shard"], "end": pc.add(rows["offset"], rows["size"])})
     reach = ends.group_by("shard", use_threads=False).aggregate([("end", "max")])
-    wanted = dict(zip(reach["shard"].to_pylist(), reach["end_max"].to_pylist()))
-    return sorted(shard for shard, end in wanted.items() if shard and size_of(root / shard) < end)
+    wanted = zip(reach["shard"].to_pylist(), reach["end_max"].to_pylist())
+    return {shard for shard, end in wanted if shard and _size_of(root / shard) < end}
 
 
-def size_of(path: Path) -> int:
+def _size_of(path: Path) -> int:
     """Return the bytes of a file; -1 if it is not there."""
     try:
         return path.stat().st_size

@@ -5,8 +5,6 @@ the finished manifest, for the next time) and report.json.
 """
 
 import os
-import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +14,22 @@ from scfs.config.data import Coco, CocoSplit, Official, Voc
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.archives.extraction import extract
 from scfs.data.archives.verified import checksums, verified_archives
-from scfs.data.manifest import BoxFile, ManifestSplit, describe, load_split, write_manifest
+from scfs.data.manifest import MANIFEST, ManifestSplit, describe, load_split, write_manifest
 from scfs.data.official import checks
 from scfs.data.official.journal import IngestJournal
-from scfs.data.official.layouts import FILES, REPORT, ROWS, files_below, working_in
+from scfs.data.official.layouts import FILES, REPORT, ROWS, missing_of, working_in
 from scfs.data.official.parsers import BOXES
 from scfs.data.official.parsers.coco import INSTANCES
 from scfs.data.official.parsers.voc import LISTS
 from scfs.data.sources import voc
 from scfs.data.sources.coco import read_coco
 from scfs.errors import ScfsError
-from scfs.io.atomic import replacing, write_json, write_text
+from scfs.io.atomic import write_json, write_text, write_with
 from scfs.io.progress import log
 
 
-def prepare_boxes(name: str, config: Official, folder: Path, manifest: Path) -> None:
-    """Write the archives' files, report.json, and `manifest` last of all.
+def prepare_boxes(name: str, config: Official, folder: Path) -> None:
+    """Write the archives' files, report.json, and the manifest last of all.
 
     Raises:
         ScfsError: archives are missing, broken or not those of the catalogue; there is no room; images or annotations
@@ -39,27 +37,25 @@ def prepare_boxes(name: str, config: Official, folder: Path, manifest: Path) -> 
     """
     identity = {"version": STAGE_VERSIONS["prepare"], "name": name, "config": config}
     with working_in(folder):
-        kept = IngestJournal(folder / ROWS, {**identity, "archives": checksums(config.entry)}).folder / manifest.name
+        kept = IngestJournal(folder / ROWS, {**identity, "archives": checksums(config.entry)}).folder / MANIFEST
         if not (kept.is_file() and is_complete(kept, folder)):
             archives = verified_archives(config.entry, Path(config.archives))
-            extract(lambda: BOXES[config.entry].extracted(archives), folder / FILES)
+            extract(lambda: BOXES[config.entry](archives), folder / FILES)
             _write(name, config, folder, kept)
         else:
             log(f"{folder}: all files are there: nothing is read again")
-        with replacing(manifest) as temporary:
-            shutil.copyfile(kept, temporary)
+        write_with(folder / MANIFEST, lambda file: file.write(kept.read_bytes()))
 
 
 def is_complete(kept: Path, folder: Path) -> bool:
     """True if all images that a manifest lists, and its annotations, are in a prepared data set's folder."""
     try:
         splits = describe(kept)["splits"]
-        listed = {split: load_split(kept, split).paths for split in splits}
+        listed = [replace(load_split(kept, split), root=folder / entry["root"]) for split, entry in splits.items()]
     except ScfsError:
         return False
     boxes = all((folder / entry["boxes"]["file"]).is_file() for entry in splits.values())
-    there = {root: files_below(folder / root) for root in {entry["root"] for entry in splits.values()}}
-    return boxes and all(there[splits[split]["root"]].issuperset(paths) for split, paths in listed.items())
+    return boxes and not any(map(missing_of, listed))
 
 
 def source_of(entry: str, files: Path) -> Coco | Voc:
@@ -82,35 +78,22 @@ def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
         listed = read_coco(source.splits)
     else:
         listed, texts = voc.read_voc(name, source)
-    tables = {item.split: _table(item) for item in listed}
+    tables = {item.split: _checked_columns(item.rows) for item in listed}
     checks.check_numbers(name, tables, config.known_images, ())
     write_json(folder / REPORT, checks.report(name, tables))
     for file, text in texts.items():
         write_text(folder / file, text)
-    write_manifest(kept, name, config, _relative(listed, folder), checksums(config.entry))
+    write_manifest(kept, name, config, [_relative(item, folder.resolve()) for item in listed], checksums(config.entry))
 
 
-def _relative(listed: Sequence[ManifestSplit], folder: Path) -> list[ManifestSplit]:
+def _checked_columns(rows: pa.Table) -> pa.Table:
+    """Add the columns that the checks of a whole set look at."""
+    nothing = pa.nulls(len(rows), pa.string())
+    return rows.append_column("odd", nothing).append_column("problem", nothing)
+
+
+def _relative(item: ManifestSplit, base: Path) -> ManifestSplit:
     """Make places relative to the data set's folder, so that they are the same on every machine."""
-    base = folder.resolve()
-    found = []
-    for item in listed:
-        assert item.boxes is not None
-        boxes = BoxFile(os.path.relpath(base / item.boxes.file, base), item.boxes.sha256)
-        found.append(replace(item, root=os.path.relpath(item.root, base), boxes=boxes))
-    return found
-
-
-def _table(item: ManifestSplit) -> pa.Table:
-    """Build the columns that the checks of a whole set look at."""
-    number = len(item.rows.paths)
-    nothing = pa.nulls(number, pa.string())
-    return pa.table(
-        {
-            "path": pa.array(item.rows.paths, pa.string()),
-            "label": pa.array([0] * number, pa.int32()),
-            "sha256": pa.array(item.rows.hashes, pa.binary(32)),
-            "odd": nothing,
-            "problem": nothing,
-        }
-    )
+    assert item.boxes is not None
+    boxes = item.boxes._replace(file=os.path.relpath(base / item.boxes.file, base))
+    return replace(item, root=os.path.relpath(item.root, base), boxes=boxes)

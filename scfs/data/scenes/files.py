@@ -6,23 +6,24 @@ belong to the images beside them.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from scfs.config.base import parse
-from scfs.config.data import GarmentScenes, SceneSplit
+from scfs.config.data import GarmentScenes
 from scfs.data import png
-from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.coco_writer import AnnotatedImage, coco_text
+from scfs.data.image_set import ROWS, ImageSet
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
-from scfs.data.scenes.annotations import Annotations
+from scfs.data.scenes.annotations import annotated_objects
 from scfs.data.scenes.compose import CANVAS, Scene, compose
 from scfs.data.scenes.fashion_mnist import class_names
 from scfs.data.sources.registry import PREPARE, RESTORE
 from scfs.errors import ScfsError
-from scfs.io.atomic import replacing_folder
+from scfs.io.atomic import replacing_folder, write_text
 from scfs.io.locks import folder_lock
 from scfs.io.progress import log, track
 
@@ -39,6 +40,11 @@ class SceneFile(NamedTuple):
     content: bytes
     sha256: bytes
     scene: Scene
+
+    @property
+    def annotated(self) -> AnnotatedImage:
+        """The image with its objects."""
+        return self.path, CANVAS, CANVAS, annotated_objects(self.scene)
 
 
 @PREPARE.add("garment-scenes")
@@ -61,20 +67,26 @@ Check = Callable[[SceneFile], None]
 """Function that raises if a scene is not the one that it should be."""
 
 
-def _scene_files(name: str, split: SceneSplit, seed: int) -> Iterator[SceneFile]:
-    """Compose the scenes of a split, one by one."""
-    for index in track(range(split.scenes), f"scenes: {name}", "images"):
-        scene = compose(split, name, seed, index)
-        content = png.encode_grey(scene.pixels)
-        yield SceneFile(f"{name}/{index:06d}.png", content, hashlib.sha256(content).digest(), scene)
+def _scene_files(split: str, config: GarmentScenes, check: Check) -> Iterator[SceneFile]:
+    """Compose and check the scenes of a split, one by one."""
+    settings = config.splits[split]
+    for index in track(range(settings.scenes), f"scenes: {split}", "images"):
+        scene = compose(settings, split, config.seed, index)
+        content = png.encode(scene.pixels)
+        file = SceneFile(f"{split}/{index:06d}.png", content, hashlib.sha256(content).digest(), scene)
+        check(file)
+        yield file
 
 
-def write_scenes(images: Path, name: str, config: GarmentScenes, check: Check | None = None) -> dict[str, ImageRows]:
+def write_scenes(
+    images: Path, name: str, config: GarmentScenes, check: Check = lambda file: None
+) -> dict[str, pa.Table]:
     """Replace the images and the annotations beside them; the caller holds the lock of `images`.
 
     Args:
         images: folder of the images.
         name: data set.
+        config: its settings.
         check: looks at each scene before its image is written.
 
     Returns:
@@ -83,43 +95,34 @@ def write_scenes(images: Path, name: str, config: GarmentScenes, check: Check | 
     Raises:
         ScfsError: the disk is full or the folder cannot be written; images that were there are untouched.
     """
-    rows, annotations = {split: ImageRows() for split in config.splits}, _annotations(name, config)
+    rows: dict[str, pa.Table] = {}
+    annotated: dict[str, list[AnnotatedImage]] = {}
     with replacing_folder(images) as temporary:
         for split, settings in config.splits.items():
-            labels = []
+            found, annotated[split] = [], []
             (temporary / split).mkdir()
-            for file in _scene_files(split, settings, config.seed):
-                if check:
-                    check(file)
+            for file in _scene_files(split, config, check):
                 (temporary / file.path).write_bytes(file.content)
-                rows[split].add(file.path, CANVAS, CANVAS, file.sha256)
-                labels.append(file.scene.objects[0].label)
-                annotations[split].add(file.path, file.scene.pixels.shape, file.scene.objects)
-            if settings.garments == (1, 1):
-                rows[split].labels = labels
-        hashes = {path: sha256 for part in rows.values() for path, sha256 in zip(part.paths, part.hashes)}
+                label = file.scene.objects[0].label if settings.garments == (1, 1) else None
+                row = {"path": file.path, "width": CANVAS, "height": CANVAS, "label": label, "sha256": file.sha256}
+                found.append(row)
+                annotated[split].append(file.annotated)
+            rows[split] = pa.Table.from_pylist(found, ROWS)
+        hashes = {row["path"]: row["sha256"] for table in rows.values() for row in table.to_pylist()}
         (temporary / COMPLETE).write_text(_digest(hashes))
-        for split in annotations:
+        for split in annotated:
             _annotation_file(images, split).unlink(missing_ok=True)
-    for split, annotation in annotations.items():
-        annotation.write(_annotation_file(images, split))
+    _write_annotations(images, name, config, annotated)
     return rows
 
 
-def _write_annotations(images: Path, name: str, config: GarmentScenes, check: Check) -> None:
-    """Write the annotations anew beside images that are there."""
-    for split, annotation in _annotations(name, config).items():
-        for file in _scene_files(split, config.splits[split], config.seed):
-            check(file)
-            annotation.add(file.path, file.scene.pixels.shape, file.scene.objects)
-        annotation.write(_annotation_file(images, split))
-
-
-def _annotations(name: str, config: GarmentScenes) -> dict[str, Annotations]:
-    return {
-        split: Annotations(f"{name}, split {split}: garment scenes", class_names(settings.classes))
-        for split, settings in config.splits.items()
-    }
+def _write_annotations(
+    images: Path, name: str, config: GarmentScenes, annotated: Mapping[str, Iterable[AnnotatedImage]]
+) -> None:
+    """Write the annotations of each split beside the images."""
+    for split, entries in annotated.items():
+        description, classes = f"{name}, split {split}: garment scenes", class_names(config.splits[split].classes)
+        write_text(_annotation_file(images, split), coco_text(description, classes, entries))
 
 
 def _annotation_file(images: Path, split: str) -> Path:
@@ -162,7 +165,8 @@ def restore_scenes(manifest: Path, split: ImageSet, table: pa.Table, about: Mapp
             write_scenes(images, name, config, check)
         elif not _are_annotated(images, config):
             log(f"{images}: their annotations are missing, making them as for {manifest}")
-            _write_annotations(images, name, config, check)
+            found = {split: (file.annotated for file in _scene_files(split, config, check)) for split in config.splits}
+            _write_annotations(images, name, config, found)
 
 
 def _are_annotated(images: Path, config: GarmentScenes) -> bool:

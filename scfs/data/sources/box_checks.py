@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scfs.data.image_set import ImageRows
-from scfs.data.sources.folders import probed_rows
+import pyarrow as pa
+
+from scfs.data.sources.folders import probed_rows, require_readable
 from scfs.errors import ScfsError
 from scfs.io.progress import track
 
@@ -44,7 +45,7 @@ def require_instances(source: str, split: str, absent: Sequence[str], classes: i
         )
 
 
-def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str) -> ImageRows:
+def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str) -> pa.Table:
     """Open every image, in the order of their paths; others in the folder are ignored.
 
     Args:
@@ -60,14 +61,15 @@ def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], so
     paths = sorted(sizes)
     require_files(folder, paths, f"images that {source} names")
     rows, broken = probed_rows(folder, paths)
+    require_readable(f"{folder}", broken, len(paths))
     others = [
         "{} ({} x {} pixels, annotated as {} x {} pixels)".format(path, *found, *sizes[path])
-        for path, *found in zip(rows.paths, rows.widths, rows.heights)
+        for path, *found in zip(*(rows[name].to_pylist() for name in ("path", "width", "height")))
         if tuple(found) != sizes[path]
     ]
-    for found, what in ((broken, "cannot be decoded"), (others, f"have another size than {source} says")):
-        if found:
-            raise ScfsError(f"{folder}: {len(found)} of {len(paths)} images {what}, the first is {found[0]}")
+    if others:
+        number = f"{len(others)} of {len(paths)} images"
+        raise ScfsError(f"{folder}: {number} have another size than {source} says, the first is {others[0]}")
     return rows
 
 

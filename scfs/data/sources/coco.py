@@ -46,7 +46,12 @@ def read_coco(splits: Mapping[str, CocoSplit]) -> list[ManifestSplit]:
             raise ScfsError(
                 f"{file.boxes.file}: categories: not those of {first.boxes.file}: all splits must have the same"
             )
-    return [_listed(split, Path(splits[split].images).resolve(), file) for split, file in files.items()]
+    listed = []
+    for split, file in files.items():
+        folder = Path(splits[split].images).resolve()
+        rows = read_annotated_images(folder, file.sizes, Path(file.boxes.file).name)
+        listed.append(ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=file.boxes))
+    return listed
 
 
 def _checked(split: str, settings: CocoSplit) -> _Checked:
@@ -62,8 +67,3 @@ def _checked(split: str, settings: CocoSplit) -> _Checked:
         )
     sizes = {image.file_name: (image.width, image.height) for image in file.images}
     return _Checked(BoxFile(f"{file.path}", file.digest), sizes, file.categories)
-
-
-def _listed(split: str, folder: Path, file: _Checked) -> ManifestSplit:
-    rows = read_annotated_images(folder, file.sizes, Path(file.boxes.file).name)
-    return ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=file.boxes)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from scfs.data.sources.box_checks import leaves_image, outside
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 from scfs.io.progress import log, track
 
 HUGE = 1e9
@@ -26,6 +26,13 @@ class Mask(NamedTuple):
     """(height, width) of run lengths; None for polygons."""
     problem: str | None = None
     """Problem that makes it unusable."""
+
+
+class CocoCategory(NamedTuple):
+    """An entry of `categories`."""
+
+    id: int
+    name: str
 
 
 class CocoImage(NamedTuple):
@@ -84,35 +91,32 @@ def load_coco(path: Path) -> CocoJson:
     """
     content, digest = _parsed(path)
     try:
-        images = _images(content)
-        categories = _categories(content)
-        annotations = _rows(content, "annotations", CocoAnnotation, ANNOTATION_KEYS)
+        images, categories = _images(content), _categories(content)
+        annotations = _rows(content, "annotations", CocoAnnotation)
         lines = _check_annotations(path, annotations, {image.id: image for image in images}, categories)
-    except _UnsoundError as error:
+    except ScfsError as error:
         raise ScfsError(f"{path}: {error}") from None
     return CocoJson(path, digest, images, annotations, dict(sorted(categories.items())), lines)
 
 
-class _UnsoundError(Exception):
-    """Error of a file that is not sound."""
-
-
-Row = TypeVar("Row", CocoImage, CocoAnnotation)
-IMAGE_KEYS = frozenset(CocoImage._fields)
-ANNOTATION_KEYS = frozenset(CocoAnnotation._fields[:6])
-"""Keys that must be there."""
+Row = TypeVar("Row", CocoImage, CocoAnnotation, CocoCategory)
+KEYS: dict[type[Any], frozenset[str]] = {
+    CocoAnnotation: frozenset(CocoAnnotation._fields[:6]),
+    CocoImage: frozenset(CocoImage._fields),
+    CocoCategory: frozenset(CocoCategory._fields),
+}
+"""Keys that an entry must have: the first kind whose keys an object has is what it is taken for."""
 
 
 def _parsed(path: Path) -> tuple[Any, str]:
     log(f"{path}: reading")
-    try:
+    with reading(path):
         content = path.read_bytes()
+    try:
         digest = hashlib.sha256(content).hexdigest()
         text = content.decode()
         del content  # half a gigabyte of train2017's
         return json.loads(text, object_hook=_row, parse_constant=_refuse_constant), digest
-    except OSError as error:
-        raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # ValueError: not UTF-8 as well
         raise ScfsError(f"{path}: not JSON: {error}") from None
 
@@ -123,11 +127,10 @@ def _refuse_constant(name: str) -> None:
 
 def _row(item: dict[str, Any]) -> Any:
     """Reduce an object of the JSON, as soon as it is read, to the keys that are kept."""
-    if item.keys() >= ANNOTATION_KEYS:
-        kept = {key: item[key] for key in CocoAnnotation._fields if key in item}
-        return CocoAnnotation(**kept | {"mask": _mask(item.get("segmentation"))})
-    if item.keys() >= IMAGE_KEYS:
-        return CocoImage(*(item[key] for key in CocoImage._fields))
+    item["mask"] = _mask(item.pop("segmentation", None))
+    for kind, keys in KEYS.items():
+        if item.keys() >= keys:
+            return kind(**{key: item[key] for key in kind._fields if key in item})
     return item
 
 
@@ -165,41 +168,43 @@ def _run_lengths(rle: Mapping[str, Any]) -> Mask:
     return found
 
 
-def _rows(content: Any, section: str, kind: type[Row], keys: frozenset[str]) -> list[Row]:
-    """Return a section's list, every entry of which is of the kind."""
-    rows = _list(content, section)
+def _rows(content: Any, section: str, kind: type[Row]) -> list[Row]:
+    """Return a section's list, every entry of which is of the kind and has an id of its own."""
+    if not isinstance(content, dict) or section not in content:
+        raise ScfsError(f"not COCO's instances: key {section!r} is missing")
+    rows = content[section]
+    if not isinstance(rows, list):
+        raise ScfsError(f"not COCO's instances: {section} must be a list")
+    ids: set[int] = set()
     for number, row in enumerate(rows):
+        if isinstance(row, dict):
+            missing = min(KEYS[kind] - row.keys())
+            raise ScfsError(f"{section}[{number}]: key {missing!r} is missing")
         if not isinstance(row, kind):
-            if isinstance(row, dict):
-                missing = sorted(keys - row.keys())[0]
-                raise _UnsoundError(f"{section}[{number}]: key {missing!r} is missing")
-            raise _UnsoundError(f"{section}[{number}]: not an entry of {section}")
+            raise ScfsError(f"{section}[{number}]: not an entry of {section}")
+        if type(row.id) is not int:
+            raise ScfsError(f"{section}[{number}]: id = {row.id!r}: a whole number is expected")
+        if row.id in ids:
+            raise ScfsError(f"{section}[{number}]: id = {row.id}: appears twice")
+        ids.add(row.id)
     return rows
 
 
-def _list(content: Any, section: str) -> list[Any]:
-    if not isinstance(content, dict) or section not in content:
-        raise _UnsoundError(f"not COCO's instances: key {section!r} is missing")
-    if not isinstance(content[section], list):
-        raise _UnsoundError(f"not COCO's instances: {section} must be a list")
-    return list(content[section])
-
-
 def _images(content: Any) -> list[CocoImage]:
-    images = _rows(content, "images", CocoImage, IMAGE_KEYS)
+    images = _rows(content, "images", CocoImage)
     if not images:
-        raise _UnsoundError("images: none")
+        raise ScfsError("images: none")
     names: set[str] = set()
-    for image in _unique(images, "image"):
+    for image in images:
         where, name = f"image {image.id}", image.file_name
         if not isinstance(name, str) or not _is_below(name):
-            raise _UnsoundError(f"{where}: file_name = {name!r}: a path within the images' folder is expected")
+            raise ScfsError(f"{where}: file_name = {name!r}: a path within the images' folder is expected")
         if name in names:
-            raise _UnsoundError(f"{where}: file_name = {name!r}: another image has the same")
+            raise ScfsError(f"{where}: file_name = {name!r}: another image has the same")
         names.add(name)
         for key, side in (("width", image.width), ("height", image.height)):
             if type(side) is not int or side < 1:
-                raise _UnsoundError(f"{where}: {key} = {side!r}: a whole number from 1 is expected")
+                raise ScfsError(f"{where}: {key} = {side!r}: a whole number from 1 is expected")
     return images
 
 
@@ -208,33 +213,16 @@ def _is_below(name: str) -> bool:
     return path.name != "" and not path.is_absolute() and ".." not in path.parts
 
 
-def _unique(rows: list[Row], what: str) -> Iterator[Row]:
-    seen: set[int] = set()
-    for row in rows:
-        if type(row.id) is not int:
-            raise _UnsoundError(f"{what} id = {row.id!r}: a whole number is expected")
-        if row.id in seen:
-            raise _UnsoundError(f"{what} id = {row.id}: appears twice")
-        seen.add(row.id)
-        yield row
-
-
 def _categories(content: Any) -> dict[int, str]:
     found: dict[int, str] = {}
-    for number, category in enumerate(_list(content, "categories")):
-        where = f"categories[{number}]"
-        for key, kind, wanted in (("id", int, "a whole number"), ("name", str, "text")):
-            if not isinstance(category, dict) or key not in category:
-                raise _UnsoundError(f"{where}: key {key!r} is missing")
-            if type(category[key]) is not kind or category[key] == "":
-                raise _UnsoundError(f"{where}: {key} = {category[key]!r}: {wanted} is expected")
-        if category["id"] in found:
-            raise _UnsoundError(f"category id = {category['id']}: appears twice")
-        if category["name"] in found.values():
-            raise _UnsoundError(f"category name = {category['name']!r}: appears twice")
-        found[category["id"]] = category["name"]
+    for number, name in _rows(content, "categories", CocoCategory):
+        if not isinstance(name, str) or name == "":
+            raise ScfsError(f"category {number}: name = {name!r}: text is expected")
+        if name in found.values():
+            raise ScfsError(f"category {number}: name = {name!r}: appears twice")
+        found[number] = name
     if not found:
-        raise _UnsoundError("categories: none")
+        raise ScfsError("categories: none")
     return found
 
 
@@ -242,51 +230,45 @@ def _check_annotations(
     path: Path, annotations: list[CocoAnnotation], images: Mapping[int, CocoImage], categories: Mapping[int, str]
 ) -> list[int]:
     """Check all annotations, and return the ids of CocoJson's `lines`."""
-    lines = []
     masked = any(annotation.mask for annotation in annotations)
-    for one in track(_unique(annotations, "annotation"), f"{path}", "annotations", len(annotations)):
-        problem = "ids from 1 are expected" if one.id < 1 else _references(one, images, categories)
-        problem = problem or _measures(one) or _geometry(one, images[one.image_id], masked)
+    for one in track(annotations, f"{path}", "annotations"):
+        problem = next(_problems(one, images, categories, masked), None)
         if problem:
-            raise _UnsoundError(f"annotation {one.id}: {problem}")
-        if 0 in one.bbox[2:]:
-            lines.append(one.id)
-    return lines
+            raise ScfsError(f"annotation {one.id}: {problem}")
+    return [one.id for one in annotations if 0 in one.bbox[2:]]
 
 
-def _references(one: CocoAnnotation, images: Mapping[int, CocoImage], categories: Mapping[int, str]) -> str | None:
+def _problems(
+    one: CocoAnnotation, images: Mapping[int, CocoImage], categories: Mapping[int, str], masked: bool
+) -> Iterator[str]:
+    """Yield the first problem of an annotation; what is checked behind it needs what is checked before."""
+    if one.id < 1:
+        yield "ids from 1 are expected"
     for key, number, known in (("image_id", one.image_id, images), ("category_id", one.category_id, categories)):
         if type(number) is not int or number not in known:
-            return f"{key} = {number!r}: there is none of this id"
-    return None
-
-
-def _measures(one: CocoAnnotation) -> str | None:
-    box = one.bbox
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-        return f"bbox = {box!r}: left, top, width and height are expected"
+            yield f"{key} = {number!r}: there is none of this id"
+    box, mask, image = one.bbox, one.mask, images[one.image_id]
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        yield f"bbox = {box!r}: left, top, width and height are expected"
     if not _is_number(one.area) or one.area < 0:
-        return f"area = {one.area!r}: a number from 0 is expected"
+        yield f"area = {one.area!r}: a number from 0 is expected"
     for key, value in (("iscrowd", one.iscrowd), ("difficult", one.difficult)):
         if value not in (0, 1):
-            return f"{key} = {value!r}: 0 or 1 is expected"
-    return None if one.ignore in (0, None) else f"ignore = {one.ignore!r}: only iscrowd is known here"
+            yield f"{key} = {value!r}: 0 or 1 is expected"
+    if one.ignore not in (0, None):
+        yield f"ignore = {one.ignore!r}: only iscrowd is known here"
+    shorter, longer = sorted(box[2:])
+    if shorter < 0 or (shorter == 0 and (longer == 0 or one.area > 0)):
+        yield f"bbox = {box}: has no area"
+    if leaves_image(box, image.width, image.height):
+        yield f"bbox = {box}: {outside(image.width, image.height)}"
+    if mask is None and masked:
+        yield "has no mask (segmentation), and others of the file have"
+    if mask and mask.problem:
+        yield f"segmentation: {mask.problem}"
+    if mask and mask.size not in (None, (image.height, image.width)):
+        yield f"run lengths for {mask.size} pixels: its image has {(image.height, image.width)} (height, width)"
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -HUGE < value < HUGE
-
-
-def _geometry(one: CocoAnnotation, image: CocoImage, masked: bool) -> str | None:
-    shorter, longer = sorted(one.bbox[2:])
-    if shorter < 0 or (shorter == 0 and (longer == 0 or one.area > 0)):
-        return f"bbox = {one.bbox}: has no area"
-    if leaves_image(one.bbox, image.width, image.height):
-        return f"bbox = {one.bbox}: {outside(image.width, image.height)}"
-    if one.mask is None:
-        return "has no mask (segmentation), and others of the file have" if masked else None
-    if one.mask.problem:
-        return f"segmentation: {one.mask.problem}"
-    if one.mask.size not in (None, (image.height, image.width)):
-        return f"run lengths for {one.mask.size} pixels: its image has {(image.height, image.width)} (height, width)"
-    return None

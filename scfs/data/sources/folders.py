@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+
 from scfs.config.data import ImageFolders
-from scfs.data.image_set import ImageRows, ImageSet
+from scfs.data.image_set import ROWS, ImageSet, with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.image_probe import ProbedImage, probe_image
 from scfs.data.sources.published_lists import read_class_list
@@ -60,34 +62,24 @@ def list_images(folder: Path, only: Collection[str] | None = None) -> FolderList
     """
     if not folder.is_dir():
         raise ScfsError(f"{folder}: no such folder")
-    folder = folder.resolve()
-    if only is not None:
-        return _list_classes(folder, sorted(only))
-    paths = sorted(track(_walk(folder), f"listing {folder}", "images"))
-    if not paths:
-        raise ScfsError(f"{folder}: no images in it (looked for {', '.join(ENDINGS)})")
-    classes = sorted({path.partition("/")[0] for path in paths if "/" in path})
+    folder, wanted = folder.resolve(), sorted(only or ())
+    missing = [name for name in wanted if not (folder / name).is_dir()]
+    if missing:
+        number = f"{len(missing)} of the {len(wanted)}"
+        raise ScfsError(f"{folder}: no sub-folder {missing[0]!r}: {number} of the class list are missing")
+    found = (path for below in wanted or [""] for path in _walk(folder, below))
+    paths = sorted(track(found, f"listing {folder}", "images"))
+    seen = sorted({path.partition("/")[0] for path in paths if "/" in path})
     flat = [path for path in paths if "/" not in path]
-    if classes and flat:
+    empty = [folder / name for name in wanted if name not in seen] or [folder] * (not paths)
+    if empty:
+        raise ScfsError(f"{empty[0]}: no images in it (looked for {', '.join(ENDINGS)})")
+    if seen and flat:
         raise ScfsError(
-            f"{folder}: images both beside the sub-folders ({flat[0]}) and inside ({classes[0]}): "
+            f"{folder}: images both beside the sub-folders ({flat[0]}) and inside ({seen[0]}): "
             "either none has a class, or all have"
         )
-    return FolderListing(folder, tuple(paths), tuple(classes))
-
-
-def _list_classes(folder: Path, classes: list[str]) -> FolderListing:
-    """List the images of certain sub-folders."""
-    missing = [name for name in classes if not (folder / name).is_dir()]
-    if missing:
-        number = f"{len(missing)} of the {len(classes)}"
-        raise ScfsError(f"{folder}: no sub-folder {missing[0]!r}: {number} of the class list are missing")
-    found = (path for name in classes for path in _walk(folder, name))
-    paths = sorted(track(found, f"listing {folder}", "images"))
-    empty = sorted(set(classes) - {path.partition("/")[0] for path in paths})
-    if empty:
-        raise ScfsError(f"{folder / empty[0]}: no images in it (looked for {', '.join(ENDINGS)})")
-    return FolderListing(folder, tuple(paths), tuple(classes))
+    return FolderListing(folder, tuple(paths), tuple(seen))
 
 
 def _walk(folder: Path, below: str = "") -> Iterator[str]:
@@ -110,7 +102,7 @@ def _cannot_list(error: OSError) -> None:
 
 def read_rows(
     listing: FolderListing, classes: Sequence[str], unreadable: Literal["error", "skip"]
-) -> tuple[ImageRows, int]:
+) -> tuple[pa.Table, int]:
     """Open every image of a listing.
 
     Args:
@@ -128,34 +120,53 @@ def read_rows(
                 f"{listing.folder}: class {name!r} is not among the {len(classes)} of the labelled split before"
             )
     rows, problems = probed_rows(listing.folder, listing.paths)
-    if problems:
-        found = f"{len(problems)} of {len(listing.paths)} images cannot be decoded, the first is {problems[0]}"
-        if unreadable == "error":
-            skipping = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip)"
-            raise ScfsError(f"{listing.folder}: {found}; {skipping} leaves such images out")
-        if not rows.paths:
-            raise ScfsError(f"{listing.folder}: {found}: nothing is left")
-        log(f"{listing.folder}: {found}; left out")
+    hint = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
+    require_readable(f"{listing.folder}", problems, len(listing.paths), unreadable, hint)
     if listing.classes:
         label = {name: number for number, name in enumerate(classes)}
-        rows.labels = [label[path.partition("/")[0]] for path in rows.paths]
+        rows = with_labels(rows, [label[path.partition("/")[0]] for path in rows["path"].to_pylist()])
     return rows, len(problems)
 
 
-def probed_rows(folder: Path, paths: Sequence[str]) -> tuple[ImageRows, list[str]]:
+def require_readable(
+    place: str, problems: Sequence[str], images: int, unreadable: Literal["error", "skip"] = "error", hint: str = ""
+) -> None:
+    """Refuse images that cannot be decoded, or say that they are left out.
+
+    Args:
+        place: where they are, for messages.
+        problems: each image with its problem, as text.
+        images: number of images with those that can be decoded.
+        unreadable: "skip" leaves them out.
+        hint: end of the refusal.
+
+    Raises:
+        ScfsError: there are some and `unreadable` is "error"; or there are no others.
+    """
+    if problems:
+        found = f"{place}: {len(problems)} of {images} images cannot be decoded, the first is {problems[0]}"
+        if unreadable == "error":
+            raise ScfsError("; ".join(filter(None, (found, hint))))
+        if len(problems) == images:
+            raise ScfsError(f"{found}: nothing is left")
+        log(f"{found}; left out")
+
+
+def probed_rows(folder: Path, paths: Sequence[str]) -> tuple[pa.Table, list[str]]:
     """Open files of a folder, in order, and show how far that is.
 
     Returns:
-        Rows of those that can be decoded, without labels; and each of the others with its problem, as text.
+        Rows (scfs.data.image_set.ROWS) of those that can be decoded, without labels; and each of the others with its
+        problem, as text.
     """
-    rows, problems = ImageRows(), []
+    rows, problems = [], []
     found = ordered_map(paths, lambda path: _probe(folder / path), lambda path: 0)
     for path, probe in track(found, f"{folder}", "images", len(paths)):
         if probe.problem is None:
-            rows.add(path, probe.width, probe.height, probe.sha256)
+            rows.append({"path": path, **probe._asdict()})
         else:
             problems.append(f"{path} ({probe.problem})")
-    return rows, problems
+    return pa.Table.from_pylist(rows, ROWS), problems
 
 
 def _probe(path: Path) -> ProbedImage:

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from scfs.config.data import ImageTable
+from scfs.data.image_set import with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
-from scfs.data.sources.folders import probed_rows
+from scfs.data.sources.folders import probed_rows, require_readable
 from scfs.data.sources.registry import PREPARE
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 from scfs.io.parquet import read_parquet
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {".csv": csv.read_csv, ".parquet": read_parquet}
@@ -34,10 +35,9 @@ def prepare_tables(name: str, config: ImageTable, folder: Path) -> None:
     for split, (paths, names) in tables.items():
         root = Path(config.splits[split]).resolve().parent
         rows, problems = probed_rows(root, paths)
-        if problems:
-            broken = f"{len(problems)} of {len(paths)} images cannot be decoded, the first is {problems[0]}"
-            raise ScfsError(f"{config.splits[split]}: {broken}")
-        rows.labels = None if names is None else [label[name] for name in names]
+        require_readable(config.splits[split], problems, len(paths))
+        if names is not None:
+            rows = with_labels(rows, [label[name] for name in names])
         listed.append(ManifestSplit(split, str(root), rows, classes if names else ()))
     write_manifest(folder / MANIFEST, name, config, listed)
 
@@ -53,9 +53,8 @@ def read_table(file: Path) -> tuple[list[str], list[str] | None]:
     if read is None:
         raise ScfsError(f"{file}: a table of images ends in {' or '.join(READERS)}")
     try:
-        table: pa.Table = read(file)
-    except OSError as error:
-        raise ScfsError(f"{file}: cannot be read: {error.strerror or error}") from None
+        with reading(file):
+            table: pa.Table = read(file)
     except pa.ArrowException as error:
         raise ScfsError(f"{file}: not a table: {str(error).splitlines()[0]}") from None
     columns = {name: _texts(file, table, name) for name in ("path", "label") if name in table.column_names}

@@ -5,17 +5,18 @@ all devkits of a data set have in common, as in VOC2007/JPEGImages/000005.jpg.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from scfs.config.data import Voc
+from scfs.data.coco_writer import coco_text
 from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_files, require_instances
 from scfs.data.sources.registry import PREPARE
-from scfs.data.sources.voc_xml import VocAnnotation, read_annotation
+from scfs.data.sources.voc_xml import VocAnnotation, VocObject, read_annotation
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_text
 from scfs.io.locks import folder_lock
@@ -53,7 +54,7 @@ def read_voc(name: str, config: Voc) -> tuple[list[ManifestSplit], dict[str, str
     listed, texts = [], {}
     for split, found in annotations.items():
         file = json_file(split)
-        text = texts[file] = coco_text(name, split, classes, found)
+        text = texts[file] = converted(name, split, classes, found)
         boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
         rows = read_annotated_images(
             root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations"
@@ -157,29 +158,19 @@ def json_file(split: str) -> str:
     return f"annotations/{split}.json"
 
 
-def coco_text(name: str, split: str, classes: Sequence[str], annotations: Mapping[str, VocAnnotation]) -> str:
-    """Write the COCO JSON of a split of data set `name` as text: equal annotations give equal bytes.
+def converted(name: str, split: str, classes: Sequence[str], annotations: Mapping[str, VocAnnotation]) -> str:
+    """Write the COCO JSON of a split of data set `name` as text.
 
-    Ids count from 1, those of categories in the order of the classes. Every object has `difficult` (0 or 1), none has
-    a mask; `area` is the box's.
+    Every object has `difficult` (0 or 1), none has a mask; `area` is the box's.
     """
     category = {item: number for number, item in enumerate(classes, start=1)}
-    images, objects, ids = [], [], count(1)
-    for image_id, (path, found) in enumerate(annotations.items(), start=1):
-        images.append({"id": image_id, "file_name": path, "width": found.width, "height": found.height})
-        objects += [
-            {
-                **{"id": next(ids), "image_id": image_id, "category_id": category[item.name]},
-                **{"bbox": item.box, "area": item.box[2] * item.box[3]},
-                **{"iscrowd": 0, "difficult": int(item.difficult)},
-            }
-            for item in found.objects
-        ]
-    content = {
-        "info": {"description": f"{name}, split {split}: converted from VOC"},
-        "licenses": [],
-        "categories": [{"id": number, "name": item} for item, number in category.items()],
-        "images": images,
-        "annotations": objects,
-    }
-    return json.dumps(content, separators=(",", ":"), sort_keys=True) + "\n"
+    images = (
+        (path, found.width, found.height, [_coco_object(item, category[item.name]) for item in found.objects])
+        for path, found in annotations.items()
+    )
+    return coco_text(f"{name}, split {split}: converted from VOC", classes, images)
+
+
+def _coco_object(item: VocObject, category: int) -> dict[str, Any]:
+    area = item.box[2] * item.box[3]
+    return {"category_id": category, "bbox": item.box, "area": area, "iscrowd": 0, "difficult": int(item.difficult)}

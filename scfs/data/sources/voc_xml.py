@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from scfs.data.sources.box_checks import leaves_image, outside
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -38,21 +38,17 @@ def read_annotation(path: Path) -> VocAnnotation:
         ScfsError: it cannot be read or parsed, or declares a document type (no entity is ever expanded); something is
             missing or is no number; a box has no area or lies outside its image (see `scfs.data.sources.box_checks`).
     """
+    with reading(path):
+        content = path.read_bytes()
     try:
-        root = _parsed(path.read_bytes())
+        root = _parsed(content)
         width, height = (_side(root, key) for key in ("width", "height"))
         objects = [_object(item, number, width, height) for number, item in enumerate(root.findall("object"), start=1)]
-    except OSError as error:
-        raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
-    except _UnsoundError as error:
+    except ScfsError as error:
         raise ScfsError(f"{path}: {error}") from None
     except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
         raise ScfsError(f"{path}: not XML: {error}") from None
     return VocAnnotation(width, height, objects)
-
-
-class _UnsoundError(Exception):
-    """Error of a file that is not sound."""
 
 
 def _parsed(content: bytes) -> Element:
@@ -66,32 +62,32 @@ def _parsed(content: bytes) -> Element:
 
 
 def _refuse_doctype(*declared: object) -> None:
-    raise _UnsoundError("declares a document type, which may define entities: not allowed here")
+    raise ScfsError("declares a document type, which may define entities: not allowed here")
 
 
 def _side(root: Element, key: str) -> int:
     side = _number(root, f"size/{key}")
     if not isinstance(side, int) or side < 1:
-        raise _UnsoundError(f"size/{key} = {side}: a whole number from 1 is expected")
+        raise ScfsError(f"size/{key} = {side}: a whole number from 1 is expected")
     return side
 
 
 def _object(item: Element, number: int, width: int, height: int) -> VocObject:
     name = (item.findtext("name") or "").strip()
     if not name:
-        raise _UnsoundError(f"object {number}: name is missing")
+        raise ScfsError(f"object {number}: name is missing")
     where = f"object {number} ({name})"
     left, top, right, bottom = (_number(item, f"bndbox/{key}", f"{where}: ") for key in CORNERS)
     # Of the parts of an object (a person's head, hands and feet) each has a name and a box too; they lie deeper.
     box = (left - 1, top - 1, right - (left - 1), bottom - (top - 1))
     said = f"{where}: {', '.join(CORNERS)} = {left}, {top}, {right}, {bottom}"
     if min(box[2:]) <= 0:
-        raise _UnsoundError(f"{said}: has no area")
+        raise ScfsError(f"{said}: has no area")
     if leaves_image(box, width, height):
-        raise _UnsoundError(f"{said}: {outside(width, height)}")
+        raise ScfsError(f"{said}: {outside(width, height)}")
     difficult = (item.findtext("difficult") or "0").strip()  # some tools leave it out
     if difficult not in ("0", "1"):
-        raise _UnsoundError(f"{where}: difficult = {difficult!r}: 0 or 1 is expected")
+        raise ScfsError(f"{where}: difficult = {difficult!r}: 0 or 1 is expected")
     return VocObject(name, box, difficult == "1")
 
 
@@ -99,11 +95,11 @@ def _number(item: Element, path: str, where: str = "") -> int | float:
     """Parse an element: an integer where it is one. VOC2012 has coordinates such as 45.70000076293945."""
     text = item.findtext(path)
     if text is None:
-        raise _UnsoundError(f"{where}{path} is missing")
+        raise ScfsError(f"{where}{path} is missing")
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise _UnsoundError(f"{where}{path} = {text.strip()!r}: a number is expected")
+        raise ScfsError(f"{where}{path} = {text.strip()!r}: a number is expected")
     return int(value) if value.is_integer() else value

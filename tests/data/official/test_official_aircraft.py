@@ -14,10 +14,10 @@ DATA = "fgvc-aircraft-2013b/data"
 def test_records_are_what_torchvision_reads(tmp_path):
     archives = write(aircraft(), tmp_path)
     shutil.unpack_archive(archives["images"], tmp_path, "gztar")
-    found = taken(official.records(archives))
+    found = taken(official.parse(archives)[1])
     for split, number in (("train", 2), ("val", 1), ("test", 3)):
         theirs = FGVCAircraft(tmp_path, split, "variant")
-        assert official.classes(archives) == tuple(theirs.classes)
+        assert official.parse(archives)[0] == tuple(theirs.classes)
         wanted = {path.rpartition("/")[2]: label for path, label in zip(theirs._image_files, theirs._labels)}
         ours = {path.rpartition("/")[2]: label for part, path, label, _ in found if part == split}
         assert ours == wanted
@@ -28,8 +28,8 @@ def test_records_are_what_torchvision_reads(tmp_path):
 
 def test_records_by_hand(tmp_path):
     archives = write(aircraft(), tmp_path)
-    assert official.classes(archives) == AIRCRAFT_VARIANTS
-    assert [row[:3] for row in taken(official.records(archives))] == [
+    assert official.parse(archives)[0] == AIRCRAFT_VARIANTS
+    assert [row[:3] for row in taken(official.parse(archives)[1])] == [
         ("val", "F-A-18/0056978.jpg", 2),
         ("test", "F-A-18/0747566.jpg", 2),
         ("train", "707-320/1025794.jpg", 0),
@@ -51,7 +51,7 @@ def test_records_by_hand(tmp_path):
         (
             "images_variant_val.txt",
             b"1025794 707-320\n",
-            r"line 1 = '1025794 707-320': the image is also in split train",
+            r"line 1 = '1025794 707-320': the image appears twice, first in split train",
         ),
         ("images_variant_val.txt", b"0056978 Yak-42\n" * 2, r"line 2 = '0056978 Yak-42': '0056978' appears twice"),
         ("images_variant_val.txt", b"0056979 Yak-42\n", r"images/0056978\.jpg: no label names this image"),
@@ -80,4 +80,4 @@ def test_labels_and_images_that_do_not_fit(tmp_path, name, content, line):
     else:
         archives["images"].members[f"{DATA}/{name}"] = content
     with pytest.raises(ScfsError, match=line):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])

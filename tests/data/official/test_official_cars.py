@@ -19,10 +19,10 @@ def test_records_are_what_torchvision_reads(tmp_path):
     for role in ("train", "test", "devkit"):
         shutil.unpack_archive(archives[role], root, "gztar")
     shutil.copy(archives["test_labels"], root)
-    found = taken(official.records(archives))
+    found = taken(official.parse(archives)[1])
     for split, number in (("train", 4), ("test", 2)):
         theirs = StanfordCars(tmp_path, split)
-        assert official.classes(archives) == tuple(theirs.classes)
+        assert official.parse(archives)[0] == tuple(theirs.classes)
         folders = [name.replace("C/V", "C-V") for name in theirs.classes]
         wanted = {
             f"{folders[label]}/{path.removeprefix(f'{root}/cars_{split}/')}": label for path, label in theirs._samples
@@ -35,8 +35,8 @@ def test_records_are_what_torchvision_reads(tmp_path):
 
 def test_records_by_hand(tmp_path):
     archives = write(cars(), tmp_path)
-    assert official.classes(archives) == CAR_NAMES
-    assert [row[:3] for row in taken(official.records(archives))] == [
+    assert official.parse(archives)[0] == CAR_NAMES
+    assert [row[:3] for row in taken(official.parse(archives)[1])] == [
         ("train", "Ram C-V Cargo Van Minivan 2012/00001.jpg", 2),
         ("train", "AM General Hummer SUV 2000/00002.jpg", 0),
         ("train", "Ram C-V Cargo Van Minivan 2012/00003.jpg", 2),
@@ -53,7 +53,7 @@ def refused(tmp_path, line, role, name, content):
     else:
         archives[role].members[name] = content
     with pytest.raises(ScfsError, match=line):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])
 
 
 def annotations(*rows):
@@ -73,7 +73,7 @@ GOOD = ((3, "00001.jpg"), (1, "00002.jpg"), (3, "00003.jpg"), (2, "00004.jpg"))
         (annotations(*GOOD[:3], (0, "00004.jpg")), r"annotations\(4\): 0 must be a number from 1 to 3"),
         (annotations(*GOOD[:3], (np.nan, "00004.jpg")), r"annotations\(4\): nan must be a number from 1 to 3"),
         (annotations(*GOOD[:3], ("car", "00004.jpg")), r"annotations\(4\): 'car' must be a number from 1 to 3"),
-        (annotations(*GOOD[:3], (1, "00003.jpg")), r"annotations\(4\): 00003\.jpg appears twice"),
+        (annotations(*GOOD[:3], (1, "00003.jpg")), r"annotations\(4\): the image appears twice, first in split train"),
         (
             annotations(*GOOD[:3], (1, "x/00004.jpg")),
             r"annotations\(4\): fname 'x/00004\.jpg' is not the name of a file",
@@ -123,4 +123,4 @@ def test_test_labels_are_missing(tmp_path):
     archives = write(cars(), tmp_path)
     archives["test_labels"].unlink()
     with pytest.raises(ScfsError, match=r"cars_test_annos_withlabels\.mat: cannot be read: No such file"):
-        list(official.records(archives))
+        list(official.parse(archives)[1])

@@ -43,10 +43,10 @@ def test_records_are_what_torchvision_reads_from_the_pickles(tmp_path, case):
     archives, official, reader, label_bytes = CASES[case]
     paths = write(archives(), tmp_path)
     theirs = pickled(tmp_path / "pickles", archives(), label_bytes, reader)
-    found = taken(official.records(paths))
+    found = taken(official.parse(paths)[1])
     for split in ("train", "test"):
         wanted = theirs(tmp_path / "pickles", train=split == "train")
-        assert official.classes(paths) == tuple(wanted.classes)
+        assert official.parse(paths)[0] == tuple(wanted.classes)
         by_index = {int(path[-9:-4]): (path, label, content) for part, path, label, content in found if part == split}
         assert len(by_index) == len(wanted)
         for index, (image, label) in enumerate(wanted):
@@ -60,8 +60,8 @@ def test_records_are_what_torchvision_reads_from_the_pickles(tmp_path, case):
 
 def test_order_and_numbers_by_hand(tmp_path):
     paths = write(cifar10(), tmp_path)
-    assert cifar.CIFAR10.classes(paths) == CIFAR10_NAMES
-    assert [row[:3] for row in taken(cifar.CIFAR10.records(paths))] == [
+    assert cifar.CIFAR10.parse(paths)[0] == CIFAR10_NAMES
+    assert [row[:3] for row in taken(cifar.CIFAR10.parse(paths)[1])] == [
         ("train", "automobile/00000.png", 1),
         ("train", "airplane/00001.png", 0),
         ("train", "dog/00004.png", 5),
@@ -83,7 +83,7 @@ def test_planes_of_a_row_are_red_green_and_blue(tmp_path):
     row = bytes([0, 2]) + bytes([10]) * 1024 + bytes(range(32)) * 32 + b"".join(bytes([y]) * 32 for y in range(32))
     archives["binary"].members["cifar-100-binary/test.bin"] = row
     ((_, path, label, content),) = [
-        row for row in taken(cifar.CIFAR100.records(write(archives, tmp_path))) if row[0] == "test"
+        row for row in taken(cifar.CIFAR100.parse(write(archives, tmp_path))[1]) if row[0] == "test"
     ]
     assert (path, label) == ("baby/00000.png", 2)
     pixels = np.asarray(Image.open(io.BytesIO(content)))
@@ -107,7 +107,7 @@ def test_rows_that_are_cut_off(tmp_path, case, cut, line):
     name = next(name for name in members if name.endswith("test_batch.bin") or name.endswith("test.bin"))
     members[name] = cut(members[name])
     with pytest.raises(ScfsError, match=f"{name}: " + line.format(len(members[name]), label_bytes + 3072)):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -118,19 +118,18 @@ def test_missing_files(tmp_path, case):
             changed = archives()
             del changed["binary"].members[name]
             with pytest.raises(ScfsError, match=rf"tar\.gz: no file {name} in it: the layout is not the official"):
-                list(official.records(write(changed, tmp_path)))
+                list(official.parse(write(changed, tmp_path))[1])
 
 
 def test_label_that_is_not_a_classes(tmp_path):
     archives = cifar10()
     archives["binary"].members["cifar-10-batches-bin/data_batch_4.bin"] = bytes(3073) + b"\x0a" + bytes(3072)
     with pytest.raises(ScfsError, match=r"data_batch_4\.bin: row 1: label 10: 10 classes"):
-        list(cifar.CIFAR10.records(write(archives, tmp_path)))
+        list(cifar.CIFAR10.parse(write(archives, tmp_path))[1])
 
 
 def test_names_that_are_not_different(tmp_path):
     archives = cifar100()
     archives["binary"].members["cifar-100-binary/fine_label_names.txt"] = b"apple\nbaby\napple\nlamp\n"
-    for call in (cifar.CIFAR100.classes, cifar.CIFAR100.records):
-        with pytest.raises(ScfsError, match=r"fine_label_names\.txt: classes 'apple' and 'apple' have the same folder"):
-            list(call(write(archives, tmp_path)))
+    with pytest.raises(ScfsError, match=r"fine_label_names\.txt: classes 'apple' and 'apple' have the same folder"):
+        cifar.CIFAR100.parse(write(archives, tmp_path))

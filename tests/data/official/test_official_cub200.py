@@ -9,8 +9,8 @@ from scfs.errors import ScfsError
 def test_records_by_hand(tmp_path):
     archives = cub200()
     paths = write(archives, tmp_path)
-    assert official.classes(paths) == CUB_CLASSES
-    found = taken(official.records(paths))
+    assert official.parse(paths)[0] == CUB_CLASSES
+    found = taken(official.parse(paths)[1])
     assert [row[:3] for row in found] == [
         ("train", "003.Sooty_Albatross/Sooty_Albatross_0040_796375.jpg", 2),
         ("train", "002.Laysan_Albatross/Laysan_Albatross_0003_1033.jpg", 1),
@@ -27,7 +27,7 @@ def test_missing_label_file(tmp_path, name):
     archives = cub200()
     del archives["images"].members[f"CUB_200_2011/{name}.txt"]
     with pytest.raises(ScfsError, match=rf"CUB_200_2011\.tgz: no file CUB_200_2011/{name}\.txt in it: the layout"):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_labels_that_do_not_fit(tmp_path, name, old, new, line):
     assert old in content
     members[f"CUB_200_2011/{name}.txt"] = content.replace(old, new).encode()
     with pytest.raises(ScfsError, match=line) as error:
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])
     assert "\n" not in str(error.value)
 
 
@@ -69,7 +69,7 @@ def test_image_that_no_label_names(tmp_path):
     archives = cub200()
     archives["images"].members["CUB_200_2011/images/001.Black_footed_Albatross/new.jpg"] = b"x"
     with pytest.raises(ScfsError, match=r"tgz: CUB_200_2011/images/001.*/new\.jpg: no label names this image"):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])
 
 
 def test_image_that_is_missing(tmp_path):
@@ -78,4 +78,4 @@ def test_image_that_is_missing(tmp_path):
     del archives["images"].members[f"CUB_200_2011/images/{name}"]
     line = rf"tgz: 1 of the 5 images that the labels name are missing, the first is CUB_200_2011/images/{name}$"
     with pytest.raises(ScfsError, match=line):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])

@@ -22,10 +22,10 @@ def test_records_are_what_torchvision_reads(tmp_path):
     raw.mkdir(parents=True)
     for path in archives.values():
         (raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
-    found = taken(official.records(archives))
+    found = taken(official.parse(archives)[1])
     for split in ("train", "test"):
         theirs = FashionMNIST(tmp_path, train=split == "train")
-        assert official.classes(archives) == tuple(theirs.classes)
+        assert official.parse(archives)[0] == tuple(theirs.classes)
         rows = [row[1:] for row in found if row[0] == split]
         assert [label for _, label, _ in rows] == theirs.targets.tolist()
         for (_, _, content), pixels in zip(rows, theirs.data, strict=True):
@@ -65,7 +65,7 @@ def test_files_that_do_not_fit(tmp_path, role, content, line):
     (name,) = archives[role].members
     archives[role].members[name] = content
     with pytest.raises(ScfsError, match=line):
-        list(official.records(write(archives, tmp_path)))
+        list(official.parse(write(archives, tmp_path))[1])
 
 
 @pytest.mark.skipif(not ORIGINALS.is_dir(), reason="needs the originals: apt-get install dataset-fashion-mnist")
@@ -79,7 +79,7 @@ def test_the_originals():
     }
     first = {"train": [9, 0, 0, 3, 0, 2, 7, 2, 5, 5], "test": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
     labels = {"train": [], "test": []}
-    for record in official.records(archives):
+    for record in official.parse(archives)[1]:
         labels[record.split].append(record.label)
     for split, per_class in (("train", 6000), ("test", 1000)):
         assert Counter(labels[split]) == dict.fromkeys(range(10), per_class)

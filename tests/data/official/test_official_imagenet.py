@@ -17,10 +17,10 @@ def test_records_are_what_torchvision_makes_of_the_archives(tmp_path, monkeypatc
     for role, path in archives.items():
         monkeypatch.setitem(published.ARCHIVE_META, role, (path.name, hashlib.md5(path.read_bytes()).hexdigest()))
     assert published.ARCHIVE_META["train"][0] == "ILSVRC2012_img_train.tar"
-    found = taken(official.records(archives))
+    found = taken(official.parse(archives)[1])
     for split, number in (("train", 7), ("val", 4)):
         theirs = published.ImageNet(tmp_path, split)
-        assert official.classes(archives) == tuple(theirs.wnids)
+        assert official.parse(archives)[0] == tuple(theirs.wnids)
         wanted = {path.removeprefix(f"{tmp_path}/{split}/"): label for path, label in theirs.samples}
         assert {path: label for part, path, label, _ in found if part == split} == wanted
         assert len(wanted) == number
@@ -30,8 +30,8 @@ def test_records_are_what_torchvision_makes_of_the_archives(tmp_path, monkeypatc
 
 def test_records_by_hand(tmp_path):
     archives = write(imagenet(), tmp_path)
-    assert official.classes(archives) == ("n02100735", "n02105855", "n02119789")
-    assert [row[:3] for row in taken(official.records(archives))] == [
+    assert official.parse(archives)[0] == ("n02100735", "n02105855", "n02119789")
+    assert [row[:3] for row in taken(official.parse(archives)[1])] == [
         ("train", "n02119789/n02119789_10060.JPEG", 2),
         ("train", "n02119789/n02119789_7.JPEG", 2),
         ("train", "n02119789/n02119789_4.JPEG", 2),
@@ -49,8 +49,8 @@ def test_records_by_hand(tmp_path):
 def test_a_list_of_classes_takes_a_subset(tmp_path):
     archives = write(imagenet(), tmp_path)
     names = ["n02119789", "n02100735"]
-    assert official.classes(archives, names) == ("n02100735", "n02119789")
-    assert [row[1:3] for row in taken(official.records(archives, names))] == [
+    assert official.parse(archives, names)[0] == ("n02100735", "n02119789")
+    assert [row[1:3] for row in taken(official.parse(archives, names)[1])] == [
         ("n02119789/n02119789_10060.JPEG", 1),
         ("n02119789/n02119789_7.JPEG", 1),
         ("n02119789/n02119789_4.JPEG", 1),
@@ -73,16 +73,15 @@ def test_a_list_of_classes_takes_a_subset(tmp_path):
 )
 def test_a_list_that_is_not_of_classes(tmp_path, names, line):
     archives = write(imagenet(), tmp_path)
-    for call in (official.classes, official.records):
-        with pytest.raises(ScfsError, match=line):
-            list(call(archives, names))
+    with pytest.raises(ScfsError, match=line):
+        official.parse(archives, names)
 
 
 def refused(tmp_path, line, change):
     archives = imagenet()
     change(archives)
     with pytest.raises(ScfsError, match=line) as error:
-        taken(official.records(write(archives, tmp_path)))
+        taken(official.parse(write(archives, tmp_path))[1])
     assert "\n" not in str(error.value)
 
 

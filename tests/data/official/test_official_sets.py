@@ -26,18 +26,17 @@ def test_roles_and_files_are_the_catalogues(name):
 @pytest.mark.parametrize("name", TINY)
 def test_records_are_complete_and_can_be_decoded(tmp_path, name):
     archives = write(SETS[name](), tmp_path)
-    classes = LABELLED[name].classes(archives)
+    classes = LABELLED[name](archives)[0]
     assert len(set(classes)) == len(classes)
     seen = set()
-    for record in LABELLED[name].records(archives):
+    for record in LABELLED[name](archives)[1]:
         assert (record.split, record.path) not in seen
         seen.add((record.split, record.path))
         assert record.path.partition("/")[0] == classes[record.label].replace("/", "-")
         assert record.path.count("/") == 1
-        assert (record.member is None) != (record.content is None)
-        content = record.content if record.member is None else record.member.read()
-        if record.member is not None:
-            assert record.member.size == len(content)
+        content = record.read()
+        if not isinstance(record.source, bytes):
+            assert record.source.size == len(content)
         assert decode(content, record.path).shape[2] == 3
     assert {split for split, _ in seen} == set(catalogue()[name].splits)
 
@@ -46,7 +45,7 @@ def test_records_are_complete_and_can_be_decoded(tmp_path, name):
 def test_the_same_archives_give_the_same_records(tmp_path, name):
     """Also when they were packed in another place."""
     first, second = (
-        [(record.split, record.path, record.label, record.content) for record in LABELLED[name].records(archives)]
+        [(record.split, record.path, record.label, record.read()) for record in LABELLED[name](archives)[1]]
         for archives in (write(SETS[name](), tmp_path / place) for place in ("one", "two"))
     )
     assert first == second
@@ -59,10 +58,10 @@ def test_archives_that_are_cut_off(tmp_path, name, role):
     archives[role].write_bytes(content[: len(content) // 10])
     with pytest.raises(ScfsError, match=f"{archives[role].name}: ") as error:
         if name in BOXES:
-            for _, member in BOXES[name].extracted(archives):
+            for _, member in BOXES[name](archives):
                 member.read()
         else:
-            taken(LABELLED[name].records(archives))
+            taken(LABELLED[name](archives)[1])
     assert "\n" not in str(error.value)
 
 
@@ -79,7 +78,7 @@ def test_records_come_while_the_archive_is_read(tmp_path, name, role, member, be
     """Those before the archive's last member come, although that one is refused."""
     archives = SETS[name]()
     archives[role].members[member] = {"n09999999_1.JPEG": b"x"} if name == "imagenet" else b"x"
-    records = LABELLED[name].records(write(archives, tmp_path))
+    records = LABELLED[name](write(archives, tmp_path))[1]
     assert len([next(records).path for _ in range(before)]) == before
     with pytest.raises(ScfsError, match=r"n09999999_1|z\.jpg|99999\.jpg|9\.jpg"):
         next(records)

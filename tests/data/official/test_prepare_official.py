@@ -15,7 +15,7 @@ from tiny_official import IMAGENET100, LABELLED_SETS, files, install, make, tiny
 from scfs.config.base import parse
 from scfs.config.data import Official
 from scfs.data.archives.verified import require_archives
-from scfs.data.manifest import COLUMNS, describe, load_rows
+from scfs.data.manifest import COLUMNS, describe, load_split
 from scfs.data.official import ingest
 from scfs.data.official.parsers import LABELLED
 from scfs.data.opening import open_split
@@ -45,7 +45,7 @@ def archives(tiny, tmp_path, monkeypatch):
 def expected(entry, archives):
     """(path, label, bytes) by split, sorted: from the parser alone."""
     paths = require_archives(entry, archives)
-    records = LABELLED[entry].records(paths, *([IMAGENET100] if entry == "imagenet100" else []))
+    records = LABELLED[entry](paths, *([IMAGENET100] if entry == "imagenet100" else []))[1]
     found = {}
     for split, path, label, content in sorted(taken(records)):
         found.setdefault(split, []).append((path, label, content))
@@ -75,7 +75,7 @@ def test_every_set_in_every_layout(tmp_path, archives, entry, layout):
     if entry == "imagenet100":
         assert found.classes == tuple(sorted(IMAGENET100))
     else:
-        assert found.classes == LABELLED[entry].classes(require_archives(entry, archives))
+        assert found.classes == LABELLED[entry](require_archives(entry, archives))[0]
     assert not (manifest.parent / ".part").exists()
     assert (manifest.parent / "images").exists() == (layout == "folder")
     assert (manifest.parent / "shards").exists() == (layout == "shards")
@@ -93,13 +93,13 @@ def test_a_folder_of_the_same_images_has_the_same_digest(tmp_path, archives):
 
 def test_shards_are_tars(tmp_path, archives):
     manifest = make(tmp_path, "imagenet", "shards")
-    rows = load_rows(manifest, "train")
-    assert sorted(set(rows.places.shards)) == [f"train-{number:05d}.tar" for number in range(4)]
-    for shard in rows.places.shards:
+    rows = load_split(manifest, "train")
+    assert sorted(set(rows.files)) == [f"train-{number:05d}.tar" for number in range(4)]
+    for shard in set(rows.files):
         with tarfile.open(manifest.parent / "shards" / shard) as file:
             for member in file:
                 row = rows.paths.index(member.name)
-                assert (shard, member.offset_data, member.size) == rows.places[row]
+                assert (shard, member.offset_data, member.size) == rows.place(row)
                 assert (member.mtime, member.mode, member.uid, member.gid) == (0, 0o644, 0, 0)
                 assert (member.uname, member.gname) == ("", "")
                 assert hashlib.sha256(file.extractfile(member).read()).digest() == rows.hashes[row]
@@ -109,8 +109,8 @@ def test_images_are_read_where_they_lie(tmp_path, archives):
     manifest = make(tmp_path, "imagenet", "archive")
     train, val = (open_split(manifest, split) for split in ("train", "val"))
     assert train.root.resolve() == archives
-    assert train.places.shards == ("imagenet/ILSVRC2012_img_train.tar",)
-    assert val.places.shards == ("imagenet/ILSVRC2012_img_val.tar",)
+    assert set(train.files) == {"imagenet/ILSVRC2012_img_train.tar"}
+    assert set(val.files) == {"imagenet/ILSVRC2012_img_val.tar"}
     assert describe(manifest)["splits"]["train"]["root"] == "../../datasets/archives"
     assert sum(len(content) for content in files(manifest.parent).values()) < 40_000
 
@@ -224,7 +224,7 @@ def test_loaders_read_shards(tmp_path, archives, workers, monkeypatch):
 
     monkeypatch.setattr(module, "_open_file", module.lru_cache(maxsize=1)(module._OpenFile))
     sets = [open_split(make(tmp_path, "cifar10", layout), "train") for layout in ("folder", "shards")]
-    assert len(sets[1].places.shards) > 1
+    assert len(set(sets[1].files)) > 1
     contents = [sets[0].read(row) for row in range(len(sets[0]))]
     assert [sets[1].read(row) for row in range(len(sets[1]))] == contents
     order = [*range(len(sets[1]))] * 3

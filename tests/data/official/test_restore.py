@@ -12,7 +12,7 @@ import pytest
 from tiny_official import files, install, make, tiny_catalogue
 
 from scfs.config.data import Coco, CocoSplit, Voc
-from scfs.data.manifest import describe, load_rows
+from scfs.data.manifest import describe, load_split
 from scfs.data.official import ingest
 from scfs.data.opening import open_detection_split, open_split
 from scfs.data.prepare import prepare
@@ -57,7 +57,7 @@ def test_what_is_missing_is_made_again(tmp_path, archives, capsys, layout, what)
     kept = {path.name: path.stat().st_mtime_ns for path in manifest.parent.rglob("*.*") if path.is_file()}
     lost(manifest.parent / what)
     for split in ("train", "val"):
-        digest = hashlib.sha256(b"".join(load_rows(manifest, split).hashes))
+        digest = hashlib.sha256(b"".join(load_split(manifest, split).hashes))
         images = open_split(manifest, split)
         assert (
             hashlib.sha256(b"".join(hashlib.sha256(images.read(row)).digest() for row in range(len(images)))).digest()
@@ -92,12 +92,12 @@ def test_a_shard_that_was_cut_off_is_made_again(tmp_path, archives):
     images.read(0)  # the old file stays open
     shard = manifest.parent / "shards" / "train-00000.tar"
     shard.write_bytes(shard.read_bytes()[:900])
-    rows = [row for row in range(len(images)) if images.places[row].shard == shard.name]
+    rows = [row for row in range(len(images)) if images.place(row).shard == shard.name]
     with pytest.raises(ScfsError, match=r"train-00000\.tar: cut off: it has no \d+ bytes at \d+"):
         [images.read(row) for row in rows]
     images = open_split(manifest, "train")
     assert files(manifest.parent) == before
-    assert hashlib.sha256(images.read(rows[-1])).digest() == load_rows(manifest, "train").hashes[rows[-1]]
+    assert hashlib.sha256(images.read(rows[-1])).digest() == load_split(manifest, "train").hashes[rows[-1]]
 
 
 @pytest.mark.parametrize("layout", ["folder", "shards"])

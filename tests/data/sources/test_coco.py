@@ -186,7 +186,7 @@ def test_annotations_that_changed_since(tmp_path: Path, manifest: Path) -> None:
     with pytest.raises(ScfsError, match=r"train\.json: not the file whose SHA-256 .*run `scfs prepare mine` again"):
         open_detection_split(manifest, "train")
     (tmp_path / "train.json").unlink()
-    with pytest.raises(ScfsError, match=r"train\.json: annotations cannot be read: No such file"):
+    with pytest.raises(ScfsError, match=r"train\.json: annotations: cannot be read: No such file"):
         open_detection_split(manifest, "train")
 
 
@@ -256,12 +256,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "a name outside the folder": (set_to("images", 0, "file_name", value="../z.png"), r"= '\.\./z\.png': a path within"),
     "an absolute name": (set_to("images", 0, "file_name", value="/z.png"), r"= '/z\.png': a path within"),
     "the same name twice": (set_to("images", 0, "file_name", value="empty.jpg"), r"image 8: .*another image has the same"),
-    "an image's id twice": (set_to("images", 0, "id", value=7), r"image id = 7: appears twice"),
-    "an image's id as text": (set_to("images", 0, "id", value="7"), r"image id = '7': a whole number is expected"),
-    "an annotation's id twice": (set_to(*FIRST, "id", value=9), r"annotation id = 9: appears twice"),
+    "an image's id twice": (set_to("images", 0, "id", value=7), r"images\[1\]: id = 7: appears twice"),
+    "an image's id as text": (set_to("images", 0, "id", value="7"), r"images\[0\]: id = '7': a whole number is expected"),
+    "an annotation's id twice": (set_to(*FIRST, "id", value=9), r"annotations\[1\]: id = 9: appears twice"),
     "an annotation's id from 0": (set_to(*FIRST, "id", value=0), r"annotation 0: ids from 1 are expected"),
-    "a category's id twice": (set_to("categories", 0, "id", value=3), r"category id = 3: appears twice"),
-    "a category's name twice": (set_to("categories", 0, "name", value="cat"), r"category name = 'cat': appears twice"),
+    "a category's id twice": (set_to("categories", 0, "id", value=3), r"categories\[1\]: id = 3: appears twice"),
+    "a category's name twice": (set_to("categories", 0, "name", value="cat"), r"category \d+: name = 'cat': appears twice"),
     "a category's id as text": (set_to("categories", 0, "id", value="1"), r"categories\[0\]: id = '1': a whole number"),
     "a category without a name": (without("categories", 0, "name"), r"categories\[0\]: key 'name' is missing"),
     "an unknown image": (set_to(*FIRST, "image_id", value=31), r"annotation 5: image_id = 31: there is none of this id"),

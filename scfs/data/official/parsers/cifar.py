@@ -4,7 +4,7 @@ Archive `binary`: files of rows of fixed length without any header: label bytes,
 pixels, first all red values, then green, then blue, each row by row. Images become PNG files, which lose nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,7 @@ import numpy as np
 
 from scfs.data.archives.members import members
 from scfs.data.official.parsers.label_files import class_folders, read_label_files
-from scfs.data.official.parsers.records import Record
-from scfs.data.png import encode_rgb
+from scfs.data.official.parsers.records import Parsed, Record, of_pixels
 from scfs.errors import ScfsError
 
 SIDE = 32
@@ -32,56 +31,44 @@ class Cifar:
     label_bytes: int
     """Label bytes of a row; the last one is the label (CIFAR-100 has the superclass before it)."""
 
-    def classes(self, archives: Mapping[str, Path]) -> tuple[str, ...]:
-        """List the names by label in the official order, airplane to truck or apple to worm.
+    def parse(self, archives: Mapping[str, Path]) -> Parsed:
+        """Return the classes, airplane to truck or apple to worm, and images as `<class>/<index in split>.png`.
 
         Raises:
-            ScfsError: the names are missing, or one appears twice.
-        """
-        file = read_label_files(archives["binary"], [self.names])[self.names]
-        names = tuple(name for _, (name,) in file.rows(1))
-        class_folders(names, file.source)
-        return names
-
-    def records(self, archives: Mapping[str, Path]) -> Iterator[Record]:
-        """Yield images of the splits `train` and `test`, in the archive's order, as `<class>/<index in split>.png`.
-
-        Raises:
-            ScfsError: as `classes`; a file of rows is missing or is cut off, or a label is not a class's.
+            ScfsError: the names are missing, or one appears twice; a file of rows is missing or is cut off, or a label
+                is not a class's.
         """
         archive = archives["binary"]
-        folders = class_folders(self.classes(archives), f"{archive}: {self.names}")
+        file = read_label_files(archive, [self.names])[self.names]
+        names = file.names()
+        return names, self._records(archive, class_folders(names, file.source))
+
+    def _records(self, archive: Path, folders: Sequence[str]) -> Iterator[Record]:
         row_bytes = self.label_bytes + IMAGE_BYTES
-        firsts = _first_rows(archive, self, row_bytes)
+        firsts = self._first_rows(archive, row_bytes)
         for member in members(archive):
-            if member.name not in firsts:
-                continue
-            split = "train" if member.name in self.train else "test"
-            rows = np.frombuffer(member.read(), np.uint8).reshape(-1, row_bytes)
-            labels = rows[:, self.label_bytes - 1].tolist()
-            images = rows[:, self.label_bytes :].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-            for number, (label, pixels) in enumerate(zip(labels, images)):
-                if label >= len(folders):
-                    raise ScfsError(f"{archive}: {member.name}: row {number}: label {label}: {len(folders)} classes")
-                path = f"{folders[label]}/{firsts[member.name] + number:05d}.png"
-                yield Record(split, path, label, None, encode_rgb(pixels))
+            if member.name in firsts:
+                split = "train" if member.name in self.train else "test"
+                rows = np.frombuffer(member.read(), np.uint8).reshape(-1, row_bytes)
+                images = rows[:, self.label_bytes :].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+                labels, source = rows[:, self.label_bytes - 1], f"{archive}: {member.name}"
+                yield from of_pixels(source, split, firsts[member.name], labels, images, folders)
 
-
-def _first_rows(archive: Path, layout: Cifar, row_bytes: int) -> dict[str, int]:
-    """Return for each member the index of its first row within the split: the archive's order is another one."""
-    wanted = {*layout.train, *layout.test}
-    sizes = {member.name: member.size for member in members(archive) if member.name in wanted}
-    firsts: dict[str, int] = {}
-    for names in (layout.train, layout.test):
-        first = 0
-        for name in names:
-            if name not in sizes:
-                raise ScfsError(f"{archive}: no file {name} in it: the layout is not the official archive's")
-            if sizes[name] % row_bytes or not sizes[name]:
-                raise ScfsError(f"{archive}: {name}: cut off: {sizes[name]} bytes, not in rows of {row_bytes}")
-            firsts[name] = first
-            first += sizes[name] // row_bytes
-    return firsts
+    def _first_rows(self, archive: Path, row_bytes: int) -> dict[str, int]:
+        """Return for each member the index of its first row within the split: the archive's order is another one."""
+        wanted = {*self.train, *self.test}
+        sizes = {member.name: member.size for member in members(archive) if member.name in wanted}
+        firsts: dict[str, int] = {}
+        for names in (self.train, self.test):
+            first = 0
+            for name in names:
+                if name not in sizes:
+                    raise ScfsError(f"{archive}: no file {name} in it: the layout is not the official archive's")
+                if sizes[name] % row_bytes or not sizes[name]:
+                    raise ScfsError(f"{archive}: {name}: cut off: {sizes[name]} bytes, not in rows of {row_bytes}")
+                firsts[name] = first
+                first += sizes[name] // row_bytes
+        return firsts
 
 
 CIFAR10 = Cifar(

@@ -4,11 +4,11 @@ Archive `images`, CUB_200_2011.tgz, as its README describes it: images/<class>/<
 images.txt (path), image_class_labels.txt (class id), train_test_split.txt (1: train, 0: test), classes.txt (name).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from scfs.data.official.parsers.label_files import LabelFile, class_folders, number_within, read_label_files
-from scfs.data.official.parsers.records import ImageLabel, Record, labelled
+from scfs.data.official.parsers.records import ImageLabel, Parsed, add_once, labelled
 from scfs.errors import ScfsError
 
 FOLDER = "CUB_200_2011"
@@ -18,25 +18,19 @@ LABELS = f"{FOLDER}/image_class_labels.txt"
 SPLITS = f"{FOLDER}/train_test_split.txt"
 
 
-def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """List the names by label, which are also the folders: 001.Black_footed_Albatross ...
+def parse(archives: Mapping[str, Path]) -> Parsed:
+    """Return the names, 001.Black_footed_Albatross ..., which are also folders, and images of `train` and `test`.
+
+    Paths are `<class>/<file>`.
 
     Raises:
-        ScfsError: classes.txt is missing, or does not number different classes from 1.
-    """
-    return _classes(read_label_files(archives["images"], [CLASSES])[CLASSES])
-
-
-def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Yield images of the splits `train` and `test`, in the archive's order, as `<class>/<file>`.
-
-    Raises:
-        ScfsError: as `classes`; another text is missing, does not label all images once or has a label that is none; or
-            an image is not labelled, or missing.
+        ScfsError: classes.txt is missing, or does not number different classes from 1; another text is missing, does
+            not label all images once or has a label that is none; or an image is not labelled, or missing.
     """
     archive = archives["images"]
     files = read_label_files(archive, [CLASSES, PATHS, LABELS, SPLITS])
-    yield from labelled(archive, _entries(files), f"{FOLDER}/images")
+    names = _classes(files[CLASSES])
+    return names, labelled(archive, _entries(files, names), f"{FOLDER}/images")
 
 
 def _classes(file: LabelFile) -> tuple[str, ...]:
@@ -50,8 +44,7 @@ def _classes(file: LabelFile) -> tuple[str, ...]:
     return names
 
 
-def _entries(files: Mapping[str, LabelFile]) -> dict[str, ImageLabel]:
-    names = _classes(files[CLASSES])
+def _entries(files: Mapping[str, LabelFile], names: tuple[str, ...]) -> dict[str, ImageLabel]:
     paths, labels, splits = (files[name].table() for name in (PATHS, LABELS, SPLITS))
     for name, table in ((LABELS, labels), (SPLITS, splits)):
         different = sorted(table.keys() ^ paths.keys())
@@ -63,8 +56,5 @@ def _entries(files: Mapping[str, LabelFile]) -> dict[str, ImageLabel]:
         in_train = number_within(splits[key][1], 0, 1, splits[key][0])
         if path.partition("/")[0] != names[label]:
             raise ScfsError(f"{place}: lies not in the folder of its class, {names[label]}")
-        member = f"{FOLDER}/images/{path}"
-        if member in entries:
-            raise ScfsError(f"{place}: the image appears twice")
-        entries[member] = ImageLabel("train" if in_train else "test", path, label)
+        add_once(entries, f"{FOLDER}/images/{path}", ("train" if in_train else "test", path, label), place)
     return entries

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scfs.data import png
 from scfs.data.archives.members import members
 from scfs.data.official.parsers.label_files import class_folders
-from scfs.data.official.parsers.records import Record
+from scfs.data.official.parsers.records import Parsed, Record, of_pixels
 from scfs.data.scenes.fashion_mnist import NAMES
 from scfs.errors import ScfsError
 
@@ -22,29 +21,24 @@ MAGIC = {1: 0x00000801, 3: 0x00000803}
 """Magic number by number of dimensions: it says unsigned bytes, and the dimensions."""
 
 
-def classes(archives: Mapping[str, Path]) -> tuple[str, ...]:
-    """List the names by label, T-shirt/top to Ankle boot."""
-    return NAMES
-
-
-def records(archives: Mapping[str, Path]) -> Iterator[Record]:
-    """Yield images of the splits `train` and `test`, in order, as `<class>/<index in the split>.png`.
+def parse(archives: Mapping[str, Path]) -> Parsed:
+    """Return the classes, T-shirt/top to Ankle boot, and images as `<class>/<index in the split>.png`.
 
     Raises:
         ScfsError: a file is not an idx file of images or labels or is cut off, numbers differ, or a label is not a
             class's.
     """
+    return NAMES, _records(archives)
+
+
+def _records(archives: Mapping[str, Path]) -> Iterator[Record]:
     folders = class_folders(NAMES, "Fashion-MNIST")
     for split in ("train", "test"):
-        images = _read_idx(archives[f"{split}_images"], 3)
-        labels = _read_idx(archives[f"{split}_labels"], 1)
+        source = archives[f"{split}_labels"]
+        images, labels = _read_idx(archives[f"{split}_images"], 3), _read_idx(source, 1)
         if len(images) != len(labels):
-            raise ScfsError(f"{archives[f'{split}_labels']}: {len(labels)} labels of {len(images)} images")
-        for index, (pixels, label) in enumerate(zip(images, labels.tolist())):
-            if label >= len(folders):
-                place = f"{archives[f'{split}_labels']}: row {index}"
-                raise ScfsError(f"{place}: label {label}: {len(folders)} classes")
-            yield Record(split, f"{folders[label]}/{index:05d}.png", label, None, png.encode_grey(pixels))
+            raise ScfsError(f"{source}: {len(labels)} labels of {len(images)} images")
+        yield from of_pixels(f"{source}", split, 0, labels, images, folders)
 
 
 def _read_idx(archive: Path, dimensions: int) -> np.ndarray:

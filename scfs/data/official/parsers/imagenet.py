@@ -11,12 +11,13 @@ Files are as published: one is a PNG and some are CMYK JPEGs in spite of their n
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from scfs.data.archives.members import members
 from scfs.data.official.parsers.label_files import LabelFile, number_within, read_label_files
-from scfs.data.official.parsers.mat_files import read_structs, whole_number
-from scfs.data.official.parsers.records import Record
+from scfs.data.official.parsers.mat_files import read_structs
+from scfs.data.official.parsers.records import Parsed, Record
 from scfs.errors import ScfsError
 
 META = "ILSVRC2012_devkit_t12/data/meta.mat"
@@ -26,43 +27,32 @@ TRAIN_NAME = re.compile(r"(?P<wnid>n\d{8})/(?P=wnid)_\d+\.JPEG")
 VAL_NAME = re.compile(r"ILSVRC2012_val_(?P<number>\d{8})\.JPEG")
 
 
-def classes(archives: Mapping[str, Path], names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """List the WordNet ids, sorted.
+def parse(archives: Mapping[str, Path], names: Sequence[str] | None = None) -> Parsed:
+    """Return the WordNet ids, sorted, and images of the splits `train` and `val`, as `<WordNet id>/<file>`.
 
     Args:
-        archives: by role.
-        names: WordNet ids of a subset, such as ImageNet-100's; None: all.
+        archives: by role; `class_list`, where it is there, names the classes to take, as ImageNet-100's does.
+        names: WordNet ids of a subset; None: all.
 
     Raises:
-        ScfsError: the development kit is not as expected; or a name is not among its classes, or appears twice.
+        ScfsError: the development kit is not as expected; a name is not among its classes, or appears twice; an image
+            has another name than described, another class or no label; or one is missing.
     """
-    meta = read_label_files(archives["devkit"], [META])[META]
-    return _chosen(_wordnet_ids(meta), names, meta.source)
-
-
-def records(archives: Mapping[str, Path], names: Sequence[str] | None = None) -> Iterator[Record]:
-    """Yield images of the splits `train` and `val`, in the archives' order, as `<WordNet id>/<file>`.
-
-    Args:
-        archives: by role.
-        names: see `classes`.
-
-    Raises:
-        ScfsError: as `classes`; an image has another name than described, another class or no label; or one is missing.
-    """
+    if "class_list" in archives:
+        names = archives["class_list"].read_text(encoding="utf-8").split()
     files = read_label_files(archives["devkit"], [META, GROUND_TRUTH])
     wnids = _wordnet_ids(files[META])
     truth = _ground_truth(files[GROUND_TRUTH], wnids)
-    labels = {wnid: label for label, wnid in enumerate(_chosen(wnids, names, files[META].source))}
-    yield from _train(archives["train"], labels, set(wnids.values()))
-    yield from _val(archives["val"], labels, truth)
+    classes = _chosen(wnids, names, files[META].source)
+    labels = {wnid: label for label, wnid in enumerate(classes)}
+    return classes, chain(_train(archives["train"], labels, set(wnids.values())), _val(archives["val"], labels, truth))
 
 
 def _wordnet_ids(meta: LabelFile) -> dict[int, str]:
     """Return WordNet ids by ILSVRC2012_ID, for the synsets that are classes: they have no children."""
     found: dict[int, str] = {}
     for place, synset in read_structs(meta, "synsets", ("ILSVRC2012_ID", "WNID", "num_children")):
-        number = whole_number(synset["ILSVRC2012_ID"], 1, 99_999, place)
+        number = number_within(synset["ILSVRC2012_ID"], 1, 99_999, place)
         wnid = synset["WNID"]
         if not (isinstance(wnid, str) and WORDNET_ID.fullmatch(wnid)):
             raise ScfsError(f"{place}: {wnid!r} is not a WordNet id")
@@ -107,7 +97,7 @@ def _train(archive: Path, labels: Mapping[str, int], every: set[str]) -> Iterato
         wnid = match["wnid"]
         if wnid in labels:
             left.discard(wnid)
-            yield Record("train", member.name, labels[wnid], member, None)
+            yield Record("train", member.name, labels[wnid], member)
     if left:
         raise ScfsError(f"{archive}: no images of {len(left)} of the {len(labels)} classes, the first is {min(left)}")
 
@@ -122,7 +112,7 @@ def _val(archive: Path, labels: Mapping[str, int], truth: Sequence[str]) -> Iter
         left.discard(number)
         wnid = truth[number - 1]
         if wnid in labels:
-            yield Record("val", f"{wnid}/{member.name}", labels[wnid], member, None)
+            yield Record("val", f"{wnid}/{member.name}", labels[wnid], member)
     if left:
         first = f"ILSVRC2012_val_{min(left):08d}.JPEG"
         raise ScfsError(f"{archive}: {len(left)} of the {len(truth)} labelled images are missing, the first is {first}")

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scfs.data.archives.members import members
 from scfs.errors import ScfsError
@@ -39,6 +40,14 @@ class LabelFile:
                     raise ScfsError(f"{place}: {columns} fields are expected")
                 yield place, [*fields[:-1], fields[-1].strip()]
 
+    def names(self) -> tuple[str, ...]:
+        """Read a text with the name of a class on each line.
+
+        Raises:
+            ScfsError: see `rows`.
+        """
+        return tuple(name for _, (name,) in self.rows(1))
+
     def table(self) -> dict[str, tuple[str, str]]:
         """Read a text of two columns: the second one by the first, with its place for messages.
 
@@ -71,15 +80,19 @@ def read_label_files(archive: Path, names: Collection[str]) -> dict[str, LabelFi
     return found
 
 
-def number_within(text: str, least: int, most: int, place: str) -> int:
-    """Parse an integer of a label file.
+def number_within(value: Any, least: int, most: int, place: str) -> int:
+    """Return a whole number of a label file: digits of a text, or a number of a struct.
 
     Raises:
-        ScfsError: `text` is not one, or beyond the limits.
+        ScfsError: it is none, or beyond the limits.
     """
-    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
-        raise ScfsError(f"{place}: {text!r} must be a number from {least} to {most}")
-    return int(text)
+    if isinstance(value, str):
+        whole = value.isascii() and value.isdecimal()
+    else:
+        whole = isinstance(value, int | float) and float(value).is_integer()
+    if not (whole and least <= int(value) <= most):
+        raise ScfsError(f"{place}: {value!r} must be a number from {least} to {most}")
+    return int(value)
 
 
 def class_folders(classes: Sequence[str], source: str) -> tuple[str, ...]:

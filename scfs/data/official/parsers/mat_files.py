@@ -42,17 +42,6 @@ def read_names(file: LabelFile, variable: str) -> tuple[str, ...]:
     return names
 
 
-def whole_number(value: Any, least: int, most: int, place: str) -> int:
-    """Check a number of a struct, and return it as an integer.
-
-    Raises:
-        ScfsError: not one, or not from `least` to `most`.
-    """
-    if not (isinstance(value, int | float) and float(value).is_integer() and least <= value <= most):
-        raise ScfsError(f"{place}: {value!r} must be a number from {least} to {most}")
-    return int(value)
-
-
 def _read(file: LabelFile, variable: str) -> np.ndarray:
     """Read a variable, (n,)."""
     from scipy.io import loadmat  # here, since every stage imports this module, and few of them read such a file
