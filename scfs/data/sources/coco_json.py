@@ -9,14 +9,19 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from scfs.config.base import first_problem
 from scfs.data.sources.box_checks import leaves_image, outside
 from scfs.errors import ScfsError, reading
 from scfs.io.progress import log, track
 
 HUGE = 1e9
 """No coordinate is that far away; what is not a number is not below it either."""
+Number = Annotated[float, Field(gt=-HUGE, lt=HUGE)]
+Side = Annotated[int, Field(ge=1)]
 
 
 class Mask(NamedTuple):
@@ -32,7 +37,7 @@ class CocoCategory(NamedTuple):
     """An entry of `categories`."""
 
     id: int
-    name: str
+    name: Annotated[str, Field(min_length=1)]
 
 
 class CocoImage(NamedTuple):
@@ -41,25 +46,25 @@ class CocoImage(NamedTuple):
     id: int
     file_name: str
     """Relative to the images' folder."""
-    width: int
-    height: int
+    width: Side
+    height: Side
 
 
 class CocoAnnotation(NamedTuple):
     """An entry of `annotations`: one object, or a region full of them (a crowd)."""
 
-    id: int
+    id: Annotated[int, Field(ge=1)]
     """Id, from 1: pycocotools takes 0 for "no match", and counts a detection of such an object as a false one."""
     image_id: int
     category_id: int
-    bbox: list[float]
+    bbox: Annotated[list[Number], Field(min_length=4, max_length=4)]
     """Left, top, width, height."""
-    area: float
-    iscrowd: int
+    area: Annotated[Number, Field(ge=0)]
+    iscrowd: Literal[0, 1]
     """1: a region that no detection is counted in, for or against."""
-    difficult: int = 0
+    difficult: Literal[0, 1] = 0
     """1: the same of an object, in VOC's words. Not COCO's: the converted devkits have it."""
-    ignore: int = 0
+    ignore: Literal[0] | None = 0
     """An older name of `iscrowd`; only 0 is taken."""
     mask: Mask | None = None
     """Its mask; None: there is none."""
@@ -176,14 +181,17 @@ def _rows(content: Any, section: str, kind: type[Row]) -> list[Row]:
     if not isinstance(rows, list):
         raise ScfsError(f"not COCO's instances: {section} must be a list")
     ids: set[int] = set()
+    check = TypeAdapter(kind, config=ConfigDict(strict=True))
     for number, row in enumerate(rows):
         if isinstance(row, dict):
             missing = min(KEYS[kind] - row.keys())
             raise ScfsError(f"{section}[{number}]: key {missing!r} is missing")
         if not isinstance(row, kind):
             raise ScfsError(f"{section}[{number}]: not an entry of {section}")
-        if type(row.id) is not int:
-            raise ScfsError(f"{section}[{number}]: id = {row.id!r}: a whole number is expected")
+        try:
+            check.validate_python(row._asdict())
+        except ValidationError as error:
+            raise first_problem(f"{section}[{number}]", error) from None
         if row.id in ids:
             raise ScfsError(f"{section}[{number}]: id = {row.id}: appears twice")
         ids.add(row.id)
@@ -197,14 +205,11 @@ def _images(content: Any) -> list[CocoImage]:
     names: set[str] = set()
     for image in images:
         where, name = f"image {image.id}", image.file_name
-        if not isinstance(name, str) or not _is_below(name):
+        if not _is_below(name):
             raise ScfsError(f"{where}: file_name = {name!r}: a path within the images' folder is expected")
         if name in names:
             raise ScfsError(f"{where}: file_name = {name!r}: another image has the same")
         names.add(name)
-        for key, side in (("width", image.width), ("height", image.height)):
-            if type(side) is not int or side < 1:
-                raise ScfsError(f"{where}: {key} = {side!r}: a whole number from 1 is expected")
     return images
 
 
@@ -216,8 +221,6 @@ def _is_below(name: str) -> bool:
 def _categories(content: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     for number, name in _rows(content, "categories", CocoCategory):
-        if not isinstance(name, str) or name == "":
-            raise ScfsError(f"category {number}: name = {name!r}: text is expected")
         if name in found.values():
             raise ScfsError(f"category {number}: name = {name!r}: appears twice")
         found[number] = name
@@ -242,21 +245,10 @@ def _problems(
     one: CocoAnnotation, images: Mapping[int, CocoImage], categories: Mapping[int, str], masked: bool
 ) -> Iterator[str]:
     """Yield the first problem of an annotation; what is checked behind it needs what is checked before."""
-    if one.id < 1:
-        yield "ids from 1 are expected"
     for key, number, known in (("image_id", one.image_id, images), ("category_id", one.category_id, categories)):
-        if type(number) is not int or number not in known:
+        if number not in known:
             yield f"{key} = {number!r}: there is none of this id"
     box, mask, image = one.bbox, one.mask, images[one.image_id]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        yield f"bbox = {box!r}: left, top, width and height are expected"
-    if not _is_number(one.area) or one.area < 0:
-        yield f"area = {one.area!r}: a number from 0 is expected"
-    for key, value in (("iscrowd", one.iscrowd), ("difficult", one.difficult)):
-        if value not in (0, 1):
-            yield f"{key} = {value!r}: 0 or 1 is expected"
-    if one.ignore not in (0, None):
-        yield f"ignore = {one.ignore!r}: only iscrowd is known here"
     shorter, longer = sorted(box[2:])
     if shorter < 0 or (shorter == 0 and (longer == 0 or one.area > 0)):
         yield f"bbox = {box}: has no area"
@@ -268,7 +260,3 @@ def _problems(
         yield f"segmentation: {mask.problem}"
     if mask and mask.size not in (None, (image.height, image.width)):
         yield f"run lengths for {mask.size} pixels: its image has {(image.height, image.width)} (height, width)"
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and -HUGE < value < HUGE

@@ -157,9 +157,7 @@ def test_images_that_cannot_be_decoded(tmp_path, archives, monkeypatch, layout):
 
     republish(monkeypatch, archives, "imagenet", change)
     line = refused(tmp_path, "imagenet", layout)
-    assert (
-        "set, split train: 1 of 7 images cannot be decoded, the first is n02105855/n02105855_11.JPEG (not a" in line
-    )
+    assert "set, split train: 1 of 7 images cannot be decoded, the first is n02105855/n02105855_11.JPEG (not a" in line
     assert "the setting unreadable: skip" in line
     manifest = make(tmp_path, "imagenet", layout, unreadable="skip")
     assert [len(open_split(manifest, split)) for split in ("train", "val")] == [6, 3]
