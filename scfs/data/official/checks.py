@@ -100,12 +100,7 @@ def split_report(name: str, split: str, table: pa.Table) -> dict[str, Any]:
     if odd:
         path, what = next(iter(odd.items()))
         log(f"{name}: split {split}: {len(odd)} odd images, the first is {path} ({what}); they are taken as they are")
-    return {
-        "images": len(readable),
-        "repeated": repeated,
-        "odd": odd,
-        "unreadable": dict(_pairs(table, "problem")),
-    }
+    return {"images": len(readable), "repeated": repeated, "odd": odd, "unreadable": dict(_pairs(table, "problem"))}
 
 
 def _readable(table: pa.Table) -> pa.Table:

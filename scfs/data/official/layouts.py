@@ -75,9 +75,19 @@ class ImageLayout(ABC):
         """True if the images of a batch that was closed are still there."""
         return True
 
+    @contextmanager
+    def parts(self) -> Iterator[None]:
+        """Have an empty folder for what is not finished; a process that was killed may have left some."""
+        self.discard()
+        (self.folder / PART).mkdir(parents=True)
+        try:
+            yield
+        finally:
+            self.discard()
+
     def discard(self) -> None:
         """Remove what is not finished."""
-        remove_parts(self.folder)
+        shutil.rmtree(self.folder / PART, ignore_errors=True)
 
 
 class FileLayout(ImageLayout):
@@ -186,17 +196,6 @@ def working_in(folder: Path) -> Iterator[None]:
             for temporary in place.glob(".*.tmp"):
                 temporary.unlink()
         yield
-
-
-def make_parts(folder: Path) -> None:
-    """Make an empty folder for what is not finished; a process that was killed may have left some."""
-    remove_parts(folder)
-    (folder / PART).mkdir(parents=True)
-
-
-def remove_parts(folder: Path) -> None:
-    """Remove the folder for what is not finished."""
-    shutil.rmtree(folder / PART, ignore_errors=True)
 
 
 def files_below(folder: Path) -> set[str]:

@@ -19,7 +19,7 @@ from scfs.data.official import checks
 from scfs.data.official.disk_space import require_disk_space
 from scfs.data.official.ingest import ingest
 from scfs.data.official.journal import IngestJournal
-from scfs.data.official.layouts import REPORT, ROWS, ImageLayout, layout_of, make_parts, working_in
+from scfs.data.official.layouts import REPORT, ROWS, ImageLayout, layout_of, working_in
 from scfs.data.official.parsers import LABELLED
 from scfs.data.official.prepare_boxes import prepare_boxes
 from scfs.data.sources.folders import require_readable
@@ -84,15 +84,11 @@ def _ingest(
 ) -> None:
     require_disk_space(config, folder, batches.bytes_done(), len(names) if names else None)
     archives = verified_archives(config.entry, Path(config.archives))
-    make_parts(folder)
-    try:
+    total = sum(config.known_images.values()) or None
+    with layout.parts():
         classes, records = LABELLED[config.entry](archives, **({"names": names} if names else {}))
-        total = sum(config.known_images.values()) or None
-        size = config.shard_size * MEGABYTE
-        counts = ingest(records, layout, batches, size, config.check == "all", total)
+        counts = ingest(records, layout, batches, config.shard_size * MEGABYTE, config.check == "all", total)
         batches.finish(counts, classes)
-    finally:
-        layout.discard()
 
 
 def _finish(name: str, config: Official, found: Tables, classes: tuple[str, ...], layout: ImageLayout) -> None:

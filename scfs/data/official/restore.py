@@ -18,7 +18,7 @@ from scfs.data.archives.extraction import extract
 from scfs.data.archives.verified import require_archives
 from scfs.data.image_set import ImageSet, Place, close_files
 from scfs.data.manifest import load_split
-from scfs.data.official.layouts import FILES, ImageLayout, IncomingImage, layout_of, make_parts, missing_of, working_in
+from scfs.data.official.layouts import FILES, ImageLayout, IncomingImage, layout_of, missing_of, working_in
 from scfs.data.official.parsers import BOXES, LABELLED
 from scfs.data.official.parsers.records import Record
 from scfs.data.sources.registry import RESTORE
@@ -70,16 +70,13 @@ def _restore(manifest: Path, config: Official, missing: Mapping[str, set[str]]) 
     folder, wanted = manifest.parent, _wanted(manifest, missing)
     archives = require_archives(config.entry, Path(config.archives))
     layout = layout_of(config, folder)
-    try:
-        if config.has_boxes:
-            extract(lambda: BOXES[config.entry](archives), folder / FILES)
-            _check_files(manifest, wanted)
-        else:
-            make_parts(folder)
+    close_files()  # others will stand in their places
+    if config.has_boxes:
+        extract(lambda: BOXES[config.entry](archives), folder / FILES)
+        _check_files(manifest, wanted)
+    else:
+        with layout.parts():
             _write(manifest, wanted, layout, LABELLED[config.entry](archives)[1])
-    finally:
-        layout.discard()
-        close_files()
 
 
 def _wanted(manifest: Path, missing: Mapping[str, set[str]]) -> Wanted:

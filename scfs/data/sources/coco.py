@@ -1,13 +1,13 @@
 """The source `coco`: images with boxes and masks in COCO's format, which stay where they are."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from scfs.config.data import Coco, CocoSplit
 from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_instances
-from scfs.data.sources.coco_json import load_coco
+from scfs.data.sources.coco_json import CocoJson, load_coco
 from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError
 from scfs.io.progress import log
@@ -23,15 +23,6 @@ def prepare_coco(name: str, config: Coco, folder: Path) -> None:
     write_manifest(folder / MANIFEST, name, config, read_coco(config.splits))
 
 
-class _Checked(NamedTuple):
-    """Facts that are kept of a sound file of annotations: train2017's annotations do not stay in memory."""
-
-    boxes: BoxFile
-    sizes: dict[str, tuple[int, int]]
-    """(width, height) by path."""
-    categories: dict[int, str]
-
-
 def read_coco(splits: Mapping[str, CocoSplit]) -> list[ManifestSplit]:
     """Check annotations and images of every split: first all annotations, then the images, which take longest.
 
@@ -43,18 +34,17 @@ def read_coco(splits: Mapping[str, CocoSplit]) -> list[ManifestSplit]:
     first = next(iter(files.values()))
     for file in files.values():
         if file.categories != first.categories:
-            raise ScfsError(
-                f"{file.boxes.file}: categories: not those of {first.boxes.file}: all splits must have the same"
-            )
+            raise ScfsError(f"{file.path}: categories: not those of {first.path}: all splits must have the same")
     listed = []
     for split, file in files.items():
         folder = Path(splits[split].images).resolve()
-        rows = read_annotated_images(folder, file.sizes, Path(file.boxes.file).name)
-        listed.append(ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=file.boxes))
+        sizes = {image.file_name: (image.width, image.height) for image in file.images}
+        rows, boxes = read_annotated_images(folder, sizes, file.path.name), BoxFile(f"{file.path}", file.digest)
+        listed.append(ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=boxes))
     return listed
 
 
-def _checked(split: str, settings: CocoSplit) -> _Checked:
+def _checked(split: str, settings: CocoSplit) -> CocoJson:
     named = Path(settings.annotations)
     file = load_coco(named.parent.resolve() / named.name)
     counted = {one.category_id for one in file.annotations if not (one.iscrowd or one.difficult)}
@@ -65,5 +55,4 @@ def _checked(split: str, settings: CocoSplit) -> _Checked:
             f"warning: {file.path}: {len(file.lines)} boxes of split {split} have no area, the first is of annotation "
             f"{file.lines[0]}; Detectron2 leaves them out of the training"
         )
-    sizes = {image.file_name: (image.width, image.height) for image in file.images}
-    return _Checked(BoxFile(f"{file.path}", file.digest), sizes, file.categories)
+    return replace(file, annotations=[])  # train2017's do not stay in memory
