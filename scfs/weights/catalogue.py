@@ -73,7 +73,7 @@ class Catalogue(Config):
 def catalogue() -> dict[str, PublicWeights]:
     """Return all entries by name."""
     text = Path(__file__).with_name("catalogue.yaml").read_text(encoding="utf-8")
-    return dict(parse(Catalogue, load_yaml(text), SOURCE).entries)
+    return parse(Catalogue, load_yaml(text), SOURCE).entries
 
 
 def check(study: Study) -> None:
