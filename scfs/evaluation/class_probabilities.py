@@ -83,18 +83,16 @@ def classify_rows(
             f"class_probabilities: backbone {encoder.backbone.name} classifies [CLS], and a search gives a map; "
             "allowed: ResNets"
         )
-    if not encoder.classes and len(images.classes) != classifier.out_features:
-        raise ScfsError(
-            f"data set {images.name}, split {images.split}: has {len(images.classes)} classes, but the weights "
-            f"classify {classifier.out_features}"
-        )
+    number, known, where = len(images.classes), classifier.out_features, f"data set {images.name}, split {images.split}"
+    if not encoder.classes and number != known:
+        raise ScfsError(f"{where}: has {number} classes, but the weights classify {known}")
     # Others' classifiers have no names: as many outputs as classes are taken to be in the order of the sorted names,
     # which is ImageNet's custom.
     if encoder.classes and images.classes != encoder.classes:
         different = sorted(set(images.classes) ^ set(encoder.classes))
         raise ScfsError(
-            f"data set {images.name}, split {images.split}: must have the classes that the run was trained with, in "
-            f"their order: only one of the two has {different[:5]}"
+            f"{where}: must have the classes that the run was trained with, in their order: only one of the two has"
+            f" {different[:5]}"
         )
     labels = torch.from_numpy(images.require_labels())
     views = Views(local_number=protocol.crops, local_size=protocol.local_size, local_scale=protocol.local_scale)

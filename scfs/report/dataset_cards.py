@@ -75,17 +75,12 @@ def counts_of(split: SplitStats) -> tuple[str, ClassCounts] | None:
 
 def numbers_of(split: SplitStats) -> dict[str, str]:
     """Write out the numbers of a split for the page."""
-    counted = counts_of(split)
-    classes = per_class = "–"
-    if counted is not None:
-        what, found = counted
-        classes = f"{len(found.names):,}"
-        per_class = f"{_extent([min(found.counts), max(found.counts)])} {what}"
+    what, counted = counts_of(split) or ("", None)
     return {
         "split": split.split,
         "images": f"{split.images:,}",
-        "classes": classes,
-        "per class": per_class,
+        "classes": f"{len(counted.names):,}" if counted else "–",
+        "per class": f"{_extent([min(counted.counts), max(counted.counts)])} {what}" if counted else "–",
         "width": _range(split.width),
         "height": _range(split.height),
         "duplicates": f"{split.duplicates.number:,}",
@@ -116,22 +111,20 @@ def warnings(stats: DatasetStats) -> list[str]:
 
 def compose_contact(stats: DatasetStats) -> Figure:
     """Compose the contact sheet, split by split; small images are enlarged. The axes count its pixels."""
-    rows = [-(-len(split.samples) // COLUMNS) for split in stats.splits]
-    steps = [CELL + GAP + (LABEL if split.classes else 0) for split in stats.splits]
-    width = COLUMNS * (CELL + GAP) - GAP
-    height = sum(HEADING + number * step for number, step in zip(rows, steps, strict=True))
-    figure = canvas.blank(width / DPI, height / DPI, layout=None)
+    width, top = COLUMNS * (CELL + GAP) - GAP, 0
+    figure = canvas.blank(width / DPI, 1, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    top = 0
-    for split, number, step in zip(stats.splits, rows, steps, strict=True):
+    for split in stats.splits:
+        step = CELL + GAP + (LABEL if split.classes else 0)
         said = f"{split.split}: {len(split.samples)} of {split.images:,} images"
         canvas.write(axes, 0, top + HEADING / 2, said, fontsize=9, va="center", weight="bold")
         for place, sample in enumerate(split.samples):
             row, column = divmod(place, COLUMNS)
             _place(axes, sample, column * (CELL + GAP), top + HEADING + row * step)
-        top += HEADING + number * step
-    axes.set(xlim=(0, width), ylim=(height, 0))
+        top += HEADING + step * -(-len(split.samples) // COLUMNS)
+    axes.set(xlim=(0, width), ylim=(top, 0))
+    figure.set_size_inches(width / DPI, top / DPI)
     return figure
 
 

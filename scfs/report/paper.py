@@ -1,7 +1,7 @@
 """Numbers of the paper (Song et al., ICCV 2023): paper_tables.yaml holds all of its Tables 1 to 10."""
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from scfs.config.base import load_yaml
@@ -16,7 +16,7 @@ SOURCE = "scfs/report/paper_tables.yaml"
 @cache
 def read(name: str) -> dict[str, Any]:
     """Read a file of the paper's: paper_tables.yaml, or the headings of its columns, paper_columns.yaml."""
-    content: dict[str, Any] = load_yaml(files("scfs.report").joinpath(name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_yaml(Path(__file__).with_name(name).read_text(encoding="utf-8"))
     return content
 
 

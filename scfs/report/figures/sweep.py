@@ -56,17 +56,11 @@ class Sweep(canvas.EvaluationFigure):
         axes = figure.subplots()
         for index, (label, points) in enumerate(self.points.items()):
             values = [[read_value(study, run, self.evaluation, self.value) for run in point.runs] for point in points]
+            x, means = [point.x for point in points], [fmean(seeds) for seeds in values]
             spreads = [stdev(seeds) if len(seeds) > 1 else 0.0 for seeds in values]
-            axes.errorbar(
-                [point.x for point in points],
-                [fmean(seeds) for seeds in values],
-                spreads if any(spreads) else None,
-                color=LIGHT[index % len(LIGHT)],
-                marker=MARKERS[index % len(MARKERS)],
-                markersize=5,
-                capsize=2,
-                label=label,
-            )
+            colour, marker = LIGHT[index % len(LIGHT)], MARKERS[index % len(MARKERS)]
+            whiskers = spreads if any(spreads) else None
+            axes.errorbar(x, means, whiskers, color=colour, marker=marker, markersize=5, capsize=2, label=label)
         axes.set_xticks(sorted({point.x for points in self.points.values() for point in points}))
         axes.set_xlabel(self.axis)
         axes.set_ylabel(f"{self.evaluation} {self.value} in %")
