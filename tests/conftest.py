@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import warm
 from repository import command_environment, copy_repository
 
 SLOW_MARKERS = ("demo", "detectron2", "slurm", "container")
@@ -33,6 +34,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         command = ["snakemake", "--cores", "2", "--quiet", "host", "rules"]
         subprocess.run(command, cwd=folder, env=command_environment(folder), check=True)
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the warm processes once for all processes of `pytest -n`."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        os.environ[warm.SHARED] = str(warm.start())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

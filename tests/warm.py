@@ -22,12 +22,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+SHARED = "SCFS_WARM_PROGRAMS"
+"""Variable with the folder of `start`, for the processes of one pytest."""
 PROGRAMS = {"scfs": "scfs.cli", "snakemake": "snakemake.cli", "dvc": "dvc.cli", "warm-python": __name__}
 """Each with the module whose `main` it calls."""
 HEAVY = (
@@ -56,7 +59,17 @@ sys.exit(int(answers.readline() or 1))
 
 @cache
 def warm_programs() -> Path:
-    """Folder of the programs; their two processes end with this one."""
+    """Folder of the programs: this process's, or those of the pytest that has started this one with others."""
+    folder = Path(os.environ[SHARED]) if SHARED in os.environ else start()
+    end = time.monotonic() + 300
+    while not all((folder / f"{server}.ready").exists() for server in ("copies", "own")):
+        assert time.monotonic() < end and all(server.poll() is None for server in _kept), "no warm processes"
+        time.sleep(0.05)
+    return folder / "bin"
+
+
+def start() -> Path:
+    """Start the two processes, which end with this one; they are ready some seconds later. Returns their folder."""
     folder = Path(tempfile.mkdtemp(prefix="scfs-warm-"))
     for name in PROGRAMS:
         program = folder / "bin" / name
@@ -69,11 +82,10 @@ def warm_programs() -> Path:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
     server = subprocess.Popen(
         [*ORDINARY, sys.executable, __file__, str(folder)],
-        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     _kept.append(server)
-    assert server.stdout and server.stdout.read() == b"ready\nready\n", "the warm processes did not start"
-    return folder / "bin"
+    return folder
 
 
 _kept: list[subprocess.Popen[bytes]] = []
@@ -105,8 +117,7 @@ def _accept(address: Path) -> None:
     server.listen(64)
     gc.collect()
     gc.freeze()  # what the collector does not touch stays shared
-    os.write(1, b"ready\n")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever waits for "ready" reads to the end
+    address.with_suffix(".ready").touch()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         readable, _, _ = select.select([server, 0], [], [])

@@ -1,14 +1,11 @@
 """`scfs sync` without the two tools: names of stages, folders of one's own, and what is said when a tool is missing."""
 
-import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from repository import ROOT, command_environment
 
 from scfs.config.study import Study, load_study
 from scfs.errors import ScfsError
@@ -20,27 +17,11 @@ FOLDERS = {
     "pretrain": {"dataset": "photos", "split": "train"},
     "runs": {"one": {"epochs": 0}},
 }
-STAGES = """
-import json
-from dvc.repo import Repo
-with Repo(".") as repo:
-    print(json.dumps([stage.addressing for stage in repo.index.stages if stage.name]))
-"""
 
 
 def write(path: Path, values: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(values))
-
-
-def test_every_stage_has_the_name_that_dvc_has_for_it() -> None:
-    command = ["warm-python", "-c", STAGES]
-    listed = subprocess.run(
-        command, cwd=ROOT, env=command_environment(ROOT, warm=True), check=True, capture_output=True, text=True
-    )
-    studies = [Path("params.yaml"), *(path.relative_to(ROOT) for path in ROOT.glob("config/*/params.yaml"))]
-    ours = {name for path in studies for name in sync.jobs_of(load_study(path))}
-    assert ours == set(json.loads(listed.stdout))
 
 
 def test_an_included_stage_has_its_name_in_the_file_that_defines_it(

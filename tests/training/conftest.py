@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ranks
 from PIL import Image
 from tiny import TINY
 
@@ -17,6 +18,12 @@ def noise_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{index:02d}.png")
     return folder
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backbones of one block in a layer, in this process."""
+    ranks.shallow_backbones(monkeypatch)
 
 
 @pytest.fixture(scope="session")

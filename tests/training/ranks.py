@@ -46,6 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 SHALLOW = {
     "narrow_resnet18": ResNetSpec(blocks=(1, 1, 1, 1), width=16),
+    "resnet50": ResNetSpec(bottleneck=True, blocks=(1, 1, 1, 1), width=16),
     "narrow_vit_8": vit(8, side=64, channels=32, blocks=4, heads=4),
 }
 """One block in a layer: what processes on few cores wait for are the messages of each BatchNorm."""

@@ -21,6 +21,8 @@ from scfs.runtime.world import World
 from scfs.training import pretrain as stage
 from scfs.training.loop import Pretraining
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 CPU = torch.device("cpu")
 
 
@@ -40,10 +42,9 @@ def test_what_is_traced_trains_as_what_is_not(backbone: str, tiny: Pretrain, mon
             torch.testing.assert_close(value, other[name], rtol=1e-10, atol=1e-10)
 
 
-def test_by_two_processes_as_by_one(noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_two_processes_as_by_one(noise_folder: Path, tmp_path: Path) -> None:
     codes, errors = ranks.end(ranks.start("compile", tmp_path, noise_folder, 2))
     assert codes == [0, 0], errors
-    ranks.shallow_backbones(monkeypatch)
     expected = ranks.trained("scfs", noise_folder)
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"compile-{rank}.pt"), expected, rtol=1e-9, atol=1e-12)

@@ -61,10 +61,8 @@ def test_losses_centres_buffers_and_weights_are_those_of_one_process(meeting: Pa
                 assert torch.equal(other_state[name], everyone[0][1][name]), f"{case}: {name} differs between ranks"
 
 
-def test_what_is_compared_has_learned_and_left_crops_out(
-    alone: dict, noise_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ranks.shallow_backbones(monkeypatch)
+@pytest.mark.usefixtures("shallow")
+def test_what_is_compared_has_learned_and_left_crops_out(alone: dict, noise_folder: Path) -> None:
     for case, (terms, state) in alone.items():
         initial = ranks.untrained(case, 3).model.state_dict()
         backbone = {"vit": "student.backbone.blocks.3.attn.qkv.weight"}.get(

@@ -14,6 +14,10 @@ import pytest
 import yaml
 from repository import ROOT, command_environment, copy_repository
 
+from scfs.config.study import load_study
+from scfs.pipeline import sync
+from scfs.pipeline.dvc_file import dvc_path, render
+
 HERE = Path(__file__).parent
 STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
 
@@ -68,6 +72,7 @@ with Repo(".") as repo:
     print(json.dumps([{
         "file": stage.path_in_repo,
         "name": stage.name,
+        "addressing": stage.addressing,
         "command": stage.cmd,
         "inputs": [str(dep.def_path) for dep in stage.deps if dep not in stage.params],
         "outputs": [str(out.def_path) for out in stage.outs],
@@ -151,11 +156,13 @@ def test_both_tools_have_the_same_jobs(study: str) -> None:
     assert graph and differences(graph, dvc_graph(ROOT, study)) == set()
 
 
+def test_every_stage_has_the_name_in_sync_that_dvc_has_for_it() -> None:
+    ours = {name for study in STUDIES for name in sync.jobs_of(load_study(Path(study)))}
+    assert ours == {stage["addressing"] for stage in dvc_stages(ROOT)}
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_file_of_dvc_is_current(study: str) -> None:
-    from scfs.config.study import load_study
-    from scfs.pipeline.dvc_file import dvc_path, render
-
     loaded = load_study(Path(study))
     assert dvc_path(loaded).read_text() == render(loaded), "run `make dvc`"
 

@@ -16,11 +16,11 @@ from scfs import paths
 RUNS = ("small-scfs", "small-dino")
 STUDY = {
     "study": "small",
-    "data": {"scenes": {"source": "garment-scenes", "splits": {"pretrain": {"scenes": 48}}}},
+    "data": {"scenes": {"source": "garment-scenes", "splits": {"pretrain": {"scenes": 24}}}},
     "pretrain": {
         "dataset": "scenes",
         "backbone": "narrow_resnet18",
-        "epochs": 12,
+        "epochs": 8,
         "batch": 8,
         "views": {"global_size": 48, "local_size": 24, "local_number": 2},
         "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16, "batch_norm": True},
@@ -91,4 +91,4 @@ def test_killed_with_snakemake_and_started_again(template: Path, one_by_one: dic
         capture_output=True,
     )
     assert finish(folder, cores=2) == one_by_one
-    assert re.search(r"resuming at step \d+ of 72", log.read_text())
+    assert re.search(r"resuming at step \d+ of 24", log.read_text())
