@@ -19,7 +19,7 @@ from scfs.io.progress import log
 from scfs.paths import run_folder
 from scfs.runtime import collectives
 from scfs.runtime.world import World
-from scfs.training.base import hold_run, log_sharing
+from scfs.training.base import Execution, hold_run, log_sharing
 from scfs.training.metrics import DivergedError
 from scfs.views.workers import prefetch
 from scfs.weights.store import load_backbone
@@ -40,8 +40,7 @@ class Setup:
     record: dict[str, Any]
     """The part that all results share; the same bytes wherever and whenever it is made."""
     device: torch.device
-    workers: int
-    save_every: float
+    execution: Execution
     world: World
 
 
@@ -83,8 +82,8 @@ def fine_tune(
         _log_start(setup, name, training, data, folder)
         training.resume(folder)
         try:
-            _train(training, data, folder, setup.workers, setup.save_every)
-            outcome = {"values": evaluate(training.model, setup.protocol, test, setup.device, setup.workers)}
+            _train(training, data, folder, setup.execution.workers, setup.execution.save_every)
+            outcome = {"values": evaluate(training.model, setup.protocol, test, setup.device, setup.execution.workers)}
             shown = ", ".join(f"{name} {value:.2f}" for name, value in outcome["values"].items())
             log(f"{name}: on {len(test)} images of {test.split}: {shown}")
         except DivergedError as error:

@@ -13,7 +13,7 @@ from scfs.io.progress import log
 from scfs.io.results import nested_difference, read_result, write_result
 from scfs.runtime import collectives
 from scfs.runtime.device import resolve_precision
-from scfs.training.base import prepare_process
+from scfs.training.base import Execution, prepare_process
 from scfs.weights.store import load_backbone
 
 FINAL = "final"
@@ -31,10 +31,7 @@ def finetune(
     *,
     part: str | None = None,
     parts: Sequence[Path] = (),
-    threads: int,
-    device: str = "auto",
-    workers: int = 0,
-    save_every: float = 120,
+    **how: Any,
 ) -> None:
     """Train one point of the grid, or choose among them and do the final training; called again, it resumes.
 
@@ -52,10 +49,7 @@ def finetune(
         out: path of the result (.json).
         part: the grid point, a key of `protocol.grid`; None: the final training.
         parts: for the final training, results of all of `protocol.parts`, in that order; none where there is no grid.
-        threads: torch threads; sums depend on it.
-        device: "auto", "cpu" or "cuda".
-        workers: processes that read images.
-        save_every: seconds between checkpoints.
+        how: see `scfs.training.base.Execution`.
 
     Raises:
         ScfsError: a grid point's result is missing or of another protocol, data or weights; all trainings of the grid
@@ -65,19 +59,20 @@ def finetune(
     if part is not None and part not in protocol.parts:
         allowed = f"not among {', '.join(protocol.parts)}" if protocol.parts else "there is no grid"
         raise ScfsError(f"{evaluation}: grid point {part!r}: {allowed}")
-    chosen = prepare_process(threads, device)
-    precision = resolve_precision(protocol.precision, chosen, protocol.crop)
-    with collectives.process_group(chosen) as world:
+    execution = Execution(**how)
+    device = prepare_process(execution.threads, execution.device)
+    precision = resolve_precision(protocol.precision, device, protocol.crop)
+    with collectives.process_group(device) as world:
         data, (_, source) = labelled_data(protocol, manifest), load_backbone(weights, protocol.weights)
         labelled = {"images": len(data.whole), "digest": data.whole.digest, "validation": len(data.validation or ())}
-        record = result_record(protocol, run, data.splits, weights, source, threads)
+        record = result_record(protocol, run, data.splits, weights, source, execution.threads)
         record |= {"labelled": labelled, "precision": precision}
-        setup = Setup(protocol, run, evaluation, weights, record, chosen, workers, save_every, world)
+        setup = Setup(protocol, run, evaluation, weights, record, device, execution, world)
         result = _grid_point(setup, data, part) if part else _final(setup, data, parts)
         if collectives.is_first():
+            used = {"device": str(device), "workers": execution.workers, "processes": world.size}
             seconds = round(result.pop("seconds"), 1)  # over all executions
-            metadata = {"device": str(chosen), "workers": workers, "processes": world.size, "seconds": seconds}
-            write_result(out, {**record, **result}, metadata)
+            write_result(out, {**record, **result}, {**used, "seconds": seconds})
 
 
 def _grid_point(setup: Setup, data: LabelledData, part: str) -> dict[str, Any]:
