@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from scfs.data.image_set import ImageSet, close_files
@@ -115,7 +115,7 @@ def _extra(root: Path, sets: list[ImageSet], about: dict[str, Any]) -> Iterator[
     others = files_below(root).difference(*(images.files for images in sets))
     if about["source"] == "folder":
         others = set(_own_images(root, others, sets[0], about))
-    yield from (f"{root / name}" for name in sorted(others) if not _is_hidden(name))
+    yield from (f"{root / name}" for name in sorted(others) if "/." not in f"/{name}")  # hidden
 
 
 def _own_images(root: Path, names: Iterable[str], images: ImageSet, about: dict[str, Any]) -> Iterator[str]:
@@ -127,7 +127,3 @@ def _own_images(root: Path, names: Iterable[str], images: ImageSet, about: dict[
             continue
         if not (left_out and probe_image((root / name).read_bytes()).problem):
             yield name
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from scfs.detection.data import DetectionSplit, Record
-from scfs.errors import ScfsError
+from scfs.errors import writing
 
 SPLIT = "test"
 
@@ -34,7 +34,7 @@ def write_devkit(split: DetectionSplit, folder: Path) -> None:
         ScfsError: the disk is full or the folder cannot be written.
     """
     annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
-    try:
+    with writing(folder):
         for place in (annotations, lists):
             place.mkdir(parents=True, exist_ok=True)
         for record in split.records:
@@ -42,8 +42,6 @@ def write_devkit(split: DetectionSplit, folder: Path) -> None:
             tree.write(annotations / f"{image_name(record['image_id'])}.xml", encoding="utf-8")
         names = [image_name(record["image_id"]) for record in split.records]
         (lists / f"{SPLIT}.txt").write_text("".join(f"{name}\n" for name in names))
-    except OSError as error:
-        raise ScfsError(f"{folder}: could not be written: {error.strerror}") from None
 
 
 def _annotation(record: Record, classes: tuple[str, ...]) -> ET.Element:

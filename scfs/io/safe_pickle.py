@@ -13,12 +13,6 @@ import numpy as np
 
 from scfs.errors import ScfsError, reading
 
-DAMAGED = (
-    *(pickle.UnpicklingError, EOFError, ArithmeticError, AttributeError),
-    *(LookupError, MemoryError, TypeError, ValueError),
-)
-"""Errors that the reader may raise on bytes that are no pickle, or half of one."""
-
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
@@ -59,8 +53,9 @@ def load(path: Path) -> Any:
     Raises:
         ScfsError: no such file, damaged, or more than plain values and arrays.
     """
+    with reading(path):
+        content = path.read_bytes()
     try:
-        with reading(path), path.open("rb") as file:
-            return _SafeUnpickler(file).load()
-    except DAMAGED as error:
+        return _SafeUnpickler(io.BytesIO(content)).load()
+    except Exception as error:  # bytes that are no pickle, or half of one, can make the reader raise anything
         raise ScfsError(f"{path}: not a readable pickle of arrays: {error}") from None

@@ -20,19 +20,14 @@ TRIALS = 10
 LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 CROP_BLOCKS = slice(3, 3 + TRIALS)
 
+BOX = ("top", "left", "height", "width")
 PARAMETERS = np.dtype(
     [
-        ("top", np.int32),
-        ("left", np.int32),
-        ("height", np.int32),
-        ("width", np.int32),
+        *((name, np.int32) for name in BOX),
         ("flip", np.bool_),
         ("jitter", np.bool_),
         ("order", np.int8, (4,)),
-        ("brightness", np.float64),
-        ("contrast", np.float64),
-        ("saturation", np.float64),
-        ("hue", np.float64),
+        *((name, np.float64) for name in ("brightness", "contrast", "saturation", "hue")),
         ("grey", np.bool_),
         ("blur", np.bool_),
         ("sigma", np.float64),
@@ -67,7 +62,7 @@ def augmentation_parameters(
 
     drawn = np.zeros(draws.shape[:2], PARAMETERS)
     boxes = random_boxes(draws[:, :, CROP_BLOCKS], sizes[:, None], scale)
-    for index, name in enumerate(("top", "left", "height", "width")):
+    for index, name in enumerate(BOX):
         drawn[name] = boxes[..., index]
     u = np.moveaxis(draws[:, :, :3].reshape(*drawn.shape, 12), -1, 0)
     drawn["flip"] = u[0] < views.flip

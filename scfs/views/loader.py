@@ -15,14 +15,14 @@ from scfs.data.image_set import ImageSet
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
-from scfs.views.augmentation import GLOBAL_NUMBER, augmentation_parameters
+from scfs.views.augmentation import BOX, GLOBAL_NUMBER, augmentation_parameters
 from scfs.views.colour import augment
 from scfs.views.colour_batched import Colour, device_parameters
 from scfs.views.images import Pixels, crop_resize
 from scfs.views.shared_memory import BufferPool, receive, shared_tensor
 from scfs.views.workers import PREFETCH_FACTOR, prefetch, read_image
 
-CROP_BOX = ("top", "left", "height", "width", "flip")
+CROP_BOX = (*BOX, "flip")
 
 
 class Batch(NamedTuple):
