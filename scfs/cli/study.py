@@ -7,6 +7,7 @@ import typer
 
 from scfs import paths
 from scfs.cli.app import Colour, app, load, member
+from scfs.errors import ScfsError
 from scfs.io.progress import log
 
 FlopsPerSecond = Annotated[
@@ -72,6 +73,10 @@ def dvc_file(context: typer.Context) -> None:
     from scfs.pipeline.dvc_file import dvc_path, render
 
     study = load(context)
+    if not Path("scfs").is_dir():
+        raise ScfsError(
+            "scfs: no such folder: DVC's stages depend on the code's files, so this wants a copy of the project"
+        )
     write_text(dvc_path(study), render(study))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from scfs.config.protocol import EVALUATIONS
 
+ROOT = Path(__file__).resolve().parents[2]
+"""Folder that the names of files are relative to; the present one need not be a copy of the project."""
 EVALUATION, INSPECTION = "scfs.evaluation.run", "scfs.data.inspection"
 NOT_FOLLOWED = ("scfs.config", "scfs.errors", "scfs.paths", "scfs.io.progress", "scfs.data.official.restore")
 """Modules whose code makes no stage stale: settings, which enter by their values; messages; and what restores missing
@@ -28,7 +30,7 @@ def modules_of(kind: str) -> list[Path]:
 def _evaluating_modules() -> dict[str, str]:
     """Find the module of scfs/evaluation that has the function for each protocol, by the protocol's class."""
     found = {}
-    for path in sorted(Path("scfs/evaluation").glob("*.py")):
+    for path in sorted((ROOT / "scfs" / "evaluation").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
                 if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "evaluates":
@@ -43,7 +45,8 @@ def inspection_modules() -> list[Path]:
 
 def report_modules() -> list[Path]:
     """Return the files that tables, figures and the report come from."""
-    return sorted(path for path in Path("scfs/report").rglob("*") if path.suffix not in ("", ".pyc"))
+    found = (path for path in (ROOT / "scfs" / "report").rglob("*") if path.suffix not in ("", ".pyc"))
+    return sorted(path.relative_to(ROOT) for path in found)
 
 
 def _files(modules: frozenset[str]) -> list[Path]:
@@ -53,7 +56,7 @@ def _files(modules: frozenset[str]) -> list[Path]:
 def module_file(module: str) -> Path:
     """Return the file of a module, relative to the repository."""
     path = Path(module.replace(".", "/"))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
 
 
 @cache
@@ -72,9 +75,9 @@ def _followed(module: str, left_out: frozenset[str] = frozenset()) -> frozenset[
 def _imports(file: Path) -> frozenset[str]:
     """Return the modules of this package that a file imports, by absolute names, anywhere in it."""
     named: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(name for name in named if name.startswith("scfs.") and module_file(name).is_file())
+    return frozenset(name for name in named if name.startswith("scfs.") and (ROOT / module_file(name)).is_file())

@@ -1,11 +1,17 @@
 """Numbers that were worked out by hand, or are the papers'."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from scfs.cli.app import app
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import parse_study
 from scfs.costs.counting import forward_flops, training_work
 from scfs.costs.plan import describe, plan
+from scfs.errors import ScfsError
 
 SMALL_HEADS = {
     "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
@@ -132,3 +138,15 @@ def test_a_detector_sees_as_many_images_with_smaller_batches() -> None:
     images = (3 * 24000 * 16 + 7) * 800 * 800 * 4 / 3 / 224**2
     assert flops["sixteen one-trial-0"] == pytest.approx(images * forward_flops("narrow_resnet18", 224))
     assert flops["sixteen one-trial-1"] == flops["sixteen one-trial-0"] == flops["four one-trial-0"]
+
+
+def test_a_plan_needs_no_copy_of_the_project_and_dvcs_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(STUDY))
+    done = CliRunner().invoke(app, ["plan"])
+    assert done.exit_code == 0 and "study s: a plan." in done.stdout
+    done = CliRunner().invoke(app, ["dvc-file"])
+    assert isinstance(done.exception, ScfsError) and str(done.exception).startswith("scfs: no such folder: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
