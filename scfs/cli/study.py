@@ -75,7 +75,7 @@ def dvc_file(context: typer.Context) -> None:
     study = load(context)
     if not Path("scfs").is_dir():
         raise ScfsError(
-            "scfs: no such folder: DVC's stages depend on the code, so this wants a copy of the project"
+            "scfs: no such folder: stages depend on the code: wanted is a copy of the project"
         )
     write_text(dvc_path(study), render(study))
 
