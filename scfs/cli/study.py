@@ -74,9 +74,7 @@ def dvc_file(context: typer.Context) -> None:
 
     study = load(context)
     if not Path("scfs").is_dir():
-        raise ScfsError(
-            "scfs: no such folder: stages depend on the code: wanted is a copy of the project"
-        )
+        raise ScfsError("scfs: no such folder: stages depend on the code, so a copy of the project is wanted")
     write_text(dvc_path(study), render(study))
 
 
