@@ -8,6 +8,7 @@ from PIL import Image
 from pydantic import Field
 
 from scfs.config.data import SMALL_IMAGES, DataSource, data_source
+from scfs.data.image_set import with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.folders import probed_rows
 from scfs.data.sources.registry import PREPARE, RESTORE
@@ -49,8 +50,8 @@ def prepare_stripes(name, config, folder):
     listed = []
     for split, number in config.splits.items():
         rows, _ = probed_rows(folder / split, write(folder, split, number))
-        rows.labels = [index % 2 for index in range(number)]
-        listed.append(ManifestSplit(split, split, rows, classes=("even", "odd")))
+        labelled = with_labels(rows, [index % 2 for index in range(number)])
+        listed.append(ManifestSplit(split, split, labelled, classes=("even", "odd")))
     write_manifest(folder / MANIFEST, name, config, listed)
 
 
