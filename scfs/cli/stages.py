@@ -158,7 +158,7 @@ def tune(
     study, protocol = _evaluation(context, "finetune", evaluation, run)
     member(context, f"grid point of {evaluation}", point, dict.fromkeys(protocol.parts))
     options = {"part": point, "out": paths.part(run, evaluation, point), "device": device, "save_every": save_every}
-    _train(calls.tune, study, evaluation, run, {"weights": paths.weights(run)}, workers, **options)
+    _train(calls.tune, study, evaluation, run, workers, weights=paths.weights(run), **options)
 
 
 @app.command()
@@ -174,7 +174,7 @@ def finetune(
     study, protocol = _evaluation(context, "finetune", evaluation, run)
     points = [paths.part(run, evaluation, point) for point in protocol.parts]
     options = {"parts": points, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
-    _train(calls.finetune, study, evaluation, run, {"weights": paths.weights(run)}, workers, **options)
+    _train(calls.finetune, study, evaluation, run, workers, weights=paths.weights(run), **options)
 
 
 @app.command()
@@ -197,7 +197,7 @@ def detect(
     if not submits("detect"):
         restart_on_every_gpu(device, protocol.images_per_batch or IMAGES_PER_BATCH)
     options = {"part": trial, "out": paths.part(run, evaluation, trial), "device": device, "save_every": save_every}
-    _train(calls.detect, study, evaluation, run, {"converted": converted_path(run, "detectron2")}, workers, **options)
+    _train(calls.detect, study, evaluation, run, workers, converted=converted_path(run, "detectron2"), **options)
 
 
 @app.command()
@@ -221,23 +221,17 @@ def _evaluation(context: typer.Context, stage: str, evaluation: str, run: str) -
 
 
 def _train(
-    stage: Callable[..., None],
-    study: "Study",
-    evaluation: str,
-    run: str,
-    weights: dict[str, Path],
-    workers: int | None,
-    **options: Any,
+    stage: Callable[..., None], study: "Study", evaluation: str, run: str, workers: int | None, **options: Any
 ) -> None:
     """Do the training of an evaluation, here or by a job; the function of `calls` has the name of the stage."""
     from scfs.launch.start import StageCall, start
 
     protocol = study.evaluate[evaluation]
     name = f"{run}-{evaluation}" + (f"-{options['part']}" if "part" in options else "")
-    files = {**weights, "manifest": paths.manifest(protocol.dataset)}
-    keywords = {"protocol": protocol, "evaluation": evaluation, "run": run, **files, **options}
+    weights, manifest = options.get("weights") or options["converted"], paths.manifest(protocol.dataset)
+    keywords = {"protocol": protocol, "evaluation": evaluation, "run": run, "manifest": manifest, **options}
     call = StageCall(stage, keywords, study.torch_threads, workers)
-    start(stage.__name__, name, call, {"protocol": protocol, "name": name}, files.values())
+    start(stage.__name__, name, call, {"protocol": protocol, "name": name}, [weights, manifest])
 
 
 @app.command()

@@ -51,7 +51,7 @@ class NameMap:
 class WeightFormat:
     """A format: the names of the tensors, what stands around them in a file, and the kind of file."""
 
-    names: tuple[NameMap, ...] | None
+    names: tuple[NameMap, ...] | None = None
     """Name maps, each for other backbones; None: our own names, for every backbone."""
     imports: bool = True
     """True if files of this format can be imported."""
@@ -97,35 +97,15 @@ def detectron2_pickle(tensors: dict[str, "Tensor"], facts: dict[str, Any]) -> by
     return dump({"__author__": "scfs", "matching_heuristics": True, "model": model, "scfs": facts})
 
 
-# Detectron2 counts the stages from the stem, and a convolution owns its norm. Its blocks take any width, so that it has
-# the narrow ResNet too.
-_DETECTRON2 = NameMap(
-    {name: name for name in ("resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet18")},
-    "",
-    (
-        (r"conv1\.", "stem.conv1."),
-        (r"bn1\.", "stem.conv1.norm."),
-        *(
-            (rf"layer{layer}\.(\d+)\.{ours}\.", rf"res{layer + 1}.\1.{theirs}.")
-            for layer in (1, 2, 3, 4)
-            for ours, theirs in (
-                (r"conv(\d)", r"conv\2"),
-                (r"bn(\d)", r"conv\2.norm"),
-                (r"downsample\.0", "shortcut"),
-                (r"downsample\.1", "shortcut.norm"),
-            )
-        ),
-    ),
-)
-
 FORMATS: Registry[WeightFormat] = Registry("format")
 for _name, _entry in load_yaml(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items():
     _fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in _entry.items()}
-    _maps = ({**names, "rules": tuple(map(tuple, names.get("rules", ())))} for names in _entry["names"])
-    FORMATS.add(_name)(WeightFormat(**{**_fields, "names": tuple(NameMap(**names) for names in _maps)}))
-FORMATS.add("detectron2")(WeightFormat((_DETECTRON2,), imports=False, ending="pkl", file=detectron2_pickle))
-FORMATS.add("safetensors")(WeightFormat(None))
-FORMATS.add("pth")(WeightFormat(None, imports=False, ending="pth", file="torch"))
+    if "names" in _fields:
+        _maps = ({**names, "rules": tuple(map(tuple, names.get("rules", ())))} for names in _fields["names"])
+        _fields["names"] = tuple(NameMap(**names) for names in _maps)
+    if _name == "detectron2":
+        _fields["file"] = detectron2_pickle
+    FORMATS.add(_name)(WeightFormat(**_fields))
 
 ImportFormat = Annotated[str, NameIn(FORMATS, lambda format: format.imports)]
 """Name of a format that can be imported."""

@@ -44,18 +44,13 @@ def build_stage(cfg: CfgNode, number: int) -> list[CNNBlockBase]:
     block, blocks = block_of(spec), spec.blocks
     place = STAGES.index(number)
     channels = resnets.RES2_OUT_CHANNELS * 2**place
-    options = {}
+    inputs = channels // 2 if place else resnets.STEM_OUT_CHANNELS
+    strides = [2 if place else 1, *[1] * (blocks[place] - 1)]
+    options = {"stride_per_block": strides, "in_channels": inputs, "out_channels": channels, "norm": resnets.NORM}
     if block is Bottleneck:
-        options = {"bottleneck_channels": channels // block.expansion, "stride_in_1x1": resnets.STRIDE_IN_1X1}
-    stage: list[CNNBlockBase] = ResNet.make_stage(
-        BottleneckBlock if block is Bottleneck else BasicBlock,
-        blocks[place],
-        stride_per_block=[2 if place else 1, *[1] * (blocks[place] - 1)],
-        in_channels=channels // 2 if place else resnets.STEM_OUT_CHANNELS,
-        out_channels=channels,
-        norm=resnets.NORM,
-        **options,
-    )
+        options |= {"bottleneck_channels": channels // block.expansion, "stride_in_1x1": resnets.STRIDE_IN_1X1}
+    kind = BottleneckBlock if block is Bottleneck else BasicBlock
+    stage: list[CNNBlockBase] = ResNet.make_stage(kind, blocks[place], **options)
     return stage
 
 

@@ -4,11 +4,13 @@ import scfs.detection.compat  # isort: skip  # noqa: F401
 
 import contextlib
 import io
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +19,7 @@ from detectron2.evaluation import COCOEvaluator, PascalVOCDetectionEvaluator
 from detectron2.evaluation.pascal_voc_evaluation import voc_eval
 
 from scfs.detection.data import DetectionSplit, Record
-from scfs.detection.devkit import SPLIT, class_name, image_name, is_left_out
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, writing
 
 AP = {"AP": "ap", "AP50": "ap50", "AP75": "ap75"}
 """Our names by Detectron2's: the mean over IoU 0.5, 0.55, ... 0.95, and those at 0.5 and 0.75."""
@@ -116,6 +117,8 @@ class CocoMetric(COCOEvaluator):
 
 THRESHOLDS = range(50, 100, 5)
 """IoU thresholds in percent."""
+SPLIT = "test"
+"""Name of the test split in a devkit."""
 
 
 class VocMetric(PascalVOCDetectionEvaluator):
@@ -125,7 +128,7 @@ class VocMetric(PascalVOCDetectionEvaluator):
 
     Args:
         split: the test split.
-        devkit: folder where `scfs.detection.devkit.write_devkit` has written it, or will have before `scores`.
+        devkit: folder where `write_devkit` has written it, or will have before `scores`.
 
     Raises:
         ScfsError: no object of the split counts.
@@ -186,3 +189,54 @@ def _summary(ap: Mapping[int, float]) -> dict[str, float]:
 def sampled(recall: npt.NDArray[np.float64], precision: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the greatest precision at each of RECALLS or beyond, 0 where it is not reached: (101,)."""
     return np.array([precision[recall >= wanted].max(initial=0.0) for wanted in RECALLS])
+
+
+def class_name(name: str) -> str:
+    """Return a class's name in a devkit, where it names a file: slashes and the like are percent-encoded."""
+    return quote(name, safe=" ")
+
+
+def image_name(image_id: int) -> str:
+    """Return an image's name in a devkit."""
+    return f"{image_id:06d}"
+
+
+def is_left_out(item: Record) -> bool:
+    """True if an object neither counts nor is wrong to detect: VOC's difficult ones, and crowds."""
+    return bool(item.get("difficult", 0) or item.get("iscrowd", 0))
+
+
+def write_devkit(split: DetectionSplit, folder: Path) -> None:
+    """Write a split as a VOC devkit into `folder`: Annotations/*.xml and ImageSets/Main/test.txt (VOC2007 devkit).
+
+    Corners are the first and last pixel, counted from 1, rounded if the boxes do not lie on pixels.
+
+    Raises:
+        ScfsError: the disk is full or the folder cannot be written.
+    """
+    annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
+    with writing(folder):
+        for place in (annotations, lists):
+            place.mkdir(parents=True, exist_ok=True)
+        for record in split.records:
+            tree = ET.ElementTree(_annotation(record, split.classes))
+            tree.write(annotations / f"{image_name(record['image_id'])}.xml", encoding="utf-8")
+        names = [image_name(record["image_id"]) for record in split.records]
+        (lists / f"{SPLIT}.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def _annotation(record: Record, classes: tuple[str, ...]) -> ET.Element:
+    root = ET.Element("annotation")
+    _fill(ET.SubElement(root, "size"), {"width": record["width"], "height": record["height"], "depth": 3})
+    for item in record["annotations"]:
+        left, top, width, height = item["bbox"]
+        element, name = ET.SubElement(root, "object"), class_name(classes[item["category_id"]])
+        _fill(element, {"name": name, "pose": "Unspecified", "truncated": 0, "difficult": int(is_left_out(item))})
+        corners = {"xmin": left + 1, "ymin": top + 1, "xmax": left + width, "ymax": top + height}
+        _fill(ET.SubElement(element, "bndbox"), {name: round(value) for name, value in corners.items()})
+    return root
+
+
+def _fill(parent: ET.Element, values: dict[str, object]) -> None:
+    for name, value in values.items():
+        ET.SubElement(parent, name).text = str(value)

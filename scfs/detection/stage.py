@@ -17,9 +17,8 @@ from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import DetectionSplit, read_split
-from scfs.detection.devkit import write_devkit
 from scfs.detection.inference import Arrays, figure_arrays, predict
-from scfs.detection.metrics import RECALLS, CocoMetric, Metric, Scores, VocMetric
+from scfs.detection.metrics import RECALLS, CocoMetric, Metric, Scores, VocMetric, write_devkit
 from scfs.detection.recipes import build_config
 from scfs.detection.training import DetectorTraining, estimate_bn
 from scfs.detection.weights import Converted, read_converted
@@ -106,15 +105,7 @@ class Trial:
 
 
 def open_trial(
-    protocol: Detection,
-    part: str,
-    run: str,
-    converted: Path,
-    manifest: Path,
-    device: torch.device,
-    *,
-    threads: int,
-    processes: int = 1,
+    protocol: Detection, part: str, run: str, converted: Path, manifest: Path, device: torch.device, threads: int
 ) -> Trial:
     """Read the splits and the origin of the weights, and resolve the recipe.
 
@@ -131,7 +122,8 @@ def open_trial(
         different = sorted(set(train.classes) ^ set(test.classes)) or "their order"
         raise ScfsError(f"{train.source} and {test.source} must have the same classes; they differ in {different}")
     resolve = (protocol, weights.architecture, len(train.classes), device.type)
-    build_config(*resolve, processes)  # only to see that the batch divides; a SyncBN here would change the identity
+    # Only to see that the batch divides; a SyncBN here would change the identity.
+    build_config(*resolve, collectives.world().size)
     cfg = build_config(*resolve)
     cfg.INPUT.MASK_FORMAT = train.mask_format
     return Trial(protocol, part, run, weights, opened, train, test, cfg, threads)
@@ -164,8 +156,7 @@ def detect(
     if (size := find_world().size) > 1 and device.type != "cuda":
         raise ScfsError(f"detection in {size} processes needs a GPU for each: start a single one on a CPU")
     with collectives.process_group(device):
-        threads = execution.threads
-        trial = open_trial(protocol, part, run, converted, manifest, device, threads=threads, processes=size)
+        trial = open_trial(protocol, part, run, converted, manifest, device, execution.threads)
         folder = run_folder(f"{run}-{evaluation}-{part}", trial.identity)
         with hold_run(folder, trial.identity):
             metric, shown, times = _trained_and_tested(trial, folder, converted, execution)

@@ -23,8 +23,7 @@ from scfs.data.coco_rle import encode_mask
 from scfs.data.image_set import ROWS, ImageSet
 from scfs.data.opening import DetectionFiles, open_detection_split
 from scfs.detection.data import DetectionSplit, read_split
-from scfs.detection.devkit import write_devkit
-from scfs.detection.metrics import CocoMetric, VocMetric, sampled
+from scfs.detection.metrics import CocoMetric, VocMetric, sampled, write_devkit
 from scfs.errors import ScfsError
 from scfs.io.results import sha256_of
 

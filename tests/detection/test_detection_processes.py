@@ -27,7 +27,7 @@ def trained(scenes: Path, weights: Path, folder: Path) -> dict[str, Any]:
     """Train, resuming where `folder` stands; the state, and what all of the processes together find."""
     torch.set_num_threads(1)
     with collectives.process_group(CPU) as world:
-        trial = open_trial(SHORT, "trial-0", "some-run", weights, scenes, CPU, threads=1, processes=world.size)
+        trial = open_trial(SHORT, "trial-0", "some-run", weights, scenes, CPU, threads=1)
         trial.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
         training = DetectorTraining(trial.cfg, 0, "some", weights)
         training.resume(folder)
@@ -92,5 +92,5 @@ def test_several_processes_need_a_gpu_each(
     with pytest.raises(ScfsError, match="detection in 3 processes needs a GPU for each"):
         detect(*arguments, threads=1, device="cpu")
     monkeypatch.undo()
-    with pytest.raises(ScfsError, match="images_per_batch = 2: does not divide by 3 GPUs"):
-        open_trial(protocol(), "trial-0", "some-run", weights, scenes, CPU, threads=1, processes=3)
+    with collectives.dry_run(3), pytest.raises(ScfsError, match="images_per_batch = 2: does not divide by 3 GPUs"):
+        open_trial(protocol(), "trial-0", "some-run", weights, scenes, CPU, threads=1)

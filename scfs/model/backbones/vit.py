@@ -30,16 +30,8 @@ class ViT(VisionTransformer, Network):
         spec = BACKBONES[name]
         assert isinstance(spec, ViTSpec) and spec.patch is not None
         channels, blocks = spec.channels, spec.blocks
-        super().__init__(
-            img_size=spec.side,
-            patch_size=spec.patch,
-            embed_dim=channels,
-            depth=blocks,
-            num_heads=spec.heads,
-            num_classes=0,
-            dynamic_img_size=True,
-            weight_init="skip",
-        )
+        sizes: dict[str, Any] = {"embed_dim": channels, "depth": blocks, "num_heads": spec.heads}
+        super().__init__(spec.side, spec.patch, **sizes, num_classes=0, dynamic_img_size=True, weight_init="skip")
         self.name, self.patch = name, spec.patch
         self.channels = dict.fromkeys(("layer2", "layer3", "layer4"), channels)
         self.inner_layers = {blocks // 2: "layer2", 3 * blocks // 4: "layer3"}
