@@ -3,12 +3,14 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from scfs import paths
 from scfs.config.study import Study
 from scfs.costs.counting import KEPT, backbone_bytes, forward_flops, training_work
 from scfs.costs.machine import GPU, PEAK, SHARE
 from scfs.data.manifest import numbers_of_images
+from scfs.io.templates import filled_in
 from scfs.io.text_table import aligned
 from scfs.pipeline import jobs
 
@@ -115,32 +117,14 @@ def describe(found: Plan, gpus: int, flops_per_second: float | None) -> str:
     by_rule += [row(found.costs, "total", str(len(found.costs)))]
     trained = [cost for cost in found.costs if cost.rule == "pretrain"]
     by_run = [row([cost], cost.name, f"{cost.per_image / 1e9:,.1f}") for cost in trained]
-    days = sum(cost.flops for cost in found.costs) / speed / 3600 / gpus / 24
-    lines = [
-        f"study {found.study}: a plan. Computed, not measured.",
-        "",
-        *aligned([["rule", "jobs", "GPU hours", "GB"], *by_rule]),
-        "",
-        *aligned([["training", "GFLOP/image", "GPU hours", "GB"], *by_run]),
-        "",
-        f"on {gpus} GPU{'s' if gpus > 1 else ''}: {days:,.1f} days",
-        "",
-        "assumptions:",
-    ]
-    return "\n".join([*lines, *(f"- {text}" for text in [*_assumptions(gpus, flops_per_second), *found.assumptions])])
-
-
-def _assumptions(gpus: int, flops_per_second: float | None) -> list[str]:
-    given = f"{flops_per_second:.3g} operations per second, as given by --flops-per-second" if flops_per_second else ""
-    stated = f"{SHARE:.0%} of the {PEAK / 1e12:.0f} TFLOP/s (bf16, dense) that its maker states for a {GPU}"
-    return [
-        f"speed: {given or f'{SHARE * PEAK:.3g} operations per second, {stated}'}; reading images keeps up with it",
-        f"work on {gpus} GPUs splits without loss" if gpus > 1 else "one job after the other",
-        "operations: convolutions and matrix products of the real modules by torch.utils.flop_counter, a multiplication"
-        " and an addition being two; student forward and backward, teacher forward, heads",
-        "augmentation: on the CPU, free",
-        "evaluations: passes of the encoder alone, at the same speed",
-        f"disk of a training: exported weights, and the newest {KEPT} of its whole state; float32",
-        f"disk of the rest: {RESULT_BYTES / 1e3:.0f} kB per result, table or figure, {ARRAY_BYTES / 1e6:.0f} MB for the"
-        f" arrays of a figure, {ROW_BYTES} bytes per image in a manifest; the images themselves are not counted",
-    ]
+    text = filled_in(
+        Path(__file__).with_name("plan.txt.j2"),
+        study=found.study,
+        by_rule="\n".join(aligned([["rule", "jobs", "GPU hours", "GB"], *by_rule])),
+        by_run="\n".join(aligned([["training", "GFLOP/image", "GPU hours", "GB"], *by_run])),
+        days=sum(cost.flops for cost in found.costs) / speed / 3600 / gpus / 24,
+        assumptions=found.assumptions,
+        **{"gpus": gpus, "speed": speed, "given": flops_per_second, "peak": PEAK, "gpu": GPU, "kept": KEPT},
+        **{"result_bytes": RESULT_BYTES, "array_bytes": ARRAY_BYTES, "row_bytes": ROW_BYTES},
+    )
+    return text.rstrip("\n")

@@ -1,5 +1,6 @@
 """`scfs scaling`: images per second on many GPUs, and what limits them. Computed; measured is the CPU's part alone."""
 
+from pathlib import Path
 from typing import Any
 
 from scfs.config.pretrain import Pretrain
@@ -9,6 +10,7 @@ from scfs.costs.loading import cpu_seconds
 from scfs.costs.machine import GPU, PEAK, WORTHWHILE, Cluster, scaling_limit, step
 from scfs.costs.plan import Images
 from scfs.errors import ScfsError
+from scfs.io.templates import filled_in
 from scfs.io.text_table import aligned
 from scfs.views.colour_batched import Colour
 
@@ -28,31 +30,13 @@ def describe(settings: Pretrain, images: int, gpus: list[int], cluster: Cluster,
         hours = f"{images * settings.epochs / rate / 3600:,.1f}"
         milliseconds = [f"{seconds * 1e3:,.1f}" for seconds in (found.seconds, found.network)]
         rows.append([f"{found.processes}", f"{rate:,.0f}", hours, f"{rate / linear:.0%}", *milliseconds, found.limit])
-    lines = [
-        f"{settings.method}, {settings.backbone}, batch {batch}, {images:,} images, {settings.epochs} epochs:"
-        " computed, not measured",
-        f"per image: {work.flops / 1e9:,.1f} GFLOP, {work.traffic / 1e9:,.2f} GB of memory traffic,"
-        f" {cpu * 1e3:.2f} ms of a core ({source})",
-        f"per step: {work.kernels:,} kernels, {len(work.messages)} collectives,"
-        f" {sum(size for _, size in work.messages) / 1e6:,.0f} MB from each GPU",
-        "",
-        *aligned(rows, left=(6,)),
-        *(f"{number} GPUs: more than the {batch} images of a batch" for number in gpus if number > batch),
-        "",
-        f"scaling limit: {last.processes} GPUs, {last.images_per_second:,.0f} images/s, which read"
-        f" {last.images_per_second * IMAGE_BYTES / 1e9:,.1f} GB/s; twice as many are less than {WORTHWHILE:g} times as"
-        " fast, or more than the batch has images",
-        "",
-        "assumptions:",
-        f"- a GPU: {GPU}, {cluster.flops / 1e12:,.0f} TFLOP/s ({cluster.flops / PEAK:.0%} of its peak), memory"
-        f" {cluster.memory / 1e12:.2f} TB/s, a kernel every {cluster.launch * 1e6:.0f} us, {cluster.cores} cores to"
-        " read images",
-        f"- {cluster.gpus_per_node} GPUs in a node, {cluster.within / 1e9:,.0f} GB/s; between nodes"
-        f" {cluster.between / 1e9:,.0f} GB/s per GPU; a collective takes {cluster.latency * 1e6:.0f} us, and"
-        f" {cluster.hop * 1e6:.0f} more for each doubling of the nodes",
-        "- collectives are rings and hide behind nothing; no kernel is fused with another; disks keep up",
-    ]
-    return "\n".join(lines)
+    return filled_in(
+        Path(__file__).with_name("scaling.txt.j2"),
+        table="\n".join(aligned(rows, left=(6,))),
+        **{"settings": settings, "images": images, "gpus": gpus, "work": work, "cpu": cpu, "source": source},
+        **{"last": last, "cluster": cluster, "gpu": GPU, "peak": PEAK},
+        **{"image_bytes": IMAGE_BYTES, "worthwhile": WORTHWHILE},
+    )
 
 
 def report(

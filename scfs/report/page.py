@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from scfs import paths
 from scfs.config.study import Study
 from scfs.io.atomic import write_text
+from scfs.io.templates import filled_in
 from scfs.report import provenance
 from scfs.report.dataset_cards import dataset_cards
 from scfs.report.embed import THEME, VARIABLES, inline_png, inline_svg
 from scfs.report.plot_styles import plot_styles, runs_in_order
 from scfs.report.tables import build_table, format_number, notes, render_text
 
-TEMPLATE = "page.html.j2"
 FACTS = {
     "Settings": (provenance.settings_of, ("method", "seed")),
     "Training in evaluations": (provenance.trainings_of, ()),
@@ -31,9 +29,7 @@ def write_report(study: Study, out: Path) -> None:
     Raises:
         ScfsError: a result is missing; the line names the file and the stage that writes it.
     """
-    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, **options)
-    write_text(out, environment.get_template(TEMPLATE).render(_context(study)))
+    write_text(out, filled_in(Path(__file__).with_name("page.html.j2"), **_context(study)))
 
 
 def print_summary(study: Study) -> str:
