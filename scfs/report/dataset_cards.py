@@ -10,7 +10,7 @@ from scfs import paths
 from scfs.config.identity import prepare_identity
 from scfs.config.study import Study
 from scfs.errors import ScfsError
-from scfs.io.dataset_stats import ClassCounts, DatasetStats, Range, Sample, SplitStats
+from scfs.io.dataset_stats import ClassCounts, DatasetStats, Sample, SplitStats
 from scfs.report import canvas
 from scfs.report.embed import inline_png, inline_svg
 from scfs.report.plot_styles import LIGHT
@@ -46,8 +46,7 @@ def dataset_cards(study: Study) -> Iterator[dict[str, Any]]:
             if histogram := compose_histogram(stats):
                 drawing = canvas.saved(histogram, "svg")
                 pictures.append(inline_svg(drawing, f"data-{name}", f"{name}: classes"))
-        rows = [numbers_of(split) for split in stats.splits]
-        yield {"name": name, "rows": rows, "warnings": warnings(stats), "pictures": pictures}
+        yield {"name": name, "splits": stats.splits, "warnings": warnings(stats), "pictures": pictures}
 
 
 def read_stats(study: Study, dataset: str) -> DatasetStats:
@@ -73,28 +72,8 @@ def counts_of(split: SplitStats) -> tuple[str, ClassCounts] | None:
     return None if split.objects is None else ("objects", split.objects)
 
 
-def numbers_of(split: SplitStats) -> dict[str, str]:
-    """Write out the numbers of a split for the page."""
-    what, counted = counts_of(split) or ("", None)
-    return {
-        "split": split.split,
-        "images": f"{split.images:,}",
-        "classes": f"{len(counted.names):,}" if counted else "–",
-        "per class": f"{_extent([min(counted.counts), max(counted.counts)])} {what}" if counted else "–",
-        "width": _range(split.width),
-        "height": _range(split.height),
-        "duplicates": f"{split.duplicates.number:,}",
-        "left out": f"{split.left_out:,}",
-        "digest": split.digest[:12],
-    }
-
-
-def _range(sides: Range) -> str:
-    return _extent([sides.least, sides.median, sides.greatest])
-
-
-def _extent(rising: list[float]) -> str:
-    """Numbers with dashes between them, or a single one if they are equal."""
+def extent(*rising: float) -> str:
+    """Write numbers with dashes between them, or a single one if they are equal."""
     shown = rising[:1] if rising[0] == rising[-1] else rising
     return " – ".join(f"{number:,.10g}" for number in shown)
 

@@ -9,7 +9,7 @@ from scfs.config.study import Study
 from scfs.io.atomic import write_text
 from scfs.io.templates import filled_in
 from scfs.report import provenance
-from scfs.report.dataset_cards import dataset_cards
+from scfs.report.dataset_cards import counts_of, dataset_cards, extent
 from scfs.report.embed import THEME, VARIABLES, inline_png, inline_svg
 from scfs.report.plot_styles import plot_styles, runs_in_order
 from scfs.report.tables import build_table, format_number, notes, render_text
@@ -58,7 +58,7 @@ def _context(study: Study) -> dict[str, Any]:
         "colours": {run: VARIABLES[style.colour] for style in plot_styles(study) for run in style.runs},
         "facts": facts,
         "common": {"Images and machine": {**common.pop("Identity"), **common.pop("Execution")}, **common},
-        "number": format_number,
+        **{"number": format_number, "counts_of": counts_of, "extent": extent},
     }
 
 

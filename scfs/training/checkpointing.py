@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
@@ -27,13 +28,7 @@ KEPT = 2
 
 def snapshot(value: Any) -> Any:
     """Copy nested dictionaries, lists and tensors to the CPU, so that training may go on while the copy is written."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: snapshot(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(snapshot(item) for item in value)
-    return value
+    return tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), value)
 
 
 def _content(path: Path) -> bytes:

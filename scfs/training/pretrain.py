@@ -178,11 +178,8 @@ def _record(
 
 def curve_table(curve: dict[str, list[float]]) -> str:
     """Write the curves as CSV, a line per epoch; the header alone for weights that were not trained."""
-    lines = [
-        ",".join(curve or ["epoch"]),
-        *(",".join(map(repr, values)) for values in zip(*curve.values(), strict=True)),
-    ]
-    return "\n".join(lines) + "\n"
+    rows = [list(curve) or ["epoch"], *(map(repr, values) for values in zip(*curve.values(), strict=True))]
+    return "".join(",".join(row) + "\n" for row in rows)
 
 
 def view_batches(images: ImageSet, settings: Pretrain, world: World, colour: Colour = "cpu") -> ViewBatches:

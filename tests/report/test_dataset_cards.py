@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from scfs import paths
+from scfs.config.report import FIGURES
 from scfs.config.study import Study, parse_study
 from scfs.errors import ScfsError
 from scfs.io.dataset_stats import ClassCounts, DatasetStats, Sample, SplitStats
-from scfs.report import canvas
+from scfs.report import canvas, page
 from scfs.report.dataset_cards import (
     BOX,
     CELL,
@@ -25,7 +27,6 @@ from scfs.report.dataset_cards import (
     compose_contact,
     compose_histogram,
     dataset_cards,
-    numbers_of,
     read_stats,
     warnings,
 )
@@ -98,15 +99,23 @@ def test_splits_and_classes_are_named_in_a_colour_for_both_themes(found: Dataset
     assert {text.get_color() for text in axes.texts} == {canvas.EITHER_THEME}
 
 
-def test_numbers_are_written_out(found: DatasetStats) -> None:
-    train, val = map(numbers_of, found.splits)
+def test_numbers_are_written_out(study: Study, found: DatasetStats, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, repeated = {"least": 32, "median": 500.5, "greatest": 4288}, {"number": 1200, "pairs": ()}
+    unlabelled = split("x", classes=None, width=sizes, left_out=3, duplicates=repeated)
+    card = {"name": "mine", "splits": [*found.splits, unlabelled], "warnings": [], "pictures": []}
+    monkeypatch.setattr(page, "dataset_cards", lambda study: [card])
+    for kind in FIGURES.values():
+        monkeypatch.setattr(kind, "draw", lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
+    page.write_report(study, Path("report.html"))
+    section = Path("report.html").read_text().partition('<section id="data">')[2].partition("</section>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(?:<code>)?([^<]*)", row) for row in section.split("<tr>")[1:]]
+    names = ["", "images", "classes", "per class", "width", "height", "duplicates", "left out", "digest"]
+    train, val, other = (dict(zip(names, row, strict=True)) for row in rows[1:])
+    assert rows[0] == names
     assert (train["classes"], train["per class"], train["width"]) == ("2", "250 – 5,000 images", "96")
     assert (val["classes"], val["per class"]) == ("2", "0 – 7 objects")
-    sizes = {"least": 32, "median": 500.5, "greatest": 4288}
-    repeated = {"number": 1200, "pairs": ()}
-    row = numbers_of(split("x", classes=None, width=sizes, left_out=3, duplicates=repeated))
-    assert row["width"] == "32 – 500.5 – 4,288" and row["classes"] == row["per class"] == "–"
-    assert (row["left out"], row["duplicates"], row["digest"]) == ("3", "1,200", "0123456789ab")
+    assert other["width"] == "32 – 500.5 – 4,288" and other["classes"] == other["per class"] == "–"
+    assert (other["left out"], other["duplicates"], other["digest"]) == ("3", "1,200", "0123456789ab")
 
 
 def test_shared_images_are_a_warning_on_the_page(fake: FakeResults, found: DatasetStats) -> None:
@@ -146,7 +155,7 @@ def test_the_histogram_has_the_colours_that_the_page_replaces(found: DatasetStat
 
 def test_a_study_shows_all_its_data_sets_in_the_order_of_their_splits(study: Study) -> None:
     (card,) = dataset_cards(study)
-    assert card["name"] == "scenes" and [row["split"] for row in card["rows"]] == ["pretrain", "train", "val"]
+    assert card["name"] == "scenes" and [split.split for split in card["splits"]] == ["pretrain", "train", "val"]
 
 
 def test_results_that_are_missing_damaged_or_of_other_settings_are_one_line(fake: FakeResults) -> None:

@@ -81,8 +81,11 @@ def fine_tune(
         training = FineTuning(setup.protocol, lr, weight_decay, backbone, data, setup.device, precision, own)
         _log_start(setup, name, training, data, folder)
         training.resume(folder)
+        parts = setup.protocol.accumulate
+        indices, on_gpu = range(training.step * parts, training.total * parts), setup.device.type == "cuda"
+        made = prefetch(data, indices, setup.execution.workers, on_gpu)
         try:
-            _train(training, data, folder, setup.execution.workers, setup.execution.save_every)
+            training.run(zip(*[made] * parts, strict=True), folder, setup.execution.save_every)
             outcome = {"values": evaluate(training.model, setup.protocol, test, setup.device, setup.execution.workers)}
             shown = ", ".join(f"{name} {value:.2f}" for name, value in outcome["values"].items())
             log(f"{name}: on {len(test)} images of {test.split}: {shown}")
@@ -109,13 +112,6 @@ def _identity(setup: Setup, lr: float, weight_decay: float, train: ImageSet, tes
     }
     inputs = {"weights": setup.record["weights"]["sha256"], "train": train.digest, "test": test.digest}
     return identity("finetune", parameters, inputs)
-
-
-def _train(training: FineTuning, data: CropBatches, folder: Path, workers: int, save_every: float) -> None:
-    """Train from the current step to the last one."""
-    parts = training.protocol.accumulate
-    made = prefetch(data, range(training.step * parts, training.total * parts), workers, training.device.type == "cuda")
-    training.run(zip(*[made] * parts, strict=True), folder, save_every)
 
 
 def _log_start(setup: Setup, name: str, training: FineTuning, data: CropBatches, folder: Path) -> None:
