@@ -70,8 +70,6 @@ class Figure(Config):
 
     heading: ClassVar[str]
     """Title of a figure to which the study gives none."""
-    caption: ClassVar[str]
-    """Text below the figure, for a reader who has not seen one of its kind."""
     format: ClassVar[Literal["svg", "png"]] = "svg"
     """Format of the file: PNG for figures that are made of images."""
     narrow: ClassVar[bool] = False
@@ -87,6 +85,11 @@ class Figure(Config):
     """Key of the study's `evaluate`."""
     runs: tuple[str, ...] = ()
     """Runs to show; none: all of the study."""
+
+    @property
+    def caption(self) -> str:
+        """Text below the figure, for a reader who has not seen one of its kind: what its class says of itself."""
+        return " ".join((type(self).__doc__ or "").split())
 
     @property
     def named_runs(self) -> tuple[str, ...]:

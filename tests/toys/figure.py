@@ -9,10 +9,9 @@ from scfs.report.results import read_result
 
 @FIGURES.add("toy_bars")
 class ToyBars(canvas.EvaluationFigure):
-    """Bars of a value."""
+    """A bar for each run."""
 
     heading: ClassVar = "Bars & more"
-    caption: ClassVar = "A bar for each run."
     format: ClassVar = "png"
     shows: ClassVar = "knn"
 

@@ -21,14 +21,13 @@ GAP = 0.06
 
 @FIGURES.add("attention")
 class AttentionFigure(canvas.EvaluationFigure):
-    """Search attention maps (Eq. 6), as the paper's Fig. 3."""
+    """Mean search attention map of the four local views (2 × 2 jigsaw) over the clean view, as in the paper’s Fig. 3.
+
+    Each map is stretched from its own least (dark) to its greatest cosine (bright); both are written below it. With
+    several seeds, the first one’s maps are shown.
+    """
 
     heading: ClassVar = "Search attention"
-    caption: ClassVar = (
-        "Mean search attention map of the four local views (2 × 2 jigsaw) over the clean view, as in the paper’s "
-        "Fig. 3. Each map is stretched from its own least (dark) to its greatest cosine (bright); both are written "
-        "below it. With several seeds, the first one’s maps are shown."
-    )
     format: ClassVar = "png"
     shows: ClassVar = "attention"
 

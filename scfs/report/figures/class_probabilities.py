@@ -21,13 +21,10 @@ ORDER = (1, 0, 2)
 
 @FIGURES.add("class_probabilities")
 class ClassProbabilitiesFigure(canvas.EvaluationFigure):
-    """Class probabilities of the first of its runs that has arrays, as the paper's Fig. 1."""
+    """Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop’s feature
+    finds in the image, as in the paper’s Fig. 1."""
 
     heading: ClassVar = "Class probabilities"
-    caption: ClassVar = (
-        "Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop’s "
-        "feature finds in the image, as in the paper’s Fig. 1."
-    )
     format: ClassVar = "png"
     shows: ClassVar = "class_probabilities"
 

@@ -29,13 +29,13 @@ MARKED_EPOCHS = 24
 
 @FIGURES.add("curves")
 class CurvesFigure(canvas.DrawnFigure):
-    """Training curves of all runs over epochs; random weights (epochs 0) have none and are left out."""
+    """Means over each epoch.
+
+    A data loss at ln K (dotted) is that of a network that tells nothing apart; a teacher entropy near 0 is a collapse.
+    Random weights have no curve.
+    """
 
     heading: ClassVar = "Training"
-    caption: ClassVar = (
-        "Means over each epoch. A data loss at ln K (dotted) is that of a network that tells nothing apart; a teacher "
-        "entropy near 0 is a collapse. Random weights have no curve."
-    )
 
     kind: Literal["curves"]
     evaluation: None = None

@@ -18,14 +18,13 @@ OPACITY = 0.4
 
 @FIGURES.add("detections")
 class DetectionsFigure(canvas.EvaluationFigure):
-    """The surest boxes and masks that a detector finds, beside the true ones."""
+    """Objects of some test images, and up to 8 of the surest that a detector finds there which starts from each run’s
+    weights, with their scores.
+
+    Colours tell classes apart. With several seeds, the first one’s detections are shown.
+    """
 
     heading: ClassVar = "Detections"
-    caption: ClassVar = (
-        f"Objects of some test images, and up to {MOST_BOXES} of the surest that a detector finds there which starts "
-        "from each run’s weights, with their scores. Colours tell classes apart. With several seeds, the first one’s "
-        "detections are shown."
-    )
     format: ClassVar = "png"
     shows: ClassVar = "detection"
 

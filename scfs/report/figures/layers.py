@@ -15,13 +15,12 @@ MOST_NUMBERED = 5
 
 @FIGURES.add("layers")
 class LayersFigure(canvas.EvaluationFigure):
-    """k-NN accuracy of single layers, as the paper's Fig. 4."""
+    """k-NN on the pooled maps of single layers, as in the paper’s Fig. 4 (layer2 to layer4 are its Res2 to Res4).
+
+    With several seeds a bar is their mean, its whisker one standard deviation.
+    """
 
     heading: ClassVar = "Accuracy by layer"
-    caption: ClassVar = (
-        "k-NN on the pooled maps of single layers, as in the paper’s Fig. 4 (layer2 to layer4 are its Res2 to Res4). "
-        "With several seeds a bar is their mean, its whisker one standard deviation."
-    )
     narrow: ClassVar = True
     shows: ClassVar = "layers"
 

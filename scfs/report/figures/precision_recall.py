@@ -22,14 +22,13 @@ LINES = {"-": "precision", "--": "mask_precision"}
 
 @FIGURES.add("precision_recall")
 class PrecisionRecallFigure(canvas.EvaluationFigure):
-    """Precision over recall of detections, by class."""
+    """Boxes, and dashed masks where there are any, at IoU 0.5; the area below a line is the AP50 of its class.
+
+    With several seeds, the mean of their precisions at each recall. Of more than 20 classes, their mean and the 4 best
+    and 5 worst by the AP50 of boxes, mean over the configurations.
+    """
 
     heading: ClassVar = "Precision over recall"
-    caption: ClassVar = (
-        "Boxes, and dashed masks where there are any, at IoU 0.5; the area below a line is the AP50 of its class. With "
-        f"several seeds, the mean of their precisions at each recall. Of more than {MOST_PANELS} classes, their mean "
-        f"and the {BEST} best and {WORST} worst by the AP50 of boxes, mean over the configurations."
-    )
     shows: ClassVar = "detection"
 
     kind: Literal["precision_recall"]

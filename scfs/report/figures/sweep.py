@@ -24,10 +24,9 @@ class Point(Config):
 
 @FIGURES.add("sweep")
 class Sweep(canvas.EvaluationFigure):
-    """A value over a setting, as the paper's Fig. 5."""
+    """Points are means over seeds, bars one standard deviation, as in the paper’s Fig. 5."""
 
     heading: ClassVar = "Over a setting"
-    caption: ClassVar = "Points are means over seeds, bars one standard deviation, as in the paper’s Fig. 5."
     narrow: ClassVar = True
 
     kind: Literal["sweep"]

@@ -83,6 +83,7 @@ def test_of_a_crowd_the_surest_boxes_are_drawn_and_an_empty_picture_says_so(dete
     empty = {"found_boxes_0": boxes[:0], "found_classes_0": np.zeros(0, int), "found_scores_0": np.zeros(0)}
     changed("random", **empty, found_masks_0=np.zeros((0, 96, 96), bool))
     figure = composed(detection)
+    assert f"up to {MOST_BOXES} of the surest" in detection.figures["found"].caption
     assert len(figure.axes[2].texts) == MOST_BOXES and figure.axes[2].texts[-1].get_text().endswith(" 0.90")
     assert [text.get_text() for text in figure.axes[1].texts] == ["nothing"]
 

@@ -11,7 +11,7 @@ from scfs.config.study import Study
 from scfs.errors import ScfsError
 from scfs.report import canvas
 from scfs.report.figures import write_figure
-from scfs.report.figures.precision_recall import panels_of
+from scfs.report.figures.precision_recall import BEST, MOST_PANELS, WORST, panels_of
 from scfs.report.plot_styles import LIGHT, UNTRAINED_LIGHT
 
 
@@ -47,7 +47,9 @@ def test_seeds_share_the_line_of_their_mean(detection: Study) -> None:
     figure = composed(detection)
     own = np.load(arrays_file("scfs"))["precision"][0]
     assert np.allclose(figure.axes[0].get_lines()[4].get_ydata(), (own + 0.2) / 2)
-    assert "mean of their precisions" in detection.figures["curves"].caption
+    caption = detection.figures["curves"].caption
+    assert "mean of their precisions" in caption and f"more than {MOST_PANELS} classes" in caption
+    assert f"the {BEST} best and {WORST} worst" in caption
 
 
 def test_words_of_the_curves_are_text(detection: Study) -> None:
