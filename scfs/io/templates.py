@@ -7,10 +7,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def filled_in(template: Path, **values: Any) -> str:
-    """Fill in a template; a name without a value is an error, and values are escaped where the text is HTML."""
+    """Fill in a template; a name without a value is an error, and values are escaped in HTML and XML."""
     environment = Environment(
         loader=FileSystemLoader(template.parent),
-        autoescape=template.name.endswith(".html.j2"),
+        autoescape=template.name.endswith((".html.j2", ".xml.j2")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
@@ -14,6 +13,7 @@ from scfs.config.pretrain import Imported, Pretrain, ProjectionHead, SearchHead
 from scfs.config.study import Study
 from scfs.config.weight_formats import FORMATS
 from scfs.data.coco_rle import encode_mask
+from scfs.io.templates import filled_in
 
 UNLISTED = "class-unlisted"
 """A sub-folder that a class list leaves out."""
@@ -28,10 +28,6 @@ VOC_CLASSES = (
 """PASCAL VOC's, for a data set that leaves its classes to its annotations."""
 COCO_CATEGORIES = {1: "person", 18: "dog", 90: "toothbrush"}
 """Some of COCO's, with their ids, which have gaps."""
-VOC_OBJECT = (
-    "<object><name>{name}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>{difficult}</difficult>"
-    "<bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
-)
 SMALL_HEADS = {
     "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
     "search_head": {"width": 8, "hidden": 16, "output": 8},
@@ -126,26 +122,16 @@ def _diamond(left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
 
 def write_devkits(lists: Sequence[Path], seed: str, classes: Sequence[str]) -> None:
     """Write a devkit for each list of a split; together the lists name `SMALL_IMAGES` images."""
-    found = list(_boxes(seed, classes))
+    found, annotation = list(_boxes(seed, classes)), Path(__file__).with_name("voc_annotation.xml.j2")
     for number, file in enumerate(lists):
         devkit, images = file.parents[2], range(number, SMALL_IMAGES, len(lists))
         write_images(devkit / "JPEGImages", f"{seed}/{number}")
         (devkit / "Annotations").mkdir()
         for image in images:
-            (devkit / "Annotations" / f"{image}.xml").write_text(_annotation(f"{image}.jpg", found[image]))
+            text = filled_in(annotation, image=image, width=WIDTH, height=HEIGHT, objects=found[image])
+            (devkit / "Annotations" / f"{image}.xml").write_text(text)
         file.parent.mkdir(parents=True)
         file.write_text("".join(f"{image}\n" for image in images))
-
-
-def _annotation(file: str, found: Sequence[tuple[str, Box]]) -> str:
-    """Make VOC's XML. Its pixels count from 1, the last is included; the first object is there a second time, as a
-    difficult one."""
-    objects = []
-    for difficult, (name, (left, top, right, bottom)) in [*((0, one) for one in found), (1, found[0])]:
-        bounds = {"xmin": left + 1, "ymin": top + 1, "xmax": right, "ymax": bottom}
-        objects.append(VOC_OBJECT.format(name=escape(name), difficult=difficult, **bounds))
-    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
-    return f"<annotation><filename>{file}</filename>{size}{''.join(objects)}</annotation>"
 
 
 def stand_in_weights(run: str, imported: Imported) -> dict[str, str]:
