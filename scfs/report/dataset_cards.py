@@ -33,7 +33,7 @@ UNDER_IMAGE, BESIDE_BAR = 14, 22
 
 
 def dataset_cards(study: Study) -> Iterator[dict[str, Any]]:
-    """Make what the page shows of every data set of a study: the splits' numbers, warnings, pictures.
+    """Give what the page shows of every data set of a study: what was found in it, and pictures.
 
     Raises:
         ScfsError: see `read_stats`.
@@ -46,7 +46,7 @@ def dataset_cards(study: Study) -> Iterator[dict[str, Any]]:
             if histogram := compose_histogram(stats):
                 drawing = canvas.saved(histogram, "svg")
                 pictures.append(inline_svg(drawing, f"data-{name}", f"{name}: classes"))
-        yield {"name": name, "splits": stats.splits, "warnings": warnings(stats), "pictures": pictures}
+        yield {"stats": stats, "pictures": pictures}
 
 
 def read_stats(study: Study, dataset: str) -> DatasetStats:
@@ -76,16 +76,6 @@ def extent(*rising: float) -> str:
     """Write numbers with dashes between them, or a single one if they are equal."""
     shown = rising[:1] if rising[0] == rising[-1] else rising
     return " – ".join(f"{number:,.10g}" for number in shown)
-
-
-def warnings(stats: DatasetStats) -> list[str]:
-    """Write a line for every two splits that share images."""
-    lines = []
-    for pair in (pair for pair in stats.between if pair.number):
-        (one, other), number = pair.splits, pair.number
-        said = "1 image is" if number == 1 else f"{number:,} images are"
-        lines.append(f"{stats.dataset}: {said} both in {one} and in {other}, such as {' = '.join(pair.pairs[0])}")
-    return lines
 
 
 def compose_contact(stats: DatasetStats) -> Figure:

@@ -24,7 +24,7 @@ def settings_of(study: Study) -> Facts:
     """Return the settings of every run by dotted key, sorted; `read_result` holds the results to them."""
     flat = [dict(sorted(study.settings(run).flattened().items())) for run in runs_in_order(study)]
     keys = dict.fromkeys(key for settings in flat for key in settings)
-    return {key: [_text(settings.get(key, "")) for settings in flat] for key in keys}
+    return {key: [text_of(settings.get(key, "")) for settings in flat] for key in keys}
 
 
 def identities_of(study: Study) -> Facts:
@@ -44,7 +44,7 @@ def trainings_of(study: Study) -> Facts:
         runs = [run for run, evaluation in study.pairs if evaluation == name]
         records = {run: read_training(study, run, name) for run in runs if protocol.training_record}
         for label, key in protocol.training_facts.items() if records else ():
-            of_runs = [_text(records[run][key]) if run in records else UNKNOWN for run in runs_in_order(study)]
+            of_runs = [text_of(records[run][key]) if run in records else UNKNOWN for run in runs_in_order(study)]
             facts[f"{name}: {label}"] = of_runs
     return facts
 
@@ -97,15 +97,13 @@ def protocols(study: Study) -> list[dict[str, Any]]:
     described = []
     for name, protocol in study.evaluate.items():
         results = {run: read_result(study, run, name) for run in runs_in_order(study) if (run, name) in study.pairs}
-        splits = next(iter(results.values()), {}).get("dataset", {}).get("splits", {})
-        settings = protocol.flattened()
         described.append(
             {
                 "name": name,
                 "kind": protocol.kind,
                 "about": " ".join((type(protocol).__doc__ or "").split()),
-                "parameters": {k: _text(v) for k, v in settings.items() if k != "kind"},
-                "splits": [(split, f"{facts['images']:,}", _short(facts["digest"])) for split, facts in splits.items()],
+                "parameters": {key: value for key, value in protocol.flattened().items() if key != "kind"},
+                "splits": next(iter(results.values()), {}).get("dataset", {}).get("splits", {}),
                 "spread": _spread(protocol, results),
             }
         )
@@ -130,17 +128,18 @@ def _spread(protocol: Protocol, results: Mapping[str, Mapping[str, Any]]) -> str
     return " ".join(sentences)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Write a value of a setting or a record for a reader."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
         return "none"
     if isinstance(value, list | tuple):
-        return ", ".join(_text(item) for item in value)
+        return ", ".join(text_of(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _short(value: str | None) -> str:
+def short(value: str | None) -> str:
     """Shorten a hash to its first digits; a "-dirty" at the end of a revision is kept."""
     if not value:
         return UNKNOWN
@@ -153,30 +152,30 @@ def _trained_on(dataset: Mapping[str, Any]) -> str:
 
 
 IDENTITY: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "identity": ("identity", _text),
+    "identity": ("identity", text_of),
     "data set": ("dataset", _trained_on),
-    "data set digest": ("dataset", lambda dataset: _short(dataset.get("digest"))),
-    "weights SHA-256": ("weights", lambda weights: _short(weights.get("sha256"))),
-    "stage version": ("stage_version", _text),
-    "torch threads": ("torch_threads", _text),
+    "data set digest": ("dataset", lambda dataset: short(dataset.get("digest"))),
+    "weights SHA-256": ("weights", lambda weights: short(weights.get("sha256"))),
+    "stage version": ("stage_version", text_of),
+    "torch threads": ("torch_threads", text_of),
 }
 """Facts of a pre-training: label, its key in the result, and how its value is written."""
 MACHINE: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "device": ("device", _text),
-    "precision": ("precision", _text),
-    "loader workers": ("workers", _text),
+    "device": ("device", text_of),
+    "precision": ("precision", text_of),
+    "loader workers": ("workers", text_of),
     "time": ("seconds", duration),
     "images per second": ("images_per_second", "{:.0f}".format),
     "waiting for data": ("data_wait_share", lambda share: f"{100 * share:.1f} % of the time"),
     "finished": ("finished", lambda time: time.replace("T", " ").replace("+00:00", " UTC")),
-    "host": ("host", _text),
-    "CPUs": ("cpus", _text),
-    "machine": ("machine", _text),
-    "Python": ("python", _text),
-    "PyTorch": ("torch", _text),
-    "scfs": ("scfs", _text),
-    "git revision": ("git", _short),
-    "lock SHA-256": ("lock_sha256", _short),
-    "image digest": ("image_digest", _short),
+    "host": ("host", text_of),
+    "CPUs": ("cpus", text_of),
+    "machine": ("machine", text_of),
+    "Python": ("python", text_of),
+    "PyTorch": ("torch", text_of),
+    "scfs": ("scfs", text_of),
+    "git revision": ("git", short),
+    "lock SHA-256": ("lock_sha256", short),
+    "image digest": ("image_digest", short),
 }
 """Facts of an execution, likewise."""

@@ -28,7 +28,6 @@ from scfs.report.dataset_cards import (
     compose_histogram,
     dataset_cards,
     read_stats,
-    warnings,
 )
 from scfs.report.embed import inline_svg
 
@@ -99,31 +98,40 @@ def test_splits_and_classes_are_named_in_a_colour_for_both_themes(found: Dataset
     assert {text.get_color() for text in axes.texts} == {canvas.EITHER_THEME}
 
 
-def test_numbers_are_written_out(study: Study, found: DatasetStats, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, repeated = {"least": 32, "median": 500.5, "greatest": 4288}, {"number": 1200, "pairs": ()}
-    unlabelled = split("x", classes=None, width=sizes, left_out=3, duplicates=repeated)
-    card = {"name": "mine", "splits": [*found.splits, unlabelled], "warnings": [], "pictures": []}
-    monkeypatch.setattr(page, "dataset_cards", lambda study: [card])
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in FIGURES.values():
         monkeypatch.setattr(kind, "draw", lambda *_: b'<svg viewBox="0 0 1 1"></svg>')
+
+
+def section_of_data(study: Study) -> str:
     page.write_report(study, Path("report.html"))
-    section = Path("report.html").read_text().partition('<section id="data">')[2].partition("</section>")[0]
+    return Path("report.html").read_text().partition('<section id="data">')[2].partition("</section>")[0]
+
+
+def test_numbers_are_written_out(
+    study: Study, found: DatasetStats, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, repeated = {"least": 32, "median": 500.5, "greatest": 4288}, {"number": 1200, "pairs": ()}
+    unlabelled = split("x", classes=None, width=sizes, left_out=3, duplicates=repeated)
+    card = {"stats": data(*found.splits, unlabelled, between=found.between), "pictures": []}
+    monkeypatch.setattr(page, "dataset_cards", lambda study: [card])
+    section = section_of_data(study)
     rows = [re.findall(r"<t[hd][^>]*>(?:<code>)?([^<]*)", row) for row in section.split("<tr>")[1:]]
     names = ["", "images", "classes", "per class", "width", "height", "duplicates", "left out", "digest"]
     train, val, other = (dict(zip(names, row, strict=True)) for row in rows[1:])
-    assert rows[0] == names
+    assert rows[0] == names and "mine: 2 images are both in train and in val, such as a.png = b.png</p>" in section
     assert (train["classes"], train["per class"], train["width"]) == ("2", "250 – 5,000 images", "96")
     assert (val["classes"], val["per class"]) == ("2", "0 – 7 objects")
     assert other["width"] == "32 – 500.5 – 4,288" and other["classes"] == other["per class"] == "–"
     assert (other["left out"], other["duplicates"], other["digest"]) == ("3", "1,200", "0123456789ab")
 
 
-def test_shared_images_are_a_warning_on_the_page(fake: FakeResults, found: DatasetStats) -> None:
-    line = "mine: 2 images are both in train and in val, such as a.png = b.png"
-    assert warnings(found) == [line]
+def test_shared_images_are_a_warning_on_the_page(fake: FakeResults, study: Study, undrawn: None) -> None:
+    assert "Warning" not in section_of_data(study)
     fake.inspection("scenes", between=[{"splits": ["train", "val"], "number": 1, "pairs": [["<i>.png", "b.png"]]}])
-    (shown,) = dataset_cards(fake.study)
-    assert shown["warnings"] == ["scenes: 1 image is both in train and in val, such as <i>.png = b.png"]
+    line = "scenes: 1 image is both in train and in val, such as &lt;i&gt;.png = b.png</p>"
+    assert f'<p class="shared"><strong>Warning:</strong> {line}' in section_of_data(study)
 
 
 def test_up_to_forty_classes_are_bars_and_more_a_falling_curve() -> None:
@@ -155,7 +163,11 @@ def test_the_histogram_has_the_colours_that_the_page_replaces(found: DatasetStat
 
 def test_a_study_shows_all_its_data_sets_in_the_order_of_their_splits(study: Study) -> None:
     (card,) = dataset_cards(study)
-    assert card["name"] == "scenes" and [split.split for split in card["splits"]] == ["pretrain", "train", "val"]
+    assert card["stats"].dataset == "scenes" and [split.split for split in card["stats"].splits] == [
+        "pretrain",
+        "train",
+        "val",
+    ]
 
 
 def test_results_that_are_missing_damaged_or_of_other_settings_are_one_line(fake: FakeResults) -> None:
