@@ -10,11 +10,8 @@ from scfs.errors import ScfsError, reading
 
 def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
     """Encode a bool mask (H, W) as run lengths, column by column, background first."""
-    flat = np.concatenate([[False], mask.ravel(order="F"), [False]])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
-    if counts[-1] == 0:
-        counts = counts[:-1]
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    counts = np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0, append=mask.size)
     return {"size": list(mask.shape), "counts": counts.tolist()}
 
 

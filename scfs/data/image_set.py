@@ -201,13 +201,10 @@ def read_place(root: Path, place: Place) -> bytes:
     """
     path = root / place.shard
     with reading(path):
-        file = _open_file(path)
-        content = os.pread(file.fileno(), place.size, place.offset)
-        while 0 < len(content) < place.size:
+        file, content = _open_file(path), b""
+        while len(content) < place.size:
             more = os.pread(file.fileno(), place.size - len(content), place.offset + len(content))
             if not more:
-                break
+                raise ScfsError(f"{path}: cut off: it has no {place.size} bytes at {place.offset}")
             content += more
-    if len(content) < place.size:
-        raise ScfsError(f"{path}: cut off: it has no {place.size} bytes at {place.offset}")
     return content

@@ -142,13 +142,9 @@ def evenly(number: int, most: int) -> np.ndarray:
 
 def _shares(counts: np.ndarray) -> list[int]:
     """Number of sample images of each class: one more of each in turn, as long as it has more."""
-    shares = np.zeros_like(counts)
-    left = min(SAMPLES, int(counts.sum()))
-    while left:
-        growing = np.flatnonzero(shares < counts)[:left]
-        shares[growing] += 1
-        left -= len(growing)
-    return [int(share) for share in shares]
+    _turns, classes = np.nonzero(np.arange(SAMPLES)[:, None] < counts)
+    shares: list[int] = np.bincount(classes[:SAMPLES], minlength=len(counts)).tolist()
+    return shares
 
 
 def _range(sides: np.ndarray) -> Range:

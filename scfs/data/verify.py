@@ -71,7 +71,12 @@ def verify(manifest: Path) -> VerifyReport:
     sets = {split: load_split(manifest, split) for split in about["splits"]}
     for split, images in sets.items():
         _compare(images, report)
-        _compare_boxes(manifest, about["splits"][split].get("boxes"), report)
+        boxes = about["splits"][split].get("boxes")
+        path = manifest.parent / boxes["file"] if boxes else None
+        if path and not path.is_file():
+            report.missing.append(f"{path}")
+        elif path and sha256_of(path) != boxes["sha256"]:
+            report.changed.append(f"{path} (another content)")
     if not any("boxes" in entry for entry in about["splits"].values()):
         for root in dict.fromkeys(images.root for images in sets.values()):
             report.extra += _extra(root, [images for images in sets.values() if images.root == root], about)
@@ -96,16 +101,6 @@ def _is_same(images: ImageSet, row: int) -> str | None:
     except ScfsError:
         return " (cannot be read)"
     return None if same else " (another content)"
-
-
-def _compare_boxes(manifest: Path, boxes: dict[str, str] | None, report: VerifyReport) -> None:
-    if boxes is None:
-        return
-    path = manifest.parent / boxes["file"]
-    if not path.is_file():
-        report.missing.append(f"{path}")
-    elif sha256_of(path) != boxes["sha256"]:
-        report.changed.append(f"{path} (another content)")
 
 
 def _extra(root: Path, sets: list[ImageSet], about: dict[str, Any]) -> Iterator[str]:

@@ -41,10 +41,11 @@ def check_published(path: Path, size: int | None, sha256: str | None = None, md5
     found = path.stat().st_size
     if size is not None and found != size:
         raise ScfsError(f"it has {found} bytes, the catalogue says {size}")
-    if sha256 is not None:
-        _compare("SHA-256", digest(path, "sha256"), sha256)
-    elif md5 is not None:
-        _compare("MD5", digest(path, "md5"), md5)
+    what, published = ("SHA-256", sha256) if sha256 is not None else ("MD5", md5)
+    if published is not None:
+        hashed = digest(path, "sha256" if what == "SHA-256" else "md5")
+        if not hashed.startswith(published):
+            raise ScfsError(f"its {what} is {hashed}, the catalogue says {published}")
 
 
 def digest(path: Path, algorithm: Literal["sha256", "md5"]) -> str:
@@ -55,11 +56,6 @@ def digest(path: Path, algorithm: Literal["sha256", "md5"]) -> str:
         for piece in track(pieces, f"checking {path.name}", "MiB", -(-path.stat().st_size // PIECE)):
             found.update(piece)
     return found.hexdigest()
-
-
-def _compare(what: str, found: str, published: str) -> None:
-    if not found.startswith(published):
-        raise ScfsError(f"its {what} is {found}, the catalogue says {published}")
 
 
 def fetch(

@@ -6,7 +6,7 @@ With a log file there are only plain lines, which go into it too: two jobs side 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import TextIO, TypeVar
@@ -81,31 +81,20 @@ def track(
                 bar.set_postfix_str(note(), refresh=False)
         return
     started, done, of = time.monotonic(), 0, f"/{total}" if total else ""
+    ended = Event()
 
-    def say() -> None:
-        rate = done / (time.monotonic() - started)
-        speed = f"{1 / rate:.1f} s/{unit}" if 0 < rate < 1 else f"{rate:.1f} {unit}/s"
-        log(", ".join(filter(None, (f"{description}: {done}{of} {unit}", speed, note()))))
+    def say_regularly() -> None:  # from a thread: a single item may take longer than that
+        while not ended.wait(PLAIN_LINE_SECONDS):
+            rate = done / (time.monotonic() - started)
+            speed = f"{1 / rate:.1f} s/{unit}" if 0 < rate < 1 else f"{rate:.1f} {unit}/s"
+            log(", ".join(filter(None, (f"{description}: {done}{of} {unit}", speed, note()))))
 
-    with _regularly(say):
+    thread = Thread(target=say_regularly, name="progress", daemon=True)
+    thread.start()
+    try:
         for item in items:
             yield item
             done += 1
-
-
-@contextmanager
-def _regularly(say: Callable[[], None]) -> Iterator[None]:
-    """Call `say` every ten seconds from a thread: a single item may take longer than that."""
-    ended = Event()
-
-    def run() -> None:
-        while not ended.wait(PLAIN_LINE_SECONDS):
-            say()
-
-    thread = Thread(target=run, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield
     finally:
         ended.set()
         thread.join()

@@ -111,7 +111,7 @@ class ViewBatches(Dataset[Batch]):
         sizes = np.stack((self.images.heights[rows], self.images.widths[rows]), -1)
         drawn = augmentation_parameters(self.seed, epoch, rows, sizes, views)
 
-        global_crops, local_crops = self.memory or (_allocate(*shape[:3]) for shape in self.shapes())
+        global_crops, local_crops = self.memory or (_allocate(shape) for shape in self.shapes())
         crops = [*global_crops.numpy(), *local_crops.numpy()]
         for index, row in enumerate(rows):
             image = read_image(self.images, int(row))
@@ -153,9 +153,8 @@ def _make_views(image: Pixels, rows: npt.NDArray[np.void], outs: list[Pixels], c
             augment(out, row)
 
 
-def _allocate(views: int, batch: int, size: int) -> Tensor:
-    """Allocate (V, B, S, S, 3) uint8; in a worker in shared memory, so that sending the batch copies nothing."""
-    shape = (views, batch, size, size, 3)
+def _allocate(shape: tuple[int, ...]) -> Tensor:
+    """Allocate a uint8 tensor; in a worker in shared memory, so that sending the batch copies nothing."""
     return torch.empty(shape, dtype=torch.uint8) if get_worker_info() is None else shared_tensor(shape)
 
 

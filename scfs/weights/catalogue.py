@@ -88,12 +88,10 @@ def check(study: Study) -> None:
             continue
         try:
             entry = entry_named(imported.weights)
+            if entry.backbone != imported.backbone:
+                raise ScfsError(f"backbone = {imported.backbone!r}: {imported.weights} is a {entry.backbone}")
         except ScfsError as error:
             raise ScfsError(f"{study.path}: runs.{run}: {error}") from None
-        if entry.backbone != imported.backbone:
-            raise ScfsError(
-                f"{study.path}: runs.{run}: backbone = {imported.backbone!r}: {imported.weights} is a {entry.backbone}"
-            )
 
 
 def entry_named(name: str) -> PublicWeights:

@@ -27,12 +27,6 @@ WEIGHT_NORM = {
 """PyTorch's newer names of a weight-normalised layer, and the older ones, which are ours."""
 
 
-def backbone_shapes(backbone: str) -> Shapes:
-    """Return the names and shapes of the tensors of one of our backbones."""
-    with torch.device("meta"):
-        return _shapes(build_backbone(backbone).state_dict())
-
-
 def _shapes(tensors: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
@@ -65,9 +59,8 @@ def match_tensors(found: Mapping[str, Any], shapes: Shapes, what: str) -> Tensor
 
 
 def _count(names: list[str]) -> str:
-    return f"{len(names)} {'keys' if len(names) > 1 else 'key'} ({', '.join(map(repr, names[:2]))}" + (
-        ", ...)" if len(names) > 2 else ")"
-    )
+    shown = ", ".join([*map(repr, names[:2]), *["..."] * (len(names) > 2)])
+    return f"{len(names)} {'keys' if len(names) > 1 else 'key'} ({shown})"
 
 
 def match_backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: str) -> Tensors:
@@ -86,7 +79,8 @@ def match_backbone(found: Mapping[str, Any], backbone: str, names: NameMap, sour
 
 
 def _backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: str) -> Tensors:
-    shapes = backbone_shapes(backbone)
+    with torch.device("meta"):
+        shapes = _shapes(build_backbone(backbone).state_dict())
     theirs = {names(name): shape for name, shape in shapes.items()}
     tensors = match_tensors(found, theirs, f"{source}: does not fit {backbone}")
     return {name: tensors[names(name)] for name in shapes}

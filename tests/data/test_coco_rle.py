@@ -5,8 +5,8 @@ import pytest
 
 from scfs.data.coco_rle import decode_mask, encode_mask, load_masks
 from scfs.data.coco_writer import coco_text
-from scfs.data.scenes.annotations import annotated_objects
 from scfs.data.scenes.compose import Scene, SceneObject
+from scfs.data.scenes.files import SceneFile
 from scfs.errors import ScfsError
 
 
@@ -35,7 +35,8 @@ def test_file_is_coco(tmp_path):
         Scene(first, (SceneObject(1, first), SceneObject(0, np.zeros_like(first)))),
         Scene(first, (SceneObject(0, first), SceneObject(0, second))),
     )
-    images = ((f"val/{number}.png", 4, 3, annotated_objects(scene)) for number, scene in enumerate(scenes))
+    objects = [SceneFile("", b"", b"", scene).annotated[-1] for scene in scenes]
+    images = ((f"val/{number}.png", 4, 3, of_image) for number, of_image in enumerate(objects))
     path.write_text(coco_text("a test", ("shirt", "bag"), images))
     coco = json.loads(path.read_text())
     assert coco["categories"] == [{"id": 1, "name": "shirt"}, {"id": 2, "name": "bag"}]

@@ -56,7 +56,7 @@ def _check(files: Files, folder: Path) -> int:
             problem = "comes twice" if path in seen else "not a path below it"
             raise ScfsError(f"{folder}: {path!r} ({member.archive}: {member.name!r}): {problem}")
         seen.add(path)
-        if not _has_size(folder / path, member.size):
+        if not has_size(folder / path, member.size):
             needed += -(-member.size // BLOCK) * BLOCK
     require_space(folder, needed)
     return len(seen)
@@ -65,7 +65,7 @@ def _check(files: Files, folder: Path) -> int:
 def _place(member: Member, path: Path, part: Path) -> bool:
     """Write one file by way of `part`, unless it is there already; return True if it was written."""
     pieces: Iterable[bytes] = member.pieces()
-    if member.size <= COMPARED and _has_size(path, member.size):
+    if member.size <= COMPARED and has_size(path, member.size):
         content = member.read()
         if path.read_bytes() == content:
             return False
@@ -76,5 +76,6 @@ def _place(member: Member, path: Path, part: Path) -> bool:
     return True
 
 
-def _has_size(path: Path, size: int) -> bool:
+def has_size(path: Path, size: int) -> bool:
+    """True if a file is there and has so many bytes."""
     return path.is_file() and path.stat().st_size == size

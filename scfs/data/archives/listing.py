@@ -15,17 +15,16 @@ def list_all(folder: Path) -> str:
     """List all sets, one on a line: images, archives that are there, their size, and what is missing."""
     rows = [("set", "images", "archives", "bytes", "not there")]
     for name, official in catalogue().items():
-        items = list(required_archives(name, folder))
-        there = [item for item in items if state(item) == "there"]
-        missing = [_role(item) for item in items if item not in there]
-        bytes_there = _sum(item.path.stat().st_size for item in there)
+        items = [(item, state(item)) for item in required_archives(name, folder)]
+        there = [item.path.stat().st_size for item, found in items if found == "there"]
+        others = {item.role: "" if found == "missing" else f" ({found})" for item, found in items if found != "there"}
         rows.append(
             (
                 name,
                 f"{sum(official.splits.values()):,}",
                 f"{len(there)} of {len(items)}",
-                f"{bytes_there} of {_total(items)}",
-                ", ".join(missing) or "-",
+                f"{_sum(there)} of {_sum(item.archive.size for item, _ in items)}",
+                ", ".join(role + found for role, found in others.items()) or "-",
             )
         )
     lines = (line.rstrip() for line in aligned(rows, left=range(len(rows[0]))))
@@ -39,10 +38,11 @@ def describe(name: str, folder: Path) -> str:
         ScfsError: there is no such set.
     """
     items = list(required_archives(name, folder))
+    size = _sum(item.archive.size for item in items)
     facts = {
         "set": name,
         **official_set(name).model_dump(mode="json", exclude={"archives"}),
-        "space": f"{_total(items)} for the archives; their images as files or shards: about as much again",
+        "space": f"{size} for the archives; their images as files or shards: about as much again",
         "archives": {
             item.role: {"path": f"{item.path}", "state": state(item), **item.archive.model_dump(mode="json")}
             for item in items
@@ -59,15 +59,6 @@ def state(item: RequiredArchive) -> str:
         return "there" if size in sizes or None in sizes else f"another size: {size} bytes"
     part = item.path.with_name(f".{item.path.name}.part")
     return f"unfinished: {_text(part.stat().st_size)} fetched" if part.is_file() else "missing"
-
-
-def _role(item: RequiredArchive) -> str:
-    found = state(item)
-    return item.role if found == "missing" else f"{item.role} ({found})"
-
-
-def _total(items: Iterable[RequiredArchive]) -> str:
-    return _sum(item.archive.size for item in items)
 
 
 def _sum(sizes: Iterable[int | None]) -> str:

@@ -71,13 +71,13 @@ def shared_images(name: str, tables: Tables) -> list[dict[str, Any]]:
     found = []
     for first, second in combinations(tables, 2):
         ours, theirs = (_readable(tables[split]) for split in (first, second))
-        both = theirs.filter(pc.is_in(theirs["sha256"], value_set=pc.unique(ours["sha256"])))
+        both = _common(theirs, ours)
         if not len(both):
             continue
         partner = ours.filter(pc.equal(ours["sha256"], both["sha256"][0]))["path"][0].as_py()
         pair = [partner, both["path"][0].as_py()]
-        for inner, outer, whole in ((second, first, len(both) == len(theirs)), (first, second, _all_in(ours, theirs))):
-            if whole:
+        for inner, outer, rows, others in ((second, first, theirs, ours), (first, second, ours, theirs)):
+            if len(_common(rows, others)) == len(rows):
                 raise ScfsError(f"{name}: all images of split {inner} are in split {outer}: the archives are mixed up")
         number = f"{len(both)} images of split {second} are also in split {first}"
         log(f"warning: {name}: {number}, the first are {pair[1]} and {pair[0]}")
@@ -85,9 +85,9 @@ def shared_images(name: str, tables: Tables) -> list[dict[str, Any]]:
     return found
 
 
-def _all_in(ours: pa.Table, theirs: pa.Table) -> bool:
-    value: bool = pc.all(pc.is_in(ours["sha256"], value_set=pc.unique(theirs["sha256"]))).as_py()
-    return value
+def _common(rows: pa.Table, others: pa.Table) -> pa.Table:
+    """Return those of the rows whose images are among the others' too."""
+    return rows.filter(pc.is_in(rows["sha256"], value_set=pc.unique(others["sha256"])))
 
 
 def split_report(name: str, split: str, table: pa.Table) -> dict[str, Any]:

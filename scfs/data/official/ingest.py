@@ -53,8 +53,9 @@ def ingest(
             if not is_safe(record.path):
                 raise ScfsError(f"split {record.split}: {record.path!r}: not a path within a data set")
             batcher = batchers.setdefault(record.split, _Batcher(record.split, layout, batches, most_bytes))
-            if not batcher.passes_over(record.path):
-                yield batcher.item(record)
+            item = batcher.take(record)
+            if item is not None:
+                yield item
 
     def work(item: IncomingImage) -> ProbedImage:
         found = probe_image(item.content, OFFICIAL_FORMATS, whole or sampled(item.record.path))
@@ -97,22 +98,18 @@ class _Batcher:
         """Name of the batch."""
         return batch_name(self._split, self.number)
 
-    def passes_over(self, path: str) -> bool:
-        """True if the next image belongs to a batch that is done."""
+    def take(self, record: Record) -> IncomingImage | None:
+        """Read the next image; None if it belongs to a batch that is done."""
         if not self._open and not self._done:
             self._begin()
-        if self._open:
-            return False
-        before = self._done.popleft()
-        if path != before:
-            raise ScfsError(
-                f"{self._batches.folder}: {path} comes where {before} came before: the archives are others: "
-                "remove the folder to begin anew"
-            )
-        return True
-
-    def item(self, record: Record) -> IncomingImage:
-        """Read the next image, which is not passed over."""
+        if not self._open:
+            before = self._done.popleft()
+            if record.path != before:
+                raise ScfsError(
+                    f"{self._batches.folder}: {record.path} comes where {before} came before: the archives are others: "
+                    "remove the folder to begin anew"
+                )
+            return None
         content = record.read()
         self._bytes += len(content)
         self._images += 1

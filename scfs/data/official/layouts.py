@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scfs.config.data import Official
+from scfs.data.archives.extraction import has_size
 from scfs.data.image_set import ImageSet, Place
 from scfs.data.official.parsers.records import Record
 from scfs.data.official.shards import ShardWriter
@@ -91,7 +92,7 @@ class ImageLayout(ABC):
 
 
 class FileLayout(ImageLayout):
-    """Each image is a file: images/<split>/<path>."""
+    """Each image is a file: images/<split>/<path>; one that is there with its content stays."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -102,7 +103,12 @@ class FileLayout(ImageLayout):
         return f"{IMAGES}/{split}"
 
     def keep(self, item: IncomingImage) -> None:  # noqa: D102
-        keep_file(self.folder / self.root(item.record.split) / item.record.path, item.content, self.folder / PART)
+        path, content = self.folder / self.root(item.record.split) / item.record.path, item.content
+        if has_size(path, len(content)) and path.read_bytes() == content:
+            return
+        temporary = self.folder / PART / f"{threading.get_ident()}"
+        temporary.write_bytes(content)
+        move_into_place(temporary, path, durable=False)
 
     def place(self, item: IncomingImage) -> Place:  # noqa: D102
         if item.record.split in self._there:
@@ -170,18 +176,6 @@ def layout_of(config: Official, folder: Path) -> ImageLayout:
     if config.layout == "archive":
         return ArchiveLayout(folder, Path(config.archives))
     return ShardLayout(folder) if config.layout == "shards" else FileLayout(folder)
-
-
-def keep_file(path: Path, content: bytes, part: Path) -> None:
-    """Write a file by way of the folder `part`; one that has this content stays."""
-    try:
-        if path.stat().st_size == len(content) and path.read_bytes() == content:
-            return
-    except FileNotFoundError:
-        pass
-    temporary = part / f"{threading.get_ident()}"
-    temporary.write_bytes(content)
-    move_into_place(temporary, path, durable=False)
 
 
 @contextmanager

@@ -35,7 +35,9 @@ class ShardWriter:
 
     def add(self, name: str, content: bytes) -> Place:
         """Append an image, and say where it is."""
-        self._file.write(_header(name, len(content)))
+        info = tarfile.TarInfo(name)
+        info.size, info.mode, info.mtime = len(content), MODE, 0
+        self._file.write(info.tobuf(tarfile.PAX_FORMAT))
         offset = self._file.tell()
         self._file.write(content)
         self._file.write(bytes(-len(content) % BLOCK))
@@ -52,9 +54,3 @@ class ShardWriter:
         with suppress(OSError):  # what is not written yet may not fit on the disk
             self._file.close()
         self.part.unlink(missing_ok=True)
-
-
-def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode, info.mtime = size, MODE, 0
-    return info.tobuf(tarfile.PAX_FORMAT)

@@ -30,9 +30,7 @@ class Garments:
     layers: np.ndarray
     """(n, 2, 28, 28) uint8: grey levels, 0 outside the garment; coverage, 255 on the garment and 0 outside."""
     labels: np.ndarray
-    """(n,) int64, 0 ... len(classes) - 1."""
-    classes: tuple[str, ...]
-    """Names in Fashion-MNIST's order."""
+    """(n,) int64, indices into `class_names` of the group."""
 
 
 def class_names(group: Literal["seen", "held-out"]) -> tuple[str, ...]:
@@ -53,7 +51,7 @@ def load_garments(part: Literal["train", "test"], group: Literal["seen", "held-o
     images, labels = images[chosen], np.searchsorted(GROUPS[group], originals[chosen])
     coverage = silhouettes(images)
     layers = np.stack([images & coverage, coverage], axis=1)
-    return Garments(layers, labels.astype(np.int64), class_names(group))
+    return Garments(layers, labels.astype(np.int64))
 
 
 def silhouettes(images: np.ndarray) -> np.ndarray:

@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from scfs.config.base import parse
 from scfs.config.data import GarmentScenes
 from scfs.data import png
+from scfs.data.coco_rle import encode_mask
 from scfs.data.coco_writer import AnnotatedImage, coco_text
 from scfs.data.image_set import ROWS, ImageSet
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
-from scfs.data.scenes.annotations import annotated_objects
-from scfs.data.scenes.compose import CANVAS, Scene, compose
+from scfs.data.scenes.compose import CANVAS, Scene, SceneObject, compose
 from scfs.data.scenes.fashion_mnist import class_names
 from scfs.data.sources.registry import PREPARE, RESTORE
 from scfs.errors import ScfsError
@@ -43,8 +44,21 @@ class SceneFile(NamedTuple):
 
     @property
     def annotated(self) -> AnnotatedImage:
-        """The image with its objects."""
-        return self.path, CANVAS, CANVAS, annotated_objects(self.scene)
+        """The image with its objects; one that is wholly hidden is left out."""
+        return self.path, CANVAS, CANVAS, [annotation(item) for item in self.scene.objects if item.mask.any()]
+
+
+def annotation(item: SceneObject) -> dict[str, Any]:
+    """Describe an object that can be seen, for `scfs.data.coco_writer.coco_text`."""
+    rows, columns = np.flatnonzero(item.mask.any(axis=1)), np.flatnonzero(item.mask.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return {
+        "category_id": item.label + 1,
+        "iscrowd": 0,
+        "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+        "area": int(item.mask.sum()),
+        "segmentation": encode_mask(item.mask),
+    }
 
 
 @PREPARE.add("garment-scenes")

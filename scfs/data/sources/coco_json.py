@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scfs.config.base import first_problem
 from scfs.data.sources.box_checks import leaves_image, outside
@@ -22,6 +22,13 @@ HUGE = 1e9
 """No coordinate is that far away; what is not a number is not below it either."""
 Number = Annotated[float, Field(gt=-HUGE, lt=HUGE)]
 Side = Annotated[int, Field(ge=1)]
+
+
+def _below(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.name == "" or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r}: a path within the images' folder is expected")
+    return name
 
 
 class Mask(NamedTuple):
@@ -44,7 +51,7 @@ class CocoImage(NamedTuple):
     """An entry of `images`."""
 
     id: int
-    file_name: str
+    file_name: Annotated[str, AfterValidator(_below)]
     """Relative to the images' folder."""
     width: Side
     height: Side
@@ -96,12 +103,13 @@ def load_coco(path: Path) -> CocoJson:
     """
     content, digest = _parsed(path)
     try:
-        images, categories = _images(content), _categories(content)
+        images = _rows(content, "images", CocoImage, "file_name")
+        categories = dict(sorted(_rows(content, "categories", CocoCategory, "name")))
         annotations = _rows(content, "annotations", CocoAnnotation)
         lines = _check_annotations(path, annotations, {image.id: image for image in images}, categories)
     except ScfsError as error:
         raise ScfsError(f"{path}: {error}") from None
-    return CocoJson(path, digest, images, annotations, dict(sorted(categories.items())), lines)
+    return CocoJson(path, digest, images, annotations, categories, lines)
 
 
 Row = TypeVar("Row", CocoImage, CocoAnnotation, CocoCategory)
@@ -173,14 +181,19 @@ def _run_lengths(rle: Mapping[str, Any]) -> Mask:
     return found
 
 
-def _rows(content: Any, section: str, kind: type[Row]) -> list[Row]:
-    """Return a section's list, every entry of which is of the kind and has an id of its own."""
+def _rows(content: Any, section: str, kind: type[Row], name: str = "") -> list[Row]:
+    """Return a section's list, every entry of which is of the kind and has an id of its own.
+
+    Where entries have a `name`, it is their own too, and there must be some.
+    """
     if not isinstance(content, dict) or section not in content:
         raise ScfsError(f"not COCO's instances: key {section!r} is missing")
     rows = content[section]
     if not isinstance(rows, list):
         raise ScfsError(f"not COCO's instances: {section} must be a list")
-    ids: set[int] = set()
+    if name and not rows:
+        raise ScfsError(f"{section}: none")
+    seen: dict[str, set[Any]] = {key: set() for key in ("id", name) if key}
     check = TypeAdapter(kind, config=ConfigDict(strict=True))
     for number, row in enumerate(rows):
         if isinstance(row, dict):
@@ -192,41 +205,12 @@ def _rows(content: Any, section: str, kind: type[Row]) -> list[Row]:
             check.validate_python(row._asdict())
         except ValidationError as error:
             raise first_problem(f"{section}[{number}]", error) from None
-        if row.id in ids:
-            raise ScfsError(f"{section}[{number}]: id = {row.id}: appears twice")
-        ids.add(row.id)
+        for key, values in seen.items():
+            value = getattr(row, key)
+            if value in values:
+                raise ScfsError(f"{section}[{number}]: {key} = {value!r}: appears twice")
+            values.add(value)
     return rows
-
-
-def _images(content: Any) -> list[CocoImage]:
-    images = _rows(content, "images", CocoImage)
-    if not images:
-        raise ScfsError("images: none")
-    names: set[str] = set()
-    for image in images:
-        where, name = f"image {image.id}", image.file_name
-        if not _is_below(name):
-            raise ScfsError(f"{where}: file_name = {name!r}: a path within the images' folder is expected")
-        if name in names:
-            raise ScfsError(f"{where}: file_name = {name!r}: another image has the same")
-        names.add(name)
-    return images
-
-
-def _is_below(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.name != "" and not path.is_absolute() and ".." not in path.parts
-
-
-def _categories(content: Any) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for number, name in _rows(content, "categories", CocoCategory):
-        if name in found.values():
-            raise ScfsError(f"category {number}: name = {name!r}: appears twice")
-        found[number] = name
-    if not found:
-        raise ScfsError("categories: none")
-    return found
 
 
 def _check_annotations(

@@ -3,8 +3,7 @@
 import math
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, fromstring
 
 from scfs.data.sources.box_checks import leaves_image, outside
 from scfs.errors import ScfsError, reading
@@ -41,28 +40,19 @@ def read_annotation(path: Path) -> VocAnnotation:
     with reading(path):
         content = path.read_bytes()
     try:
-        root = _parsed(content)
+        root = fromstring(content, XMLParser(target=_NoDoctype()))
         width, height = (_side(root, key) for key in ("width", "height"))
         objects = [_object(item, number, width, height) for number, item in enumerate(root.findall("object"), start=1)]
     except ScfsError as error:
         raise ScfsError(f"{path}: {error}") from None
-    except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
+    except (ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
         raise ScfsError(f"{path}: not XML: {error}") from None
     return VocAnnotation(width, height, objects)
 
 
-def _parsed(content: bytes) -> Element:
-    builder, parser = TreeBuilder(), expat.ParserCreate()
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.Parse(content, True)
-    return builder.close()
-
-
-def _refuse_doctype(*declared: object) -> None:
-    raise ScfsError("declares a document type, which may define entities: not allowed here")
+class _NoDoctype(TreeBuilder):
+    def doctype(self, *declared: object) -> None:
+        raise ScfsError("declares a document type, which may define entities: not allowed here")
 
 
 def _side(root: Element, key: str) -> int:
