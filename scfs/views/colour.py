@@ -54,15 +54,20 @@ def augment(crop: Pixels, row: np.void) -> None:
     if row["flip"]:
         cv2.flip(crop, 1, crop)
     if row["jitter"]:
-        for operation in row["order"].tolist():
-            name, change = JITTER[operation]
-            change(crop, float(row[name]))
+        _jitter(crop, row)
     if row["grey"]:
         cv2.cvtColor(_luma(crop), cv2.COLOR_GRAY2RGB, crop)
     if row["blur"]:
         blur(crop, float(row["sigma"]))
     if row["solarize"]:
         solarize(crop)
+
+
+def _jitter(crop: Pixels, row: np.void) -> None:
+    """Change brightness, contrast, saturation and hue in the order that the parameters say."""
+    for operation in row["order"].tolist():
+        name, change = JITTER[operation]
+        change(crop, float(row[name]))
 
 
 def _luma(crop: Pixels) -> Pixels:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scfs.config.backbones import BACKBONES
 from scfs.config.pretrain import SearchHead as SearchSettings
@@ -153,25 +153,19 @@ def projection_shapes(head: Mapping[str, Any]) -> Shapes:
     linear = [key for key in head if re.fullmatch(r"mlp\.\d+\.weight", key) and _size(head, key, 2)]
     linear.sort(key=lambda key: int(key.split(".")[1]))
     normed = any(key.endswith("running_mean") for key in head)
-    step = 3 if normed else 2
-    shapes: Shapes = {}
-    for index, key in enumerate(linear):
-        outputs, inputs = _size(head, key, 2)
-        place = index * step
-        shapes |= {f"mlp.{place}.weight": (outputs, inputs), f"mlp.{place}.bias": (outputs,)}
-        if normed and index < len(linear) - 1:
-            shapes |= _batch_norm(f"mlp.{place + 1}", outputs)
+    layers: list[nn.Module] = []
+    with torch.device("meta"):
+        for key in linear:
+            outputs, inputs = _size(head, key, 2)
+            layers += [nn.Linear(inputs, outputs), *[nn.BatchNorm1d(outputs)] * normed, nn.GELU()]
+        mlp = nn.Sequential(*layers[: -1 - normed])  # the last one has neither
+    shapes = {f"mlp.{name}": shape for name, shape in _shapes(mlp.state_dict()).items()}
     width = _size(head, linear[-1], 2)[0] if linear else 1
     plain = "last_layer.weight" in head
     last = "last_layer.weight" if plain else "last_layer.weight_v"
     prototypes = (_size(head, last, 2) or (1, 1))[0]
     shapes |= {"mlp.0.weight": (1, 1)} if not linear else {}
     return shapes | {last: (prototypes, width)} | ({} if plain else {"last_layer.weight_g": (prototypes, 1)})
-
-
-def _batch_norm(name: str, channels: int) -> Shapes:
-    vectors = ("weight", "bias", "running_mean", "running_var")
-    return {f"{name}.{vector}": (channels,) for vector in vectors} | {f"{name}.{COUNTERS}": ()}
 
 
 def search_shapes(head: Mapping[str, Any]) -> Shapes:

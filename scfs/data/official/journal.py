@@ -68,8 +68,8 @@ class IngestJournal:
         tables = [table for file in self.folder.glob("*.parquet") if (table := _read(file)) is not None]
         return sum(pc.sum(table["size"]).as_py() or 0 for table in tables)
 
-    def whole(self) -> tuple[dict[str, list[pa.Table]], tuple[str, ...]] | None:
-        """Load the rows of all batches of each split, and the classes by label; None if some are missing."""
+    def whole(self) -> tuple[dict[str, pa.Table], tuple[str, ...]] | None:
+        """Load the rows of each split, and the classes by label; None if some are missing."""
         text = _text(self._whole)
         if text is None:
             return None
@@ -78,7 +78,9 @@ class IngestJournal:
             split: [self.rows(batch_name(split, number)) for number in range(count)]
             for split, count in whole["batches"].items()
         }
-        return None if any(None in tables for tables in found.values()) else (found, tuple(whole["classes"]))
+        if any(None in tables for tables in found.values()):
+            return None
+        return {split: pa.concat_tables(tables) for split, tables in found.items()}, tuple(whole["classes"])
 
     def _file(self, batch: str) -> Path:
         return self.folder / f"{batch}.parquet"

@@ -74,9 +74,7 @@ def _identity(config: Official, names: tuple[str, ...] | None) -> dict[str, Any]
 def _done(batches: IngestJournal, layout: ImageLayout) -> tuple[Tables, tuple[str, ...]] | None:
     """Load the rows by split and the classes, if all images are in place."""
     whole = batches.whole()
-    if whole is None or not all(layout.has(split, rows) for split, tables in whole[0].items() for rows in tables):
-        return None
-    return {split: pa.concat_tables(tables) for split, tables in whole[0].items()}, whole[1]
+    return whole if whole and all(layout.has(split, rows) for split, rows in whole[0].items()) else None
 
 
 def _ingest(

@@ -14,15 +14,11 @@ MARGIN = 1
 here: whoever trains on a box or shows it does that."""
 
 
-def leaves_image(box: Sequence[float], width: int, height: int) -> bool:
-    """True if a box reaches over a border of its image by more than `MARGIN`."""
+def outside(box: Sequence[float], width: int, height: int) -> str | None:
+    """Say if a box reaches over a border of its image by more than `MARGIN`; None if not."""
     left, top, across, down = box
-    return min(left, top) < -MARGIN or left + across > width + MARGIN or top + down > height + MARGIN
-
-
-def outside(width: int, height: int) -> str:
-    """Say that a box leaves its image."""
-    return f"outside its image of {width} x {height} pixels by more than {MARGIN}"
+    inside = min(left, top) >= -MARGIN and left + across <= width + MARGIN and top + down <= height + MARGIN
+    return None if inside else f"outside its image of {width} x {height} pixels by more than {MARGIN}"
 
 
 def require_instances(source: str, split: str, absent: Sequence[str], classes: int) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scfs.config.base import first_problem
-from scfs.data.sources.box_checks import leaves_image, outside
+from scfs.data.sources.box_checks import outside
 from scfs.errors import ScfsError, reading
 from scfs.io.progress import log, track
 
@@ -236,8 +236,8 @@ def _problems(
     shorter, longer = sorted(box[2:])
     if shorter < 0 or (shorter == 0 and (longer == 0 or one.area > 0)):
         yield f"bbox = {box}: has no area"
-    if leaves_image(box, image.width, image.height):
-        yield f"bbox = {box}: {outside(image.width, image.height)}"
+    if left := outside(box, image.width, image.height):
+        yield f"bbox = {box}: {left}"
     if mask is None and masked:
         yield "has no mask (segmentation), and others of the file have"
     if mask and mask.problem:

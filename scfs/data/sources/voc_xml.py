@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, fromstring
 
-from scfs.data.sources.box_checks import leaves_image, outside
+from scfs.data.sources.box_checks import outside
 from scfs.errors import ScfsError, reading
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -73,8 +73,8 @@ def _object(item: Element, number: int, width: int, height: int) -> VocObject:
     said = f"{where}: {', '.join(CORNERS)} = {left}, {top}, {right}, {bottom}"
     if min(box[2:]) <= 0:
         raise ScfsError(f"{said}: has no area")
-    if leaves_image(box, width, height):
-        raise ScfsError(f"{said}: {outside(width, height)}")
+    if problem := outside(box, width, height):
+        raise ScfsError(f"{said}: {problem}")
     difficult = (item.findtext("difficult") or "0").strip()  # some tools leave it out
     if difficult not in ("0", "1"):
         raise ScfsError(f"{where}: difficult = {difficult!r}: 0 or 1 is expected")
