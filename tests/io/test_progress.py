@@ -1,5 +1,6 @@
 """Plain progress lines: also within one long item, without a thread that outlives the loop, and whatever the disk does."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ FULL = Path("/dev/full")
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.collect()  # loops that other tests' tracebacks have held
     monkeypatch.setattr(progress, "_log_files", [])
     monkeypatch.setattr(progress, "_prefix", "")
     monkeypatch.setattr(progress, "PLAIN_LINE_SECONDS", 0.01)
