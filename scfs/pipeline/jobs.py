@@ -126,6 +126,14 @@ def _plain_numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _job(study: Study, rule: str, name: str, stage: str, key: str, command: str, log: str, **files: Any) -> Job:
+    """Return a job with the parameters of a rule and a name (see `parameters`), and the file that defines that name."""
+    section = KEYS.get(rule, ("",))[0]
+    file = study.file_of(section, name) if section in ("data", "runs") else study.path
+    log = f"logs/{log}.log"
+    return Job(stage, key, command, log, parameters=parameters(study, rule, name), file=file, **files)
+
+
 def jobs(study: Study) -> Iterator[Job]:
     """Yield every job of a study, those of the studies that it includes among them, in the order of the pipeline."""
     for dataset in study.data:
@@ -151,30 +159,15 @@ def prepare(study: Study, dataset: str) -> Job:
     would be hashed and stored again: their hashes are parameters.
     """
     entries = study.data[dataset].catalogue_entries
-    return Job(
-        {0: "prepare", 1: "prepare_official", 2: "prepare_subset"}[len(entries)],
-        dataset,
-        f"prepare {dataset}",
-        f"logs/prepare/{dataset}.log",
-        outputs=(paths.manifest(dataset),),
-        variables=dict(entries),
-        parameters=parameters(study, "prepare", dataset),
-        file=study.file_of("data", dataset),
-    )
+    stage = {0: "prepare", 1: "prepare_official", 2: "prepare_subset"}[len(entries)]
+    files = {"outputs": (paths.manifest(dataset),), "variables": dict(entries)}
+    return _job(study, "prepare", dataset, stage, dataset, f"prepare {dataset}", f"prepare/{dataset}", **files)
 
 
 def inspect(study: Study, dataset: str) -> Job:
     """Return the job that finds out what a data set holds, for the report."""
-    return Job(
-        "inspect",
-        dataset,
-        f"inspect {dataset}",
-        f"logs/inspect/{dataset}.log",
-        inputs=(paths.manifest(dataset), *inspection_modules()),
-        outputs=inspected(dataset),
-        parameters=parameters(study, "inspect", dataset),
-        file=study.file_of("data", dataset),
-    )
+    files = {"inputs": (paths.manifest(dataset), *inspection_modules()), "outputs": inspected(dataset)}
+    return _job(study, "inspect", dataset, "inspect", dataset, f"inspect {dataset}", f"inspect/{dataset}", **files)
 
 
 def inspected(dataset: str) -> tuple[Path, ...]:
@@ -197,17 +190,8 @@ def pretrain(study: Study, run: str) -> Job:
         stage, rule = "import_file" if imported.is_file else "import_weights", "import_weights"
         variables = {"file" if imported.is_file else "entry": imported.weights}
         inputs = (Path(imported.weights),) if imported.is_file else ()
-    return Job(
-        stage,
-        run,
-        f"{rule.replace('_', '-')} --run {run}",
-        f"logs/pretrain/{run}.log",
-        variables=variables,
-        inputs=inputs,
-        outputs=outputs,
-        parameters=parameters(study, rule, run),
-        file=study.file_of("runs", run),
-    )
+    command, files = f"{rule.replace('_', '-')} --run {run}", {"inputs": inputs, "outputs": outputs}
+    return _job(study, rule, run, stage, run, command, f"pretrain/{run}", variables=variables, **files)
 
 
 def converted(study: Study) -> list[tuple[str, str]]:
@@ -221,16 +205,9 @@ def converted(study: Study) -> list[tuple[str, str]]:
 
 def convert(study: Study, run: str, format: str) -> Job:
     """Return the job that writes a run's backbone in another library's format."""
-    return Job(
-        f"convert-{format}",
-        run,
-        f"convert --run {run} --to {format}",
-        f"logs/convert/{format}/{run}.log",
-        inputs=(paths.weights(run),),
-        outputs=(converted_path(run, format),),
-        parameters=parameters(study, "convert"),
-        file=study.path,
-    )
+    command, log = f"convert --run {run} --to {format}", f"convert/{format}/{run}"
+    files = {"inputs": (paths.weights(run),), "outputs": (converted_path(run, format),)}
+    return _job(study, "convert", "", f"convert-{format}", run, command, log, **files)
 
 
 def evaluate(study: Study, run: str, evaluation: str) -> Iterator[Job]:
@@ -256,17 +233,10 @@ def _evaluation(
     result = paths.part(run, evaluation, part) if part else paths.result(run, evaluation)
     key, arguments = (f"{run}-{part}", f"{evaluation} {part}") if part else (run, evaluation)
     arrays = (result.with_suffix(".npz"),) if study.evaluate[evaluation].leaves_arrays else ()
-    return Job(
-        f"{stage}-{evaluation}",
-        key,
-        f"{stage} {arguments} --run {run}",
-        f"logs/{stage}/{evaluation}/{key}.log",
-        variables={"run": run, "part": part} if part else {},
-        inputs=inputs,
-        outputs=(result, result.with_suffix(".run.json"), *arrays),
-        parameters=parameters(study, stage, evaluation),
-        file=study.path,
-    )
+    command, log = f"{stage} {arguments} --run {run}", f"{stage}/{evaluation}/{key}"
+    files = {"inputs": inputs, "outputs": (result, result.with_suffix(".run.json"), *arrays)}
+    variables = {"run": run, "part": part} if part else {}
+    return _job(study, stage, evaluation, f"{stage}-{evaluation}", key, command, log, variables=variables, **files)
 
 
 def training_inputs(study: Study, run: str, evaluation: str) -> tuple[Path, ...]:
@@ -307,16 +277,9 @@ def report(study: Study) -> Job:
 
 def _shown(study: Study, stage: str, name: str, results: list[Path], **files: Any) -> Job:
     """Return the job of a table, a figure or the report; `files`: its outputs, metrics or plots."""
-    return Job(
-        f"{stage}-{name}" if name else stage,
-        "",
-        f"{stage} {name}".strip(),
-        f"logs/report/{study.study}-{stage}-{name}.log" if name else f"logs/report/{study.study}.log",
-        inputs=(*results, *report_modules()),
-        **files,
-        parameters=parameters(study, stage),
-        file=study.path,
-    )
+    log, inputs = f"report/{study.study}" + (f"-{stage}-{name}" if name else ""), (*results, *report_modules())
+    dvc_stage, command = (f"{stage}-{name}", f"{stage} {name}") if name else (stage, stage)
+    return _job(study, stage, "", dvc_stage, "", command, log, inputs=inputs, **files)
 
 
 def table_results(study: Study, table: str) -> list[Path]:
