@@ -14,7 +14,7 @@ from scfs.errors import ScfsError
 def formats() -> None:
     """List the formats of weight files: whether each is read (import) and written (export), and the backbones."""
     from scfs.config.weight_formats import FORMATS
-    from scfs.io.text_table import aligned
+    from scfs.io.text_table import listing
 
     rows = [("format", "import", "export", "backbones")]
     for name in FORMATS:
@@ -22,7 +22,7 @@ def formats() -> None:
         backbones = [] if known.names is None else [ours for names in known.names for ours in names.architectures]
         reads, writes = ("yes" if used else "" for used in (known.imports, known.exports))
         rows.append((name, reads, writes, ", ".join(backbones) or "all"))
-    typer.echo("\n".join(line.rstrip() for line in aligned(rows, left=range(4))))
+    typer.echo(listing(rows))
 
 
 @app.command("import-weights")
@@ -37,6 +37,7 @@ def import_weights(
     """Make third-party weights ours, so that every evaluation runs on them."""
     from scfs.config.base import parse
     from scfs.config.pretrain import Imported
+    from scfs.weights import import_weights
 
     if (run is None) == (file is None):
         raise ScfsError("import-weights: give either a FILE or --run RUN")
@@ -46,16 +47,12 @@ def import_weights(
         settings = study.imported(run)
         if settings is None:
             raise ScfsError(f"{context.obj}: runs.{run}: has no weights of others: it is trained by scfs pretrain")
-        from scfs.weights import import_weights
-
         import_weights.import_run(run, settings, paths.weights(run), paths.result(run, "pretrain"))
     elif file is not None:
         if format is None or backbone is None or out is None:
             raise ScfsError("import-weights FILE: give --format, --backbone and --out")
         name = f"./{file}" if file.parent == Path() else str(file)
         imported = parse(Imported, {"weights": name, "format": format, "backbone": backbone}, "import-weights")
-        from scfs.weights import import_weights
-
         import_weights.import_weights(file, format, out, file.stem, imported)
 
 

@@ -76,7 +76,8 @@ def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
     temporary, old = (path.with_name(f".{path.name}.{state}") for state in ("new", "old"))
     try:
         with writing(path):
-            _remove(temporary, old)
+            for folder in (temporary, old):
+                shutil.rmtree(folder, ignore_errors=True)
             temporary.mkdir(parents=True)
             yield temporary
             if durable:
@@ -85,12 +86,8 @@ def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
                 path.rename(old)
             temporary.rename(path)
     finally:
-        _remove(temporary, old)
-
-
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -3,6 +3,11 @@
 from collections.abc import Collection, Sequence
 
 
+def listing(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows of text, without numbers to compare: all columns stand to the left."""
+    return "\n".join(line.rstrip() for line in aligned(rows, left=range(len(rows[0]))))
+
+
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
     """Lay out rows of text in columns of equal width, two spaces apart.
 

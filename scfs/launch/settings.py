@@ -85,14 +85,11 @@ def load_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     file = environment.get(FILE, "")
     values = read_yaml(Path(file)) if file else {}
     settings = parse(Launch, values, file or FILE)
-    for name in sorted(environment):
-        if not name.startswith(PREFIX):
-            continue
+    for name in sorted(name for name in environment if name.startswith(PREFIX)):
         key = name.removeprefix(PREFIX).lower()
         if key not in Launch.model_fields:
-            raise ScfsError(
-                f"{name}: no such setting; allowed: {', '.join(PREFIX + k.upper() for k in Launch.model_fields)}"
-            )
+            allowed = ", ".join(PREFIX + known.upper() for known in Launch.model_fields)
+            raise ScfsError(f"{name}: no such setting; allowed: {allowed}")
         value = parse_value(environment[name], f"{name}={environment[name]!r}")
         settings = parse(Launch, {**settings.model_dump(), key: value}, name)
     if settings.executor == "local" and settings.nodes > 1:

@@ -9,7 +9,7 @@ from scfs.config.study import Study
 from scfs.data.manifest import numbers_of_images
 from scfs.errors import ScfsError
 from scfs.io.locks import is_held
-from scfs.io.text_table import aligned
+from scfs.io.text_table import listing
 from scfs.launch import slurm
 from scfs.launch.logs import failed_rank, lines_of, newest_job, rank_log, ranks
 
@@ -22,7 +22,7 @@ def status(study: Study) -> str:
     jobs = slurm.live_jobs_here()
     trained = [run for run in study.runs if study.imported(run) is None and study.run(run).epochs]
     rows = [COLUMNS, *(_row(study, run, jobs) for run in trained)]
-    return "\n".join(line.rstrip() for line in aligned(rows, left=range(len(COLUMNS))))
+    return listing(rows)
 
 
 def _row(study: Study, run: str, jobs: list[slurm.ClusterJob]) -> tuple[str, ...]:
@@ -61,8 +61,7 @@ def _state(run: str, folder: Path | None, done: int, jobs: list[slurm.ClusterJob
 
 def _newest(folder: Path, run: str) -> Path | None:
     """Return the run's folder that was changed last."""
-    found = sorted(folder.glob(f"{run}-{IDENTITY}"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    return max(folder.glob(f"{run}-{IDENTITY}"), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _step(folder: Path | None) -> int:

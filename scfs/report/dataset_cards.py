@@ -120,7 +120,8 @@ def compose_histogram(stats: DatasetStats) -> Figure | None:
         return None
     columns = min(PANELS, len(panels))
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
-    bars = [max(_bars(counts) for _, _, counts in row) for row in rows]
+    numbers = ([len(counts.names) for _, _, counts in row] for row in rows)
+    bars = [max(number if number <= MOST_BARS else CURVE for number in row) for row in numbers]
     heights = [0.45 + 0.17 * number for number in bars]
     figure = canvas.blank(8.6, sum(heights))
     cells = canvas.panels(figure, len(panels), columns, height_ratios=heights)
@@ -131,11 +132,6 @@ def compose_histogram(stats: DatasetStats) -> Figure | None:
         else:
             _draw_curve(axes, counts)
     return figure
-
-
-def _bars(counts: ClassCounts) -> int:
-    """Height of a panel, in bars."""
-    return len(counts.names) if len(counts.names) <= MOST_BARS else CURVE
 
 
 def _draw_bars(axes: Axes, counts: ClassCounts, most: int) -> None:

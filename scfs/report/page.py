@@ -43,10 +43,8 @@ def print_summary(study: Study) -> str:
 
 
 def _context(study: Study) -> dict[str, Any]:
-    facts: dict[str, provenance.Facts] = {}
-    common: dict[str, dict[str, str]] = {}
-    for part, (collect, always) in FACTS.items():
-        facts[part], common[part] = provenance.differences(collect(study), always)
+    found = {part: provenance.differences(collect(study), always) for part, (collect, always) in FACTS.items()}
+    common = {part: shared for part, (_, shared) in found.items()}
     return {
         "study": study,
         "provenance": provenance,
@@ -56,7 +54,7 @@ def _context(study: Study) -> dict[str, Any]:
         "data": list(dataset_cards(study)),
         "runs": runs_in_order(study),
         "colours": {run: VARIABLES[style.colour] for style in plot_styles(study) for run in style.runs},
-        "facts": facts,
+        "facts": {part: different for part, (different, _) in found.items()},
         "common": {"Images and machine": {**common.pop("Identity"), **common.pop("Execution")}, **common},
         **{"number": format_number, "counts_of": counts_of, "extent": extent},
     }

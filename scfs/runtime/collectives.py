@@ -45,12 +45,11 @@ def local_device(device: torch.device) -> torch.device:
     found = find_world()
     if device.type != "cuda" or found.size == 1:
         return device
-    if torch.cuda.device_count() == 1 and "SLURM_LOCALID" in os.environ:  # --gpus-per-task: it sees its own alone
+    there = torch.cuda.device_count()
+    if there == 1 and "SLURM_LOCALID" in os.environ:  # --gpus-per-task: it sees its own alone
         return torch.device("cuda", 0)
-    if found.local_rank >= torch.cuda.device_count():
-        raise ScfsError(
-            f"process {found.local_rank} of this machine has no GPU: start at most {torch.cuda.device_count()} here"
-        )
+    if found.local_rank >= there:
+        raise ScfsError(f"process {found.local_rank} of this machine has no GPU: start at most {there} here")
     torch.cuda.set_device(found.local_rank)
     return torch.device("cuda", found.local_rank)
 

@@ -117,10 +117,9 @@ class Metrics:
         if epoch >= 3:  # the first two are warm-up: the loss starts at ln K
             if means["loss_data"] > AT_LN_K * self.ln_k:
                 self._warn("ln K", f"epoch {epoch}: the data loss sits at ln K = {self.ln_k:.2f}: nothing is learnt")
-            if means.get("teacher_entropy", self.ln_k) < COLLAPSED * self.ln_k:
-                self._warn(
-                    "collapse", f"epoch {epoch}: the teacher's entropy is {means['teacher_entropy']:.3g}: collapse"
-                )
+            entropy = means.get("teacher_entropy", self.ln_k)
+            if entropy < COLLAPSED * self.ln_k:
+                self._warn("collapse", f"epoch {epoch}: the teacher's entropy is {entropy:.3g}: collapse")
 
     def _warn(self, kind: str, message: str) -> None:
         if not any(kind in known for known in self.warnings):

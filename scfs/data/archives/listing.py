@@ -1,14 +1,17 @@
 """Text for a terminal: facts of the official data sets, and which of their archives are there."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import yaml
+from tqdm import tqdm
 
 from scfs.config.official_sets import RequiredArchive, catalogue, official_set, required_archives
-from scfs.io.text_table import aligned
+from scfs.io.text_table import listing
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_bytes = partial(tqdm.format_sizeof, suffix="B")
+"""Writes a number of bytes with a unit; a kilobyte has 1,000."""
 
 
 def list_all(folder: Path) -> str:
@@ -18,17 +21,10 @@ def list_all(folder: Path) -> str:
         items = [(item, state(item)) for item in required_archives(name, folder)]
         there = [item.path.stat().st_size for item, found in items if found == "there"]
         others = {item.role: "" if found == "missing" else f" ({found})" for item, found in items if found != "there"}
-        rows.append(
-            (
-                name,
-                f"{sum(official.splits.values()):,}",
-                f"{len(there)} of {len(items)}",
-                f"{_sum(there)} of {_sum(item.archive.size for item, _ in items)}",
-                ", ".join(role + found for role, found in others.items()) or "-",
-            )
-        )
-    lines = (line.rstrip() for line in aligned(rows, left=range(len(rows[0]))))
-    return "\n".join((f"archives are looked for in {folder}/<set>", "", *lines))
+        images, size = sum(official.splits.values()), _sum(item.archive.size for item, _ in items)
+        absent = ", ".join(role + found for role, found in others.items()) or "-"
+        rows.append((name, f"{images:,}", f"{len(there)} of {len(items)}", f"{_sum(there)} of {size}", absent))
+    return f"archives are looked for in {folder}/<set>\n\n{listing(rows)}"
 
 
 def describe(name: str, folder: Path) -> str:
@@ -58,18 +54,10 @@ def state(item: RequiredArchive) -> str:
         size = item.path.stat().st_size
         return "there" if size in sizes or None in sizes else f"another size: {size} bytes"
     part = item.path.with_name(f".{item.path.name}.part")
-    return f"unfinished: {_text(part.stat().st_size)} fetched" if part.is_file() else "missing"
+    return f"unfinished: {_bytes(part.stat().st_size)} fetched" if part.is_file() else "missing"
 
 
 def _sum(sizes: Iterable[int | None]) -> str:
     """Add up sizes, and say so if not all are known."""
     sizes = list(sizes)
-    return _text(sum(size for size in sizes if size is not None)) + (" and more" if None in sizes else "")
-
-
-def _text(size: float) -> str:
-    """Write a number of bytes with a unit."""
-    unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.0f} {UNITS[unit]}" if size >= 100 else f"{size:.3g} {UNITS[unit]}"
+    return _bytes(sum(size for size in sizes if size is not None)) + (" and more" if None in sizes else "")

@@ -1,12 +1,10 @@
 """The registry of loggers, and all of them as one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from scfs.config.registry import Registry
-from scfs.errors import ScfsError
+from scfs.errors import writing
 
 
 class Logger(Protocol):
@@ -36,24 +34,17 @@ class Loggers:
     def __init__(self, folder: Path, first_step: int) -> None:
         """Open all loggers; see `Logger`."""
         self.folder = folder
-        with self._one_line():
+        with writing(folder):
             self._loggers = [logger(folder, first_step) for logger in LOGGERS.values()]
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Add a point to the curve of each name."""
-        with self._one_line():
+        with writing(self.folder):
             for logger in self._loggers:
                 logger.log(step, values)
 
     def close(self) -> None:
         """Close all loggers."""
-        with self._one_line():
+        with writing(self.folder):
             for logger in self._loggers:
                 logger.close()
-
-    @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ScfsError(f"{self.folder}: scalars could not be written: {error.strerror or error}") from error
