@@ -108,7 +108,7 @@ def test_a_finished_training_leaves_its_outcome_and_no_state(files: Files, monke
         "lock",
         "outcome.json",
     }
-    monkeypatch.setattr(job, "_train", None)
+    monkeypatch.setattr(job, "FineTuning", None)
     tune(protocol, files, "lr0-wd0")
     assert Path("lr0-wd0.json").read_bytes() == before
     tune(small(lr=[0.1, 0.3, 0.4], metric="mean_per_class"), files, "lr0-wd0")  # the rest of the grid does not matter
@@ -203,7 +203,7 @@ def test_choice(
 def test_cells_of_something_else_are_refused(
     files: Files, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None], line: str
 ) -> None:
-    monkeypatch.setattr(job, "_train", lambda *_: None)
+    monkeypatch.setattr(job.FineTuning, "run", lambda *_: None)
     protocol = small(lr=[0.1, 0.2])
     cells = [tune(protocol, files, part) for part in protocol.parts]
     change(cells[1])
