@@ -187,7 +187,7 @@ class Reporting(ViewBatches):
     def __getitem__(self, step: int) -> Batch:
         threads = [torch.get_num_threads(), cv2.getNumThreads()]
         ignored = [signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM)]
-        shared = loader._allocate(1, 1, 2).is_shared()
+        shared = loader._allocate((1, 1, 2, 2, 3)).is_shared()
         return Batch(step, torch.tensor([*threads, *ignored, shared], dtype=torch.int64), torch.empty(0), None)
 
 
@@ -195,7 +195,7 @@ def test_workers_use_one_thread_leave_signals_to_the_main_process_and_share_memo
     data = Reporting(small_images(8), VIEWS, 4, 1, 0)
     for batch in batches(data, 0, 2):
         assert batch.rows.tolist() == [1, 1, 1, 1, 1]
-    assert not loader._allocate(1, 1, 2).is_shared()
+    assert not loader._allocate((1, 1, 2, 2, 3)).is_shared()
 
 
 class Dying(ViewBatches):
