@@ -1,4 +1,4 @@
-"""Results on disk: `<name>.json` holds what is true of the result, `<name>.run.json` what is true of the run_metadata.
+"""Results on disk: `<name>.json` holds what is true of the result, `<name>.run.json` what is true of one execution.
 
 The first is byte-identical when the stage is repeated; nothing depends on the second.
 """
