@@ -5,7 +5,7 @@ An image is a file of its own, or a range of bytes of a larger one: of a shard, 
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from io import FileIO
@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scfs.errors import ScfsError, reading
+from scfs.io.progress import log
 
 MOST_OPEN = 128
 """Shards that a process keeps open; it may have 1024 files by default."""
@@ -52,6 +54,25 @@ PLACES = pa.schema([pa.field(*column, nullable=False) for column in zip(Place._f
 def with_labels(rows: pa.Table, labels: Sequence[int]) -> pa.Table:
     """Return rows with these labels."""
     return rows.set_column(ROWS.get_field_index("label"), ROWS.field("label"), [pa.array(labels, pa.int32())])
+
+
+def warn_of_new_labels(name: str, splits: Mapping[str, tuple[pa.Table, Sequence[str]]]) -> None:
+    """Log how many images of each split have labels that the split `train` of the same classes lacks.
+
+    Args:
+        name: data set.
+        splits: images (columns ROWS) and classes of each; where none is `train`, the first with labels stands for it.
+    """
+    labels = {split: rows["label"] for split, (rows, _) in splits.items() if len(rows) and not rows["label"].null_count}
+    first = "train" if "train" in labels else next(iter(labels), "")
+    for split in (split for split in labels if splits[split][1] == splits[first][1]):
+        new = labels[split].filter(pc.invert(pc.is_in(labels[split], pc.unique(labels[first]))))
+        if len(new):
+            example = splits[split][1][new[0].as_py()]
+            log(
+                f"warning: data set {name}: {len(new)} images of split {split} have labels that split {first} lacks, "
+                f"the first is {example!r}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from scfs.config.identity import STAGE_VERSIONS
-from scfs.data.image_set import ImageSet
+from scfs.data.image_set import ImageSet, warn_of_new_labels
 from scfs.data.manifest import describe
 from scfs.data.opening import open_detection_split, open_split
 from scfs.data.sources.coco_json import load_coco
@@ -33,7 +33,7 @@ PAIRS = 5
 def inspect(manifest: Path, identity: str, out: Path) -> None:
     """Write the numbers and sample images of a data set (`scfs.io.dataset_stats`); repeated, they are the same bytes.
 
-    Images that are in two splits are a warning.
+    Images that are in two splits are a warning, and so are labels that the split `train` lacks.
 
     Args:
         manifest: manifest of the data set.
@@ -62,6 +62,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
             f"warning: data set {about['name']}: {pair.number} images of split {pair.splits[1]} are in split "
             f"{pair.splits[0]} too, the first is {pair.pairs[0][1]} (there {pair.pairs[0][0]})"
         )
+    warn_of_new_labels(about["name"], {split: (images.table, images.classes) for split, images in opened.items()})
     version = STAGE_VERSIONS["inspect"]
     DatasetStats(
         dataset=about["name"], identity=identity, stage_version=version, splits=tuple(stats), between=between

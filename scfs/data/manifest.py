@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from scfs.config.data import DataSource
 from scfs.config.identity import canonical
-from scfs.data.image_set import PLACES, ROWS, ImageSet
+from scfs.data.image_set import PLACES, ROWS, ImageSet, warn_of_new_labels
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
 from scfs.io.parquet import read_parquet
@@ -67,7 +67,7 @@ def write_manifest(
 ) -> None:
     """Write the table of all splits, in their order; the same input gives the same bytes.
 
-    A number of images that is not the known one is logged as a warning.
+    A number of images that is not the known one, and labels that a test split has alone, are logged as warnings.
 
     Args:
         path: where to write it.
@@ -84,6 +84,7 @@ def write_manifest(
         expected = config.known_images.get(item.split, found)
         if found != expected:
             log(f"warning: {item.root}: {found} images of split {item.split}, {expected} were expected")
+    warn_of_new_labels(name, {item.split: (item.rows, item.classes) for item in splits})
     about = {
         "name": name,
         "source": config.source,

@@ -30,7 +30,7 @@ def prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
     """
     only = read_class_list(config.class_list) if config.class_list else None
     listings = {split: list_images(Path(place), only) for split, place in config.splits.items()}
-    classes = next((listing.classes for listing in listings.values() if listing.classes), ())
+    classes = tuple(sorted({name for listing in listings.values() for name in listing.classes}))
     listed = []
     for split, listing in listings.items():
         rows, unreadable = read_rows(listing, classes, config.unreadable)
@@ -106,19 +106,14 @@ def read_rows(
     """Open every image of a listing.
 
     Args:
-        classes: names by label; the listing's sub-folders must be among them.
+        classes: names by label, the listing's sub-folders among them.
 
     Returns:
         Rows, with labels unless the folder is flat, and the number of images left out.
 
     Raises:
-        ScfsError: a sub-folder is not a class; an image cannot be decoded and `unreadable` is "error"; or none can.
+        ScfsError: an image cannot be decoded and `unreadable` is "error"; or none can.
     """
-    for name in listing.classes:
-        if name not in classes:
-            raise ScfsError(
-                f"{listing.folder}: class {name!r} is not among the {len(classes)} of the labelled split before"
-            )
     rows, problems = probed_rows(listing.folder, listing.paths)
     hint = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
     require_readable(f"{listing.folder}", problems, len(listing.paths), unreadable, hint)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from scfs.config.data import ImageFolders
+from scfs.data.inspection import inspect
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.folders import image_folder
@@ -92,17 +93,23 @@ def test_digest_follows_content_and_labels_and_not_the_place(tmp_path, labelled)
     assert image_folder(tmp_path / "elsewhere").digest != before
 
 
-def test_classes_are_those_of_the_first_labelled_split(tmp_path, flat, labelled):
+def test_classes_are_those_of_all_labelled_splits(tmp_path, flat, labelled):
     write_image(tmp_path / "val/dog/x.png")
     manifest = prepared(tmp_path, pretrain=flat, train=labelled, val=tmp_path / "val")
     assert open_split(manifest, "val").classes == ("cat", "dog")
     assert open_split(manifest, "val").require_labels().tolist() == [1]
 
 
-def test_class_unknown_to_the_first_split(tmp_path, labelled):
-    write_image(tmp_path / "val/wolf/x.png")
-    with pytest.raises(ScfsError, match=r"val: class 'wolf' is not among the 2"):
-        prepared(tmp_path, train=labelled, val=tmp_path / "val")
+def test_a_class_that_train_lacks_is_a_warning_with_its_count(tmp_path, labelled, capsys):
+    for name in ("ant/1.png", "dog/2.png", "wolf/3.png"):
+        write_image(tmp_path / "val" / name)
+    manifest = prepared(tmp_path, val=tmp_path / "val", train=labelled)
+    assert open_split(manifest, "val").classes == open_split(manifest, "train").classes == ("ant", "cat", "dog", "wolf")
+    assert open_split(manifest, "train").require_labels().tolist() == [1, 1, 2]
+    said = "warning: data set mine: 2 images of split val have labels that split train lacks, the first is 'ant'"
+    assert said in capsys.readouterr().err
+    inspect(manifest, "x", tmp_path / "stats.json")
+    assert said in capsys.readouterr().err
 
 
 def test_hidden_and_other_files_are_ignored(flat):
