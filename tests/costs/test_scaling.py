@@ -3,21 +3,31 @@
 import dataclasses
 import json
 import subprocess
-import sys
+from collections.abc import Iterator
 
 import pytest
 import ranks
 import torch
+from repository import ROOT, command_environment
 
 from scfs.config.pretrain import Views
-from scfs.costs import loading
+from scfs.costs import counting, loading
 from scfs.costs.counting import training_work
 from scfs.costs.machine import Cluster, Work, scaling_limit, step
 from scfs.costs.scaling import IMAGENET, describe, report
 from scfs.errors import ScfsError
 
 
-def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path) -> None:
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Backbones of one block in a layer, in this process; what has been counted of them is forgotten at the end."""
+    ranks.shallow_backbones(monkeypatch)
+    counting._training_work.cache_clear()
+    yield
+    counting._training_work.cache_clear()
+
+
+def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path, shallow) -> None:
     codes, errors = ranks.end(ranks.start("messages", tmp_path, noise_folder, 2))
     assert codes == [0, 0], errors
     one, other = (torch.load(tmp_path / f"messages-{rank}.pt") for rank in (0, 1))
@@ -99,10 +109,13 @@ def test_the_cpus_part_comes_from_the_history_or_is_measured(tmp_path, monkeypat
     assert loading.cpu_seconds(small, "device")[1] == "measured now"
 
 
-def test_the_command(tmp_path) -> None:
-    command = [sys.executable, "-m", "scfs.cli", "scaling", "demo-scfs", "--gpus", "1,2", "--cpu-ms", "1"]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_the_command() -> None:
+    def scaling(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command, environment = ["scfs", "scaling", *arguments], command_environment(ROOT, warm=True)
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    done = scaling("demo-scfs", "--gpus", "1,2", "--cpu-ms", "1")
     assert done.returncode == 0, done.stderr
     assert "computed, not measured" in done.stdout and "scaling limit: " in done.stdout
-    failed = subprocess.run([*command[:4], "nothing"], capture_output=True, text=True)
+    failed = scaling("nothing")
     assert failed.returncode != 0 and "nothing" in failed.stderr and "Traceback" not in failed.stderr

@@ -249,6 +249,7 @@ def with_a_bad_image(out: Path, images: Path) -> None:
 
 def messages(out: Path, images: Path) -> None:
     """Every collective of a step of each case, in float32: kind and bytes that each process gives."""
+    shallow_backbones()
     with collectives.process_group(CPU) as world:
         noted: dict[str, list[tuple[str, int]]] = {}
         all_reduce, all_gather = dist.all_reduce, dist.all_gather

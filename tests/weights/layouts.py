@@ -1,31 +1,72 @@
-"""Files as other libraries and training codes write them, with random weights in float64."""
+"""Files as other libraries and training codes write them, with random weights in float64.
+
+The networks are the libraries' own at full depth and an eighth of the width: a layout is about names and their order.
+test_published_names.py compares names and shapes of the full width, without values.
+"""
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scfs.config.backbones import BACKBONES, ResNetSpec, ViTSpec
 from scfs.config.pretrain import SearchHead as SearchSettings
 from scfs.model.heads import SearchHead
 
 Tensors = dict[str, Tensor]
 Library = Callable[..., nn.Module]
+SHARE = 8
+"""The networks here have an eighth of the channels."""
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+VITS = ("vit_small_16", "vit_base_16")
+
+
+def narrow_backbones(patch: pytest.MonkeyPatch) -> None:
+    """Let the names of our backbones mean the narrow ones, until the end of a test."""
+    for name in (*RESNETS, *VITS):
+        spec = BACKBONES[name]
+        assert isinstance(spec, ResNetSpec | ViTSpec)
+        width = {"width": spec.width // SHARE} if isinstance(spec, ResNetSpec) else {"channels": spec.channels // SHARE}
+        patch.setitem(BACKBONES._things, name, replace(spec, **width))  # type: ignore[arg-type]
 
 
 def network(name: str, library: str = "torchvision", seed: int = 0, **options: Any) -> nn.Module:
-    """The library's own network, whose BatchNorm statistics are not the initial ones either."""
-    make: Library = torchvision.models.get_model if library == "torchvision" else timm.create_model
+    """The library's own ResNet, narrow, whose BatchNorm statistics are not the initial ones either."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = make(name, **options).double()
+        model = _narrow(library_model(name, library, **options)).double()
         _disturb(model)
     return model.eval()
+
+
+def library_model(name: str, library: str, **options: Any) -> nn.Module:
+    """The library's own network of this name in its own size, without values."""
+    make: Library = torchvision.models.get_model if library == "torchvision" else timm.create_model
+    with torch.device("meta"):
+        return make(name, **options)
+
+
+def _narrow(model: nn.Module) -> nn.Module:
+    """Put a narrow layer with random weights in the place of each layer of a ResNet."""
+    for parent in list(model.modules()):
+        for name, old in parent.named_children():
+            if isinstance(old, nn.Conv2d):
+                inputs = 3 if old.in_channels == 3 else old.in_channels // SHARE
+                sizes = old.kernel_size, old.stride, old.padding
+                setattr(parent, name, nn.Conv2d(inputs, old.out_channels // SHARE, *sizes, bias=False))  # type: ignore[arg-type]
+            elif isinstance(old, nn.BatchNorm2d):
+                setattr(parent, name, nn.BatchNorm2d(old.num_features // SHARE))
+            elif isinstance(old, nn.Linear):
+                setattr(parent, name, nn.Linear(old.in_features // SHARE, old.out_features))
+    return model
 
 
 def _disturb(model: nn.Module) -> None:
@@ -77,7 +118,7 @@ def dino(path: Path, student: Tensors, teacher: Tensors, **beside: Any) -> Path:
     return path
 
 
-def official(path: Path, name: str = "resnet18", channels: tuple[int, ...] = (128, 256, 512)) -> dict[str, nn.Module]:
+def official(path: Path, name: str = "resnet18", channels: tuple[int, ...] = (16, 32, 64)) -> dict[str, nn.Module]:
     """main_scfs.py's `save_dict`: both encoders under DistributedDataParallel, the backbone in torchextractor."""
     networks: dict[str, nn.Module] = {}
     content: dict[str, Any] = {"optimizer": {"state": {}}, "epoch": 3, "arch": name, "fp16_scaler": {"scale": 1.0}}

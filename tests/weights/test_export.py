@@ -24,6 +24,8 @@ from scfs.weights.store import Weights, load_weights, save_weights
 
 IMAGES = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 def imported(path: Path, format: str, backbone: str, out: Path) -> None:
     settings = Imported(weights=str(path), format=format, backbone=backbone)  # type: ignore[arg-type]
@@ -111,9 +113,9 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_torchvisions_vit_computes_what_timms_does() -> None:
-    """The names alone, on two blocks of a ViT-B/16: the order of query, key and value, of norms, of the class token."""
-    options = {"num_heads": 12, "image_size": 224, "patch_size": 16, "hidden_dim": 768, "mlp_dim": 3072}
-    source = timm.create_model("vit_base_patch16_224", depth=2, num_classes=0).double().eval()
+    """The names alone, on two narrow blocks: the order of query, key and value, of norms, of the class token."""
+    options = {"num_heads": 12, "image_size": 224, "patch_size": 16, "hidden_dim": 96, "mlp_dim": 384}
+    source = timm.create_model("vit_base_patch16_224", embed_dim=96, depth=2, num_classes=0).double().eval()
     torch.nn.init.normal_(source.cls_token)
     for block in source.blocks:
         torch.nn.init.normal_(block.attn.qkv.bias)

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from layouts import network
+from layouts import library_model
 from repository import ROOT, toy_environment
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a study that takes a file of its format and asks for another."""
-    state = network("resnet18").float().state_dict()
+    whole = library_model("resnet18", "torchvision").state_dict()
+    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in whole.items()}
     rest = {f"body.{key}": value for key, value in state.items() if not key.startswith(("conv1.", "fc."))}
     first = {"entry.convolution.weight": state["conv1.weight"]}
     torch.save({**first, **rest, "top.weight": state["fc.weight"], "top.bias": state["fc.bias"]}, tmp_path / "w.pth")

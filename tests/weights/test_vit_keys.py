@@ -1,4 +1,7 @@
-"""ViTs: timm's, torchvision's and DINO's files give their libraries' features, and come back unchanged."""
+"""ViTs: timm's, torchvision's and DINO's files give their libraries' features, and come back unchanged.
+
+They have all blocks and heads, and an eighth of the channels, as the other files of `layouts`.
+"""
 
 import argparse
 from pathlib import Path
@@ -7,7 +10,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from layouts import ProjectionHead, dino, encoder, save
+from layouts import SHARE, ProjectionHead, dino, encoder, save
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,14 +22,19 @@ from scfs.weights.export import export
 from scfs.weights.store import load_backbone, load_weights
 
 IMAGES = torch.randn(1, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def vit(name: str, seed: int = 0) -> nn.Module:
-    """The library's own, where nothing is zero that it starts with."""
+    """The library's own, narrow, where nothing is zero that it starts with."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        make = torchvision.models.get_model if name == "vit_b_16" else timm.create_model
-        model = make(name).double().eval()
+        if name == "vit_b_16":
+            width, hidden = 768 // SHARE, 4 * 768 // SHARE
+            model: nn.Module = torchvision.models.VisionTransformer(224, 16, 12, 12, width, hidden)
+        else:
+            model = timm.create_model(name, embed_dim={"s": 384, "b": 768}[name[4]] // SHARE)
+        model = model.double().eval()
         for parameter in model.parameters():
             parameter.data += 0.02 * torch.randn_like(parameter)
     return model
@@ -84,7 +92,7 @@ def test_dinos_checkpoint(tmp_path: Path) -> None:
     networks = [vit("vit_small_patch16_224", seed) for seed in (1, 2)]
     for network in networks:
         network.reset_classifier(0)  # type: ignore[operator]
-    states = [encoder(network, ProjectionHead(384), wrapped=wrapped) for network, wrapped in zip(networks, (1, 0))]
+    states = [encoder(network, ProjectionHead(384 // SHARE), wrapped=wrapped) for network, wrapped in zip(networks, (1, 0))]
     out = tmp_path / "out.safetensors"
     imported(
         dino(tmp_path / "full.pth", *states, args=argparse.Namespace(arch="vit_small")), "dino", "vit_small_16", out
