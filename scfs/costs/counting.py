@@ -59,18 +59,21 @@ def _training_work(settings: Pretrain, messages: bool) -> Work:
     student = _bytes(p for p in model.get_submodule("student").parameters() if p.requires_grad)
     with FlopCounterMode(display=False) as flops, _Counted() as counted:
         _step(model, settings)
-    sent: list[tuple[str, int]] = []
-    if messages:
-        with collectives.dry_run(2) as sent:
-            _step(_model(settings), settings)
     return Work(
         flops=flops.get_total_flops() / BATCH,
         traffic=2 * counted.elements / BATCH,
         kernels=counted.operations,
-        messages=tuple(sent),
+        messages=sent_messages(settings) if messages else (),
         weights=_bytes(tensor for name, tensor in state.items() if name.startswith(("student.", "teacher."))),
         states=KEPT * (_bytes(state.values()) + moments * student) if settings.epochs else 0,
     )
+
+
+def sent_messages(settings: Pretrain) -> tuple[tuple[str, int], ...]:
+    """Note the collectives of a step: kind, and bytes that each process gives."""
+    with collectives.dry_run(2) as sent:
+        _step(_model(settings), settings)
+    return tuple(sent)
 
 
 def _model(settings: Pretrain) -> Method:

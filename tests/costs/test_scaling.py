@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 import ranks
@@ -11,23 +10,15 @@ import torch
 from repository import ROOT, command_environment
 
 from scfs.config.pretrain import Views
-from scfs.costs import counting, loading
-from scfs.costs.counting import training_work
+from scfs.costs import loading
+from scfs.costs.counting import sent_messages, training_work
 from scfs.costs.machine import Cluster, Work, scaling_limit, step
 from scfs.costs.scaling import IMAGENET, describe, report
 from scfs.errors import ScfsError
 
 
-@pytest.fixture
-def shallow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Backbones of one block in a layer, in this process; what has been counted of them is forgotten at the end."""
+def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path, monkeypatch) -> None:
     ranks.shallow_backbones(monkeypatch)
-    counting._training_work.cache_clear()
-    yield
-    counting._training_work.cache_clear()
-
-
-def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path, shallow) -> None:
     codes, errors = ranks.end(ranks.start("messages", tmp_path, noise_folder, 2))
     assert codes == [0, 0], errors
     one, other = (torch.load(tmp_path / f"messages-{rank}.pt") for rank in (0, 1))
@@ -35,7 +26,7 @@ def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path, shallo
     for case in ranks.CASES:
         if case == "parts":  # counted as one part
             continue
-        counted = list(training_work(ranks.settings(case), messages=True).messages)
+        counted = list(sent_messages(ranks.settings(case)))
         if case == "supervised":  # of 3 classes there, of 1000 in the plan: the gradients alone know of them
             big = max(range(len(counted)), key=lambda index: counted[index][1])
             assert counted[big][0] == one[case][big][0] == "all_reduce"
@@ -46,7 +37,7 @@ def test_the_messages_are_those_of_real_processes(noise_folder, tmp_path, shallo
 
 def test_messages_do_not_change_what_else_is_counted() -> None:
     found, alone = (training_work(ranks.settings("scfs"), messages) for messages in (True, False))
-    assert found.messages and not alone.messages
+    assert found.messages == sent_messages(ranks.settings("scfs")) and not alone.messages
     assert dataclasses.replace(found, messages=()) == alone
     assert found.traffic > 0 and found.kernels > 100
 

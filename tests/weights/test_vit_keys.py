@@ -92,7 +92,9 @@ def test_dinos_checkpoint(tmp_path: Path) -> None:
     networks = [vit("vit_small_patch16_224", seed) for seed in (1, 2)]
     for network in networks:
         network.reset_classifier(0)  # type: ignore[operator]
-    states = [encoder(network, ProjectionHead(384 // SHARE), wrapped=wrapped) for network, wrapped in zip(networks, (1, 0))]
+    states = [
+        encoder(network, ProjectionHead(384 // SHARE), wrapped=wrapped) for network, wrapped in zip(networks, (1, 0))
+    ]
     out = tmp_path / "out.safetensors"
     imported(
         dino(tmp_path / "full.pth", *states, args=argparse.Namespace(arch="vit_small")), "dino", "vit_small_16", out
