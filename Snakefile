@@ -1,6 +1,6 @@
 """The whole pipeline of a study: params.yaml (the demo), or another one by --configfile config/<study>/params.yaml."""
 
-from jsonschema import validate
+from jsonschema import Draft202012Validator
 from snakemake.utils import min_version
 
 from scfs.config.study import params_schema
@@ -15,7 +15,7 @@ if not config:
 include: "workflow/rules/common.smk"
 
 
-validate(config, params_schema())  # as workflow/schemas/params.schema.json, and with the kinds of plugins
+Draft202012Validator(params_schema()).validate(config)  # as workflow/schemas/params.schema.json, and with the kinds of plugins
 
 
 report: "workflow/report/workflow.rst"

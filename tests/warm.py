@@ -167,11 +167,11 @@ def _run(connection: socket.socket) -> None:
 
 def main() -> None:
     """Run a file, or the text after -c, as Python would."""
-    first, *sys.argv = sys.argv[1:]
+    first, *sys.argv[1:] = sys.argv[1:]
+    sys.argv[0] = first
     if first == "-c":
-        exec(sys.argv.pop(0), {"__name__": "__main__"})
+        exec(sys.argv.pop(1), {"__name__": "__main__"})
         return
-    sys.argv.insert(0, first)
     sys.path.insert(0, str(Path(first).parent))
     runpy.run_path(first, run_name="__main__")
 

@@ -67,8 +67,8 @@ def train_until_interrupted(run: str) -> None:
     state.mkdir(parents=True, exist_ok=True)
     (state / "started").touch()
     while not asked:
-        time.sleep(0.05)
-    time.sleep(1)
+        time.sleep(0.02)
+    time.sleep(0.5)
     (state / "saved").touch()
     sys.exit(1)
 
