@@ -4,12 +4,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LONGEST = 200
+"""Characters of a value in a message."""
+
+
+def shorten(text: str, most: int = LONGEST) -> str:
+    """Cut what lies in the middle of a long text."""
+    return text if len(text) <= most else f"{text[: most - most // 4]} ... {text[-most // 4 :]}"
+
 
 class ScfsError(Exception):
-    """Bad input or a failed run; the message names the file or key, the value and what is allowed, on one line."""
+    """Bad input or a failed run; the message names the file or key, the value and what is allowed, on one line.
+
+    Where a message cannot know how long what it quotes is, the line is cut in its middle.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(str(message).split()))
+        super().__init__(shorten(" ".join(str(message).split()), 5 * LONGEST))
 
 
 class ProcessLostError(ScfsError):

@@ -1,9 +1,10 @@
 """The base of every configuration class: frozen, no unknown keys, a docstring under each field (for the schema)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -17,12 +18,14 @@ from pydantic import (
     model_serializer,
 )
 
-from scfs.errors import ScfsError
+from scfs.config.registry import Registry
+from scfs.config.strict_yaml import RefusedYamlError, load_yaml
+from scfs.errors import ScfsError, shorten
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 """Names of studies, data sets, splits, runs and evaluations: they become names of files and folders."""
 
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 Positive = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -99,25 +102,46 @@ def first_difference(recorded: Any, wanted: Config, source: str) -> tuple[str, A
     return next(((key, was.get(key), now.get(key)) for key in keys), None)
 
 
-def first_problem(source: str, error: ValidationError) -> ScfsError:
-    """Turn pydantic's report into the project's one line: file, key, value, what is allowed."""
-    problem = error.errors(include_url=False)[0]
+def first_problem(source: str, error: ValidationError, model: type[Config] | None = None) -> ScfsError:
+    """Turn pydantic's report into the project's one line: file, key, value, what is allowed.
+
+    What stands in the file comes before what is missing there: a misspelt key is often both. Where the model is given,
+    an unknown key comes with the known one that is most like it.
+    """
+    problem = min(error.errors(include_url=False), key=lambda one: one["type"] == "missing")
     place = list(problem["loc"])
+    similar = get_close_matches(str(place[-1]), _keys_at(model, place[:-1]), 1) if model and place else []
     if place[:1] in (["data"], ["evaluate"], ["figures"]):
         del place[2:3]  # pydantic puts the value of `source` or `kind` there, which is no key of the file
-    key = ".".join(str(part) for part in place) or "(top level)"
+    key = shorten(".".join(str(part) for part in place) or "(top level)")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     context: dict[str, Any] = problem.get("ctx", {})
     tag = f"{key}.{context.get('discriminator', '').strip(chr(39))}"
     texts = {
-        "extra_forbidden": f"unknown key '{key}'",
+        "extra_forbidden": f"unknown key '{key}'" + "".join(f" (did you mean '{name}'?)" for name in similar),
         "missing": f"key '{key}' is missing",
-        "union_tag_invalid": f"{tag} = {context.get('tag')!r}: not among {context.get('expected_tags')}",
+        "union_tag_invalid": f"{tag} = {shorten(repr(context.get('tag')))}: not among {context.get('expected_tags')}",
         "union_tag_not_found": f"key '{tag}' is missing",
         "value_error": f"{key}: {problem['msg'].removeprefix('Value error, ')}",
     }
-    text = texts.get(problem["type"], f"{key} = {problem['input']!r}: {problem['msg']}")
+    text = texts.get(problem["type"], f"{key} = {shorten(repr(problem['input']))}: {problem['msg']}")
     return ScfsError(f"{source}: {text}{more}")
+
+
+def _keys_at(model: type[Config], place: Iterable[Any]) -> list[str]:
+    """List the keys that are known at a place of a model; where there are several kinds, those of all."""
+    classes = [model]
+    for part in place:
+        fields = [one.model_fields[part] for one in classes if part in one.model_fields]
+        classes = [one for field in fields for one in _classes_in(field.annotation)] if fields else classes
+    return [name for one in classes for name in one.model_fields]
+
+
+def _classes_in(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    inner = annotation.values() if isinstance(annotation, Registry) else get_args(annotation)
+    return [one for item in inner for one in _classes_in(item)]
 
 
 C = TypeVar("C", bound=Config)
@@ -130,9 +154,26 @@ def parse(model: type[C], values: Any, source: str) -> C:
         ScfsError: one line that names `source`, the key, the value and what is allowed.
     """
     try:
-        return model.model_validate(values)
+        made = model.model_validate(values)
     except ValidationError as error:
-        raise first_problem(source, error) from None
+        raise first_problem(source, error, model) from None
+    for key in _taken_for_numbers(values, made):
+        raise ScfsError(f"{source}: {key}: true and false are no numbers")
+    return made
+
+
+def _taken_for_numbers(values: Any, made: Any, key: str = "") -> Iterator[str]:
+    """Yield the dotted keys where true or false stands for 1 or 0, which pydantic lets pass."""
+    inner: Iterable[tuple[Any, Any, Any]] = ()
+    if isinstance(values, Mapping):
+        results = made if isinstance(made, Mapping) else vars(made)
+        inner = ((name, value, results.get(name, value)) for name, value in values.items())
+    elif isinstance(values, list | tuple):
+        inner = zip(range(len(values)), values, made, strict=False)
+    elif isinstance(values, bool) and not isinstance(made, bool):
+        yield key
+    for name, value, result in inner:
+        yield from _taken_for_numbers(value, result, f"{key}.{name}".removeprefix("."))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,18 +185,6 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def load_yaml(text: str) -> Any:
-    """Return the values of a YAML text, which libyaml reads in a tenth of the time.
-
-    Raises:
-        yaml.YAMLError: the text is not YAML; the message is of Python's parser, as that one shows the place.
-    """
-    try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError:
-        return yaml.safe_load(text)
-
-
 def parse_value(text: str, source: str) -> Any:
     """Return the value of a YAML text that a user gave on the command line or in the environment.
 
@@ -163,9 +192,10 @@ def parse_value(text: str, source: str) -> Any:
         ScfsError: it is not YAML; one line that begins with `source`.
     """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ScfsError(f"{source}: not valid YAML") from None
+        return load_yaml(text)
+    except yaml.YAMLError as error:
+        detail = f": {error}" if isinstance(error, RefusedYamlError) else ""
+        raise ScfsError(f"{source}: not valid YAML{detail}") from None
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config, Name, Positive, Sha256, load_yaml, parse
+from scfs.config.base import Config, Name, Positive, Sha256, parse
+from scfs.config.strict_yaml import load_yaml
 from scfs.errors import ScfsError
 from scfs.io.download import check_published
 

@@ -1,5 +1,6 @@
 """A study: data sets, pre-training runs, evaluations, and the tables and figures they give; all of it is checked."""
 
+import os
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,13 @@ from pydantic import PrivateAttr, model_validator
 from pydantic.json_schema import models_json_schema
 
 import scfs.config.evaluation  # noqa: F401  # they add themselves
-from scfs.config.base import NAME, Config, Name, Positive, Seed, load_yaml, merged, parse
+from scfs.config.base import NAME, Config, Name, Positive, Seed, merged, parse
 from scfs.config.data import DataSet
 from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.protocol import Evaluation
 from scfs.config.report import AnyFigure, Figure, Table
 from scfs.config.seeds import with_seeds
+from scfs.config.strict_yaml import load_yaml
 from scfs.config.weight_formats import ExportFormat
 from scfs.errors import ScfsError
 
@@ -188,8 +190,8 @@ def _included(values: Any, source: str, chain: tuple[Path, ...]) -> list[str]:
     files = values.get("include", []) if isinstance(values, dict) else []
     if not (isinstance(files, list | tuple) and all(isinstance(file, str) for file in files)):
         raise ScfsError(f"{source}: include = {files!r}: a list of files is expected")
-    before = {path.resolve() for path in (*chain, Path(source))}
-    for file in (file for file in files if Path(file).resolve() in before):
+    before = {os.path.realpath(path) for path in (*chain, Path(source))}
+    for file in (file for file in files if os.path.realpath(file) in before):
         raise ScfsError(f"{source}: include = {files!r}: {file} includes this file, or is it")
     return list(files)
 
@@ -236,7 +238,7 @@ def read_yaml(path: Path) -> Any:
         raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ScfsError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-01
+    except yaml.YAMLError as error:
         raise ScfsError(f"{path}: not valid YAML: {error}") from None
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from scfs import paths
-from scfs.config.base import load_yaml
 from scfs.config.registry import NameIn, Registry
+from scfs.config.strict_yaml import load_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,8 +4,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scfs.config.base import load_yaml
 from scfs.config.report import PaperRow
+from scfs.config.strict_yaml import load_yaml
 from scfs.config.study import Study
 from scfs.errors import ScfsError
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs import paths
-from scfs.config.base import NAME, Config, load_yaml, parse
+from scfs.config.base import NAME, Config, parse
+from scfs.config.strict_yaml import load_yaml
 from scfs.config.study import Study
 from scfs.config.weight_formats import FORMATS, ImportFormat
 from scfs.errors import ScfsError
