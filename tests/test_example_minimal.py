@@ -1,16 +1,15 @@
 """examples/minimal.py is the whole method on one page: it is short, it runs, and its step is the product's."""
 
 import math
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ranks
 import torch
 from PIL import Image
-from repository import ROOT
+from repository import ROOT, command_environment
 from torch import Tensor
 
 from benchmarks.step import batch_of, crops_of
@@ -47,8 +46,9 @@ def test_it_is_one_page() -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 100
 
 
-def test_two_steps_are_the_products() -> None:
+def test_two_steps_are_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss, all gradients after clipping, all weights and buffers, and all centres."""
+    ranks.shallow_backbones(monkeypatch)
     training = Pretraining(SETTINGS, 2, CPU, "fp64", "")
     product = training.model
     example = Scfs(SETTINGS.backbone, SETTINGS.head, SETTINGS.search_head, lr=training.schedules.lr(0))
@@ -88,9 +88,8 @@ def test_it_runs(images: int, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (images, 40, 50, 3), dtype=np.uint8)
     for index, pixels in enumerate(noise):
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
-    command = [sys.executable, str(EXAMPLE), *([str(tmp_path)] if images else [])]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    command = ["warm-python", str(EXAMPLE), *([str(tmp_path)] if images else [])]
+    environment = command_environment(ROOT, warm=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     losses = [float(line.split("loss ")[1]) for line in done.stdout.splitlines()]
     assert len(losses) == (2 if images else 4) and all(map(math.isfinite, losses))

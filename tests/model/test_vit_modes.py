@@ -1,6 +1,7 @@
 """Every mode on a ViT: [CLS] and patch maps as timm computes them, losses as the nested loops do, in float64."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import loss_oracle as oracle
 import numpy as np
@@ -10,6 +11,7 @@ from test_modes import random_crop_boxes
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from scfs.config.backbones import BACKBONES, ViTSpec
 from scfs.config.pretrain import Pretrain
 from scfs.model.heads import SearchHead
 from scfs.model.methods import SCFS, Crops, build_method
@@ -43,8 +45,9 @@ def built(method: str, preset: str) -> SCFS:
 @torch.no_grad()
 def timm_maps(vit: torch.nn.Module, crops: Tensor) -> tuple[Tensor, dict[str, np.ndarray]]:
     """[CLS] and the maps of all three layers."""
-    theirs = VisionTransformer(SIZE, 8, embed_dim=128, depth=6, num_heads=4, num_classes=0).double()
-    theirs.load_state_dict(vit.state_dict())
+    with torch.device("meta"):
+        theirs = VisionTransformer(SIZE, 8, embed_dim=32, depth=6, num_heads=4, num_classes=0)
+    theirs.load_state_dict(vit.state_dict(), assign=True)
     features = theirs.forward_features(crops)
     maps = {layer: theirs.get_intermediate_layers(crops, [n], reshape=True)[0].numpy() for layer, n in BLOCKS.items()}
     maps["layer4"] = features[:, 1:].transpose(1, 2).unflatten(2, (8, 8)).numpy()
@@ -61,7 +64,10 @@ def plain(tensor: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["dino", "dino_ml", "scfs", "roi_crop"])
 @pytest.mark.parametrize("preset", ["official", "paper"])
-def test_losses_equal_the_nested_loops(method: str, preset: str) -> None:
+def test_losses_equal_the_nested_loops(method: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = BACKBONES["narrow_vit_8"]
+    assert isinstance(spec, ViTSpec)
+    monkeypatch.setitem(BACKBONES._things, "narrow_vit_8", replace(spec, channels=32))
     torch.manual_seed(0)
     model = built(method, preset)
     global_crops, local_crops = (torch.randn(n * B, 3, SIZE, SIZE, dtype=torch.float64) for n in (2, CROPS))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from image_samples import MemoryImages, encoded, painting, small_images
+from repository import ROOT, command_environment
 
 from scfs.config.pretrain import Views
 from scfs.data.image_set import ROWS, ImageSet
@@ -213,10 +214,13 @@ def test_a_killed_worker_is_one_clear_line():
 
 MAIN_PROCESS = """
 import multiprocessing, os, signal, sys, time
+from torch.utils.data._utils import worker
 from image_samples import small_images
 from scfs.config.pretrain import Views
 from scfs.views.loader import ViewBatches, batches
 
+os.setsid()  # the warm process leads a group of many
+worker.MP_STATUS_CHECK_INTERVAL = 0.2  # torch's workers ask every 5 seconds whether their main process is there
 asked = []
 signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
 data = ViewBatches(small_images(8), Views(global_size=16, local_size=8, local_number=1), 4, 50, 0)
@@ -224,7 +228,7 @@ done = 0
 for batch in batches(data, 0, 1):
     done += 1
     if done == 1:
-        print(multiprocessing.active_children()[0].pid, flush=True)
+        print(os.getpid(), multiprocessing.active_children()[0].pid, flush=True)
         deadline = time.monotonic() + 60
         while not asked and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -233,13 +237,14 @@ print(done, len(asked), len(multiprocessing.active_children()), flush=True)
 """
 
 
-def start_main_process() -> tuple[subprocess.Popen[str], int]:
-    """A process with one worker, which waits for SIGTERM at its first batch; and the worker's id."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-c", MAIN_PROCESS]
-    main = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, start_new_session=True)
-    assert main.stdout is not None
-    return main, int(main.stdout.readline())
+def start_main_process() -> tuple[subprocess.Popen[str], int, int]:
+    """A process with one worker, which waits for SIGTERM at its first batch: its client, its own id and the worker's."""
+    environment = command_environment(ROOT, warm=True)
+    environment["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
+    client = subprocess.Popen(["warm-python", "-c", MAIN_PROCESS], env=environment, text=True, stdout=subprocess.PIPE)
+    assert client.stdout is not None
+    main, worker = map(int, client.stdout.readline().split())
+    return client, main, worker
 
 
 def is_gone(process: int, seconds: float) -> bool:
@@ -250,23 +255,23 @@ def is_gone(process: int, seconds: float) -> bool:
                 return True  # ended; its new parent, who may be anyone, has not asked yet
         except OSError:
             return True
-        time.sleep(0.1)
+        time.sleep(0.01)
     return False
 
 
 def test_sigterm_to_the_process_group_leaves_the_main_process_its_worker():
-    main, worker = start_main_process()
-    os.killpg(main.pid, signal.SIGTERM)
-    said, _ = main.communicate(timeout=60)
-    assert main.returncode == 0
+    client, main, worker = start_main_process()
+    os.killpg(main, signal.SIGTERM)
+    said, _ = client.communicate(timeout=60)
+    assert client.returncode == 0
     assert said.split() == ["100", "1", "0"]  # all batches, one signal, no worker
     assert is_gone(worker, 1)
 
 
 def test_a_worker_ends_with_a_killed_main_process():
-    main, worker = start_main_process()
-    main.kill()
-    main.communicate()
+    client, main, worker = start_main_process()
+    os.kill(main, signal.SIGKILL)
+    client.communicate()
     os.kill(worker, signal.SIGTERM)  # as whoever cleans up would try
     assert is_gone(worker, 30)
 
