@@ -85,7 +85,7 @@ def test_all_asks_for_an_output_of_every_job_and_each_has_a_log(jobs: list[dict[
 
 
 def test_commands_read_the_file_that_snakemake_reads(tmp_path: Path) -> None:
-    other = tmp_path / "other.yaml"
+    other = tmp_path / "other {run}.yaml"
     other.write_text((ROOT / "params.yaml").read_text().replace("torch_threads: 1", "torch_threads: 2"))
     for job in (job for job in job_graph(str(other)) if job["command"]):
         assert (ROOT / shlex.split(job["command"])[2]).resolve() == other.resolve()
@@ -404,6 +404,11 @@ def test_an_interrupted_training_is_left_time_to_save_and_repeated(copy: Path, n
             "params.yaml: runs.demo-dino: method = 'moco': Input should be 'scfs', 'dino'",
         ),
         ("runs: [demo-dino]", "runs: [demo-dyno]", "tables.main: run = 'demo-dyno': not among"),
+        (
+            "runs:\n",
+            "runs:\n  x: {weights: 'a{b}.pth', format: torchvision, backbone: resnet18}\n",
+            "runs.x.weights = 'a{b}.pth': braces, which",
+        ),
         ("study: demo", "study: [demo", "Config file is not valid JSON or YAML"),  # Snakemake reads it first
     ],
 )

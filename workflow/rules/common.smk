@@ -22,12 +22,17 @@ IMAGE = os.environ.get("SCFS_IMAGE", "docker/scfs.sif")
 APPTAINER = any(method.name == "APPTAINER" for method in workflow.deployment_settings.deployment_method)
 PARAMS = Path(os.path.relpath([*workflow.configfiles, "params.yaml"][0]))
 
+BRACES = re.compile("[{}]").search
+
 try:
     study = load_study(PARAMS)
     paper.check(study, str(PARAMS))
     catalogue.check(study)
     if config != yaml.safe_load(PARAMS.read_text()):
         raise ScfsError(f"{PARAMS}: the commands read this file alone, not --config and not a second --configfile")
+    for key, value in study.flattened().items():
+        if key.startswith(("data.", "runs.")) and BRACES(str(value)):  # names of files, among others
+            raise ScfsError(f"{PARAMS}: {key} = {value!r}: braces, which Snakemake takes for a wildcard: rename it")
 except ScfsError as error:
     raise WorkflowError(str(error)) from None
 
@@ -43,7 +48,8 @@ _IOFile.protected = unprotected
 
 def command(arguments: str) -> str:
     """Command line of a stage: the same study that this workflow reads, and the job's log file."""
-    return f"scfs --params {shlex.quote(str(PARAMS))} --log {{log:q}} {arguments}"
+    params = shlex.quote(str(PARAMS)).replace("{", "{{").replace("}", "}}")
+    return f"scfs --params {params} --log {{log:q}} {arguments}"
 
 
 def launched(arguments: str) -> str:
@@ -72,7 +78,10 @@ def source_folders(dataset: str) -> list[Path]:
     time. Not so an image that is overwritten in place, or anything further down: `snakemake --forcerun prepare` then
     helps. What is missing is left to the command, which says so in one line.
     """
-    return list(dict.fromkeys(study.data[dataset].inputs()))
+    paths_read = list(dict.fromkeys(study.data[dataset].inputs()))
+    for path in filter(BRACES, map(str, paths_read)):
+        raise WorkflowError(f"{PARAMS}: {path}: braces, which Snakemake takes for a wildcard: rename it")
+    return paths_read
 
 
 def results(evaluations_of, suffix: str = ".json") -> list[Path]:
