@@ -32,15 +32,15 @@ class ShardWriter:
     def __init__(self, path: Path, part: Path) -> None:
         self.path, self.part = path, part
         self._file: BinaryIO = part.open("wb")
+        self._size = 0
 
     def add(self, name: str, content: bytes) -> Place:
         """Append an image, and say where it is."""
         info = tarfile.TarInfo(name)
         info.size, info.mode, info.mtime = len(content), MODE, 0
-        self._file.write(info.tobuf(tarfile.PAX_FORMAT))
-        offset = self._file.tell()
-        self._file.write(content)
-        self._file.write(bytes(-len(content) % BLOCK))
+        header = info.tobuf(tarfile.PAX_FORMAT)
+        offset = self._size + len(header)
+        self._size += self._file.write(header + content + bytes(-len(content) % BLOCK))
         return Place(self.path.name, offset, len(content))
 
     def close(self) -> None:
