@@ -22,6 +22,32 @@ def decode_mask(rle: dict[str, list[int]]) -> np.ndarray:
     return np.repeat(values, rle["counts"]).reshape(width, height).T.copy()
 
 
+def decode_counts(text: str) -> list[int]:
+    """Decode COCO's compressed run lengths (cocoapi, maskApi.c, `rleFrString`).
+
+    Each is written in groups of five bits, the least first, and from the fourth on as the difference to the one before
+    the last.
+
+    Raises:
+        ValueError: the text is not of this kind.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not (0 <= bits < 64 and shift < 35):
+            raise ValueError(f"{character!r} does not belong to compressed run lengths")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last group, whose highest bit is the sign
+            value -= (bits & 16) << (shift - 4)
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise ValueError("they are cut off")
+    return counts
+
+
 def load_masks(annotations: Path) -> dict[str, np.ndarray]:
     """Load the masks of the objects of each image.
 

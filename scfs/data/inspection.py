@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from PIL import Image
+from PIL import Image, ImageOps
 
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.image_set import ImageSet, warn_of_new_labels
@@ -26,6 +26,8 @@ SAMPLES = 24
 """Sample images of a split."""
 SIDE = 96
 """Pixels of the longer side of a sample image; images that are smaller stay as they are."""
+Annotated = tuple[tuple[int, int], np.ndarray]
+"""Width and height of an image as annotated, and its boxes: left, top, width and height in pixels, (N, 4)."""
 PAIRS = 5
 """Pairs of equal images that are named; of more there is the number alone."""
 
@@ -76,7 +78,7 @@ def _split_stats(images: ImageSet, left_out: int, annotated: Path | None) -> Spl
         counts = np.bincount(images.labels, minlength=len(images.classes))
         classes = ClassCounts(names=images.classes, counts=counts.tolist())
     rows = sample_rows(images.labels, len(images)).tolist()
-    boxes: dict[str, np.ndarray] = {}
+    boxes: dict[str, Annotated] = {}
     if annotated is not None:
         objects, boxes = _objects(annotated, images.split, [images.paths[row] for row in rows])
     tracked = track(rows, f"{images.name}/{images.split}", "images")
@@ -94,22 +96,21 @@ def _split_stats(images: ImageSet, left_out: int, annotated: Path | None) -> Spl
     )
 
 
-def _objects(manifest: Path, split: str, paths: Sequence[str]) -> tuple[ClassCounts, dict[str, np.ndarray]]:
-    """Count the objects of a split without its crowds, and find the boxes of some images.
-
-    Returns:
-        The counts, and by path the boxes: left, top, width and height in pixels, (N, 4).
-    """
+def _objects(manifest: Path, split: str, paths: Sequence[str]) -> tuple[ClassCounts, dict[str, Annotated]]:
+    """Count the objects of a split without its crowds, and find the sizes and boxes of some images."""
     file = load_coco(open_detection_split(manifest, split).annotations)
     objects = [one for one in file.annotations if not one.iscrowd]
     counts = Counter(one.category_id for one in objects)
     wanted = set(paths)
-    path_of = {image.id: image.file_name for image in file.images if image.file_name in wanted}
-    found: dict[str, list[list[float]]] = {path: [] for path in paths}
+    shown = {image.id: image for image in file.images if image.file_name in wanted}
+    found: dict[int, list[list[float]]] = {number: [] for number in shown}
     for one in objects:
-        if one.image_id in path_of:
-            found[path_of[one.image_id]].append(one.bbox)
-    by_path = {path: np.array(boxes, np.float64).reshape(-1, 4) for path, boxes in found.items()}
+        if one.image_id in found:
+            found[one.image_id].append(one.bbox)
+    by_path = {
+        shown[number].file_name: ((shown[number].width, shown[number].height), np.reshape(boxes, (-1, 4)))
+        for number, boxes in found.items()
+    }
     names, numbers = tuple(file.categories.values()), tuple(counts[number] for number in file.categories)
     return ClassCounts(names=names, counts=numbers), by_path
 
@@ -163,24 +164,26 @@ def _equal_images(one: ImageSet, other: ImageSet) -> dict[str, Any]:
     return {"number": len(pairs), "pairs": named}
 
 
-def _sample(images: ImageSet, row: int, boxes: np.ndarray | None) -> Sample:
-    """Read an image and make it small, with its boxes (left, top, width, height, (N, 4)) if the split has any."""
-    pixels = _small(images, row)
-    if boxes is not None:
+def _sample(images: ImageSet, row: int, annotated: Annotated | None) -> Sample:
+    """Read an image and make it small, with its boxes if the split has any."""
+    size, boxes = annotated or (None, None)
+    pixels = _small(images, row, size)
+    if size and boxes is not None:
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        across, down = pixels.shape[1] / int(images.widths[row]), pixels.shape[0] / int(images.heights[row])
+        across, down = pixels.shape[1] / size[0], pixels.shape[0] / size[1]
         boxes = (corners * [across, down, across, down]).astype(np.float32)
     return Sample(pixels, "" if images.labels is None else images.classes[images.labels[row]], boxes)
 
 
-def _small(images: ImageSet, row: int) -> np.ndarray:
-    """Read an image and reduce its longer side to 96 pixels, (h, w, 3) uint8."""
+def _small(images: ImageSet, row: int, size: tuple[int, int] | None) -> np.ndarray:
+    """Read an image and reduce its longer side to 96 pixels, (h, w, 3) uint8; annotated upright, it is turned."""
     content, path = images.read(row), images.root / images.paths[row]
     if hashlib.sha256(content).digest() != images.hashes[row]:
         raise ScfsError(f"{path}: not the image that was prepared: run `scfs prepare {images.name}` again")
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            image = opened.convert("RGB")
+            upright = ImageOps.exif_transpose(opened) if size else opened
+            image = (upright if upright.size == size else opened).convert("RGB")
     # Pillow's decoders meet broken files with many types of exception (SyntaxError and struct.error among them).
     except Exception as error:
         reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else str(error)

@@ -38,6 +38,10 @@ class BoxFile(NamedTuple):
     """Absolute, or relative to the manifest's folder."""
     sha256: str
     """Hash of its content, in hexadecimal digits."""
+    repaired: str = ""
+    """File that it was repaired from (absolute); empty: from none."""
+    origin: tuple[int, int] = (1, 0)
+    """Where the coordinates of a devkit begin (`scfs.data.sources.voc_xml.Origin`); (1, 0): as VOC's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,8 @@ def write_manifest(
 
 
 def _entry(item: ManifestSplit) -> dict[str, Any]:
-    boxes = {} if item.boxes is None else {"boxes": item.boxes._asdict()}
+    defaults = BoxFile("", "")._asdict().items()
+    boxes = {} if item.boxes is None else {"boxes": dict(item.boxes._asdict().items() - defaults)}
     odd = {} if item.odd is None else {"odd": item.odd}
     return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes, **odd}
 

@@ -2,18 +2,22 @@
 
 Where the JSON is: beside the embedded images for garment scenes; where the user has it for the source `coco`; made of
 the devkit by `prepare` for the source `voc`, and made again when it is missing, as it is no stage's declared output.
+Annotations of the source `coco` that had to be repaired are made again as well.
 Of official archives: among the extracted files for COCO, as for the source `voc` for VOC.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scfs.data.image_set import ImageSet
 from scfs.data.manifest import describe, load_with_table
 from scfs.data.official import restore  # noqa: F401  # registers itself
 from scfs.data.scenes import files  # noqa: F401
 from scfs.data.sources import voc
+from scfs.data.sources.coco_repair import repair_coco
 from scfs.data.sources.registry import RESTORE
 from scfs.errors import ScfsError, reading
 from scfs.io.atomic import write_text
@@ -60,7 +64,7 @@ def open_detection_split(manifest: Path, split: str) -> DetectionFiles:
         raise ScfsError(f"data set {images.name}, split {split}: has no boxes: its source is {about['source']!r}")
     path = manifest.parent / (boxes["file"] if boxes else voc.json_file(split))
     if boxes and boxes["file"] == voc.json_file(split) and not path.is_file():
-        _convert_again(path, images, manifest, boxes["sha256"])
+        _make_again(path, images, manifest, boxes)
     with reading(f"{path}: annotations"):
         digest = sha256_of(path)
     if boxes and digest != boxes["sha256"]:
@@ -68,8 +72,8 @@ def open_detection_split(manifest: Path, split: str) -> DetectionFiles:
     return DetectionFiles(images, path, digest)
 
 
-def _convert_again(path: Path, images: ImageSet, manifest: Path, sha256: str) -> None:
-    """Write the JSON of a devkit's annotations; of several processes that ask at once, one does it.
+def _make_again(path: Path, images: ImageSet, manifest: Path, boxes: Mapping[str, Any]) -> None:
+    """Repair or convert a split's annotations again; of several processes that ask at once, one does it.
 
     Raises:
         ScfsError: it would be another one, or the devkit's files are gone.
@@ -78,9 +82,13 @@ def _convert_again(path: Path, images: ImageSet, manifest: Path, sha256: str) ->
         if path.is_file():
             return
         log(f"{path}: missing, making it as for {manifest}")
-        text = voc.converted(images.name, images.split, images.classes, voc.read_annotations(images.root, images.paths))
-        if hashlib.sha256(text.encode()).hexdigest() != sha256:
-            raise _other_error(f"{path}: made anew from {images.root}, it would not be", manifest)
+        if repaired := boxes.get("repaired"):
+            text, _ = repair_coco(Path(repaired))
+        else:
+            found = voc.read_annotations(images.root, images.paths, boxes.get("origin", voc.VOC_ORIGIN))
+            text = voc.converted(images.name, images.split, images.classes, found)
+        if hashlib.sha256(text.encode()).hexdigest() != boxes["sha256"]:
+            raise _other_error(f"{path}: made anew from {repaired or images.root}, it would not be", manifest)
         write_text(path, text)
 
 

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.data.common import AspectRatioGroupedDataset, DatasetFromList
 
-from scfs.detection.data import Record
+from scfs.detection.data import Record, read_as_annotated
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation, philox4x32, seed_key
 from scfs.runtime.world import World
@@ -108,7 +108,8 @@ class EvaluationImages:
 
 def _mapped(mapper: DatasetMapper, record: Record) -> Record:
     try:
-        mapped: Record = mapper(record)
+        with read_as_annotated(record):
+            mapped: Record = mapper(record)
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's for a broken PNG file
         raise ScfsError(f"{record['file_name']}: cannot be used as annotated: {error}") from None
     return mapped

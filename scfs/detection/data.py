@@ -2,11 +2,13 @@
 
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import MetadataCatalog, detection_utils
 from detectron2.data.datasets import load_coco_json
 
 from scfs.data.opening import DetectionFiles
@@ -14,6 +16,22 @@ from scfs.errors import ScfsError
 
 Record = dict[str, Any]
 """An image as Detectron2 describes it: file_name, height, width, image_id, annotations."""
+
+
+@contextmanager
+def read_as_annotated(record: Record) -> Iterator[None]:
+    """Let Detectron2 read an image in the block as it was annotated: it would turn it as EXIF says in any case."""
+    apply_exif = detection_utils._apply_exif_orientation
+
+    def turned(image: Any) -> Any:
+        upright = apply_exif(image)
+        return upright if upright.size == (record["width"], record["height"]) else image
+
+    detection_utils._apply_exif_orientation = turned
+    try:
+        yield
+    finally:
+        detection_utils._apply_exif_orientation = apply_exif
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from scfs.detection.batches import EvaluationImages
-from scfs.detection.data import DetectionSplit, Record
+from scfs.detection.data import DetectionSplit, Record, read_as_annotated
 from scfs.detection.metrics import Metric
 from scfs.io.progress import track
 from scfs.runtime import collectives
@@ -86,8 +86,10 @@ def _truth(record: Record, cfg: CfgNode, size: tuple[int, int]) -> Arrays:
         item.pop("segmentation", None)
     moved = [transform_instance_annotations(item, [resize], size) for item in items]
     objects = annotations_to_instances(moved, size, "bitmask")
+    with read_as_annotated(record):
+        image = read_image(record["file_name"], "RGB")
     arrays = {
-        "image": resize.apply_image(read_image(record["file_name"], "RGB")),
+        "image": resize.apply_image(image),
         "truth_boxes": objects.gt_boxes.tensor.float().numpy(),
         "truth_classes": objects.gt_classes.numpy(),
     }

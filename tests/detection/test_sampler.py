@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from small_detector import protocol
 
 import scfs.detection.compat  # isort: skip  # noqa: F401
 
 from detectron2.data.common import AspectRatioGroupedDataset
 
-from scfs.detection.batches import BatchOrder, TrainingBatches
+from scfs.detection.batches import BatchOrder, EvaluationImages, TrainingBatches
+from scfs.detection.inference import _truth
 from scfs.detection.stage import Trial, open_trial
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
@@ -76,6 +78,23 @@ def test_an_image_is_augmented_anew_each_time(trial: Trial) -> None:
         image["image"] for step in range(16) for image in TrainingBatches(trial.train.records[:1], trial.cfg, 1)[step]
     ]
     assert [image.shape for image in images] != [image.shape for image in other]
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_turned_photograph_is_read_as_it_was_annotated(trial: Trial, tmp_path: Path, upright: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right
+    stored = np.zeros((64, 96, 3), np.uint8)
+    stored[:, :48] = 255
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    size = {"width": 64, "height": 96} if upright else {"width": 96, "height": 64}
+    record = {"file_name": str(tmp_path / "turned.png"), "image_id": 1, "annotations": [], **size}
+    trial.cfg.INPUT.MIN_SIZE_TEST = 64
+    (read,) = EvaluationImages([record], trial.cfg)[0]
+    white = (read["image"][0] > 128).numpy()
+    np.testing.assert_array_equal(white, stored[..., 0].T > 0 if upright else stored[..., 0] > 0)
+    shown = _truth(record, trial.cfg, (size["height"], size["width"]))["image"]
+    np.testing.assert_array_equal(shown[..., 0] > 128, white)
 
 
 def test_an_unreadable_image_is_one_line(trial: Trial, tmp_path: Path) -> None:

@@ -6,23 +6,26 @@ from pathlib import Path
 import pyarrow as pa
 
 from scfs.data.sources.folders import probed_rows, require_readable
+from scfs.data.sources.image_probe import upright_size
 from scfs.errors import ScfsError
-from scfs.io.progress import track
+from scfs.io.progress import log, track
 
 MARGIN = 1
-"""Pixels that a box may reach over each border of its image: COCO's and VOC's own boxes are rounded. Nothing is clipped
-here: whoever trains on a box or shows it does that."""
+"""Pixels that a box may reach over each border of its image as it is: COCO's and VOC's own boxes are rounded. Whoever
+trains on such a box or shows it clips it."""
+REACH = 3
+"""Pixels that a box may reach over a border before it is cut off there, in COCO's format: of hands that slip."""
 
 
-def outside(box: Sequence[float], width: int, height: int) -> str | None:
-    """Say if a box reaches over a border of its image by more than `MARGIN`; None if not."""
+def outside(box: Sequence[float], width: int, height: int, margin: int = MARGIN) -> str | None:
+    """Say if a box reaches over a border of its image by more than a margin; None if not."""
     left, top, across, down = box
-    inside = min(left, top) >= -MARGIN and left + across <= width + MARGIN and top + down <= height + MARGIN
-    return None if inside else f"outside its image of {width} x {height} pixels by more than {MARGIN}"
+    inside = min(left, top) >= -margin and left + across <= width + margin and top + down <= height + margin
+    return None if inside else f"outside its image of {width} x {height} pixels by more than {margin}"
 
 
 def require_instances(source: str, split: str, absent: Sequence[str], classes: int) -> None:
-    """Refuse a split without an instance of a class: its average precision is not defined.
+    """Refuse a split without any instance, and name classes that have none: their average precision is not defined.
 
     Args:
         source: where the annotations are from.
@@ -31,14 +34,14 @@ def require_instances(source: str, split: str, absent: Sequence[str], classes: i
         classes: number of all.
 
     Raises:
-        ScfsError: there is one.
+        ScfsError: no class has an instance.
     """
     if absent:
         number = f"{len(absent)} of the {classes} classes"
-        raise ScfsError(
-            f"{source}: split {split} has no instance of {number}, the first is {absent[0]!r} "
-            "(crowds and difficult objects do not count): a class needs instances in every split"
-        )
+        found = f"{source}: split {split} has no instance of {number}, the first is {absent[0]!r} (crowds and difficult"
+        if len(absent) == classes:
+            raise ScfsError(f"{found} objects do not count)")
+        log(f"warning: {found} objects do not count): they have no average precision on it")
 
 
 def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str) -> pa.Table:
@@ -50,7 +53,8 @@ def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], so
         source: what names the images, for messages.
 
     Raises:
-        ScfsError: no such folder; or images are missing, cannot be decoded, or have another size: how many, the first.
+        ScfsError: no such folder; or images are missing, cannot be decoded, or have another size, neither as stored
+            nor upright: how many, the first.
     """
     if not folder.is_dir():
         raise ScfsError(f"{folder}: no such folder")
@@ -58,10 +62,15 @@ def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], so
     require_files(folder, paths, f"images that {source} names")
     rows, broken = probed_rows(folder, paths)
     require_readable(f"{folder}", broken, len(paths))
+    found = zip(*(rows[name].to_pylist() for name in ("path", "width", "height")))
+    different = {path: stored for path, *stored in found if tuple(stored) != sizes[path]}
+    upright = {path for path in different if upright_size(folder / path) == sizes[path]}
+    if upright:
+        log(f"{folder}: {len(upright)} images are annotated upright, as EXIF turns them, the first is {min(upright)}")
     others = [
-        "{} ({} x {} pixels, annotated as {} x {} pixels)".format(path, *found, *sizes[path])
-        for path, *found in zip(*(rows[name].to_pylist() for name in ("path", "width", "height")))
-        if tuple(found) != sizes[path]
+        "{} ({} x {} pixels, annotated as {} x {} pixels)".format(path, *stored, *sizes[path])
+        for path, stored in different.items()
+        if path not in upright
     ]
     if others:
         number = f"{len(others)} of {len(paths)} images"

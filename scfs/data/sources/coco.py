@@ -1,6 +1,7 @@
 """The source `coco`: images with boxes and masks in COCO's format, which stay where they are."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,12 @@ from scfs.config.data import Coco, CocoSplit
 from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_instances
 from scfs.data.sources.coco_json import CocoJson, load_coco
+from scfs.data.sources.coco_repair import repair_coco
 from scfs.data.sources.registry import PREPARE
+from scfs.data.sources.voc import json_file
 from scfs.errors import ScfsError
+from scfs.io.atomic import write_text
+from scfs.io.locks import folder_lock
 from scfs.io.progress import log
 
 
@@ -17,20 +22,30 @@ from scfs.io.progress import log
 def prepare_coco(name: str, config: Coco, folder: Path) -> None:
     """Check annotations and images, and write the manifest.
 
+    Annotations that had to be repaired are written to annotations/<split>.json.
+
     Raises:
         ScfsError: see `read_coco`.
     """
-    write_manifest(folder / MANIFEST, name, config, read_coco(config.splits))
+    listed, texts = read_coco(config.splits)
+    with folder_lock(folder / "annotations") if texts else nullcontext():  # against those that make missing ones again
+        for file, text in texts.items():
+            write_text(folder / file, text)
+        write_manifest(folder / MANIFEST, name, config, listed)
 
 
-def read_coco(splits: Mapping[str, CocoSplit]) -> list[ManifestSplit]:
+def read_coco(splits: Mapping[str, CocoSplit]) -> tuple[list[ManifestSplit], dict[str, str]]:
     """Check annotations and images of every split: first all annotations, then the images, which take longest.
+
+    Returns:
+        Splits, and the text of repaired annotations by path within the prepared data set's folder.
 
     Raises:
         ScfsError: see `scfs.data.sources.coco_json.load_coco` and `read_annotated_images`; or the splits differ in
-            their categories, or a split has no instance of one.
+            their categories, or a split has no instance of any.
     """
-    files = {split: _checked(split, settings) for split, settings in splits.items()}
+    texts: dict[str, str] = {}
+    files = {split: _checked(split, settings, texts) for split, settings in splits.items()}
     first = next(iter(files.values()))
     for file in files.values():
         if file.categories != first.categories:
@@ -39,14 +54,24 @@ def read_coco(splits: Mapping[str, CocoSplit]) -> list[ManifestSplit]:
     for split, file in files.items():
         folder = Path(splits[split].images).resolve()
         sizes = {image.file_name: (image.width, image.height) for image in file.images}
-        rows, boxes = read_annotated_images(folder, sizes, file.path.name), BoxFile(f"{file.path}", file.digest)
+        rows, made = read_annotated_images(folder, sizes, file.path.name), json_file(split)
+        boxes = BoxFile(made, file.digest, f"{file.path}") if made in texts else BoxFile(f"{file.path}", file.digest)
         listed.append(ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=boxes))
-    return listed
+    return listed, texts
 
 
-def _checked(split: str, settings: CocoSplit) -> CocoJson:
-    named = Path(settings.annotations)
-    file = load_coco(named.parent.resolve() / named.name)
+def _checked(split: str, settings: CocoSplit, texts: dict[str, str]) -> CocoJson:
+    path = Path(settings.annotations).parent.resolve() / Path(settings.annotations).name
+    try:
+        file = load_coco(path)
+    except ScfsError:
+        text, repairs = repair_coco(path)
+        if not repairs:
+            raise
+        file = load_coco(path, text)
+        texts[json_file(split)] = text
+        for repair in repairs:
+            log(f"warning: {path}: {repair}")
     counted = {one.category_id for one in file.annotations if not (one.iscrowd or one.difficult)}
     absent = [name for number, name in file.categories.items() if number not in counted]
     require_instances(f"{file.path}", split, absent, len(file.categories))

@@ -1,4 +1,4 @@
-"""COCO's instances JSON (cocodataset.org, "Data format": object detection), read and checked; masks are only looked at.
+"""COCO's instances JSON (cocodataset.org, "Data format": object detection), read and checked; no mask is drawn.
 
 Of images and annotations no more is kept than others need here: the polygons of train2017 alone take 1.5 GB as Python's
 objects. Who needs them reads the file itself, which was checked before.
@@ -14,12 +14,15 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scfs.config.base import first_problem
-from scfs.data.sources.box_checks import outside
+from scfs.data.coco_rle import decode_counts
+from scfs.data.sources.box_checks import REACH, outside
 from scfs.errors import ScfsError, reading
 from scfs.io.progress import log, track
 
 HUGE = 1e9
 """No coordinate is that far away; what is not a number is not below it either."""
+FAR = 1e6
+"""The same of polygons, which pycocotools follows pixel by pixel."""
 Number = Annotated[float, Field(gt=-HUGE, lt=HUGE)]
 Side = Annotated[int, Field(ge=1)]
 
@@ -93,15 +96,19 @@ class CocoJson:
     Detectron2 leaves them out of the training."""
 
 
-def load_coco(path: Path) -> CocoJson:
+def load_coco(path: Path, text: str | None = None) -> CocoJson:
     """Read a file and check all that can be checked without its images.
+
+    Args:
+        path: the file.
+        text: content that takes the place of the file's.
 
     Raises:
         ScfsError: it cannot be read or parsed, or is not COCO's instances; ids appear twice or are of nothing; a box
             lies outside its image (see `box_checks`) or has no area; a mask is broken, of another size than its
             image, or missing where other annotations have one.
     """
-    content, digest = _parsed(path)
+    content, digest = _parsed(path, text)
     try:
         images = _rows(content, "images", CocoImage, "file_name")
         categories = dict(sorted(_rows(content, "categories", CocoCategory, "name")))
@@ -121,10 +128,10 @@ KEYS: dict[type[Any], frozenset[str]] = {
 """Keys that an entry must have: the first kind whose keys an object has is what it is taken for."""
 
 
-def _parsed(path: Path) -> tuple[Any, str]:
+def _parsed(path: Path, replacement: str | None) -> tuple[Any, str]:
     log(f"{path}: reading")
     with reading(path):
-        content = path.read_bytes()
+        content = path.read_bytes() if replacement is None else replacement.encode()
     try:
         digest = hashlib.sha256(content).hexdigest()
         text = content.decode()
@@ -162,8 +169,8 @@ def _mask(segmentation: Any) -> Mask | None:
             return Mask(problem="a polygon must be a list of numbers")
         if len(polygon) < 6 or len(polygon) % 2:
             return Mask(problem=f"a polygon of {len(polygon)} numbers: at least 6, x and y by turns, are expected")
-        if not (min(polygon) > -HUGE and max(polygon) < HUGE):
-            return Mask(problem="a polygon must be a list of finite numbers")
+        if not (min(polygon) > -FAR and max(polygon) < FAR):
+            return Mask(problem=f"a polygon must be a list of numbers below {FAR:,.0f}")
     return POLYGONS
 
 
@@ -171,14 +178,16 @@ def _run_lengths(rle: Mapping[str, Any]) -> Mask:
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or list(map(type, size)) != [int, int]:
         return Mask(problem=f"size of run lengths = {size!r}: [height, width] is expected")
-    found = Mask((size[0], size[1]))
-    if isinstance(counts, str):  # compressed
-        return found
+    if isinstance(counts, str):
+        try:
+            counts = decode_counts(counts)
+        except ValueError as error:
+            return Mask(problem=f"compressed run lengths: {error}")
     if not isinstance(counts, list) or not set(map(type, counts)) <= {int} or min(counts, default=0) < 0:
-        return Mask(problem="counts of run lengths must be whole numbers, or text if they are compressed")
+        return Mask(problem="counts of run lengths must be whole numbers from 0, or text if they are compressed")
     if sum(counts) != size[0] * size[1]:
         return Mask(problem=f"run lengths of {sum(counts)} pixels: size = {size} has {size[0] * size[1]}")
-    return found
+    return Mask((size[0], size[1]))
 
 
 def _rows(content: Any, section: str, kind: type[Row], name: str = "") -> list[Row]:
@@ -236,7 +245,7 @@ def _problems(
     shorter, longer = sorted(box[2:])
     if shorter < 0 or (shorter == 0 and (longer == 0 or one.area > 0)):
         yield f"bbox = {box}: has no area"
-    if left := outside(box, image.width, image.height):
+    if left := outside(box, image.width, image.height, REACH) or outside(box, image.width, image.height):
         yield f"bbox = {box}: {left}"
     if mask is None and masked:
         yield "has no mask (segmentation), and others of the file have"

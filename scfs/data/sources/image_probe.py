@@ -2,10 +2,12 @@
 
 import hashlib
 import io
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import ExifTags, Image
+
+from scfs.errors import ScfsError
 
 FORMATS = ("JPEG", "PNG")
 """Formats of images of one's own."""
@@ -45,6 +47,20 @@ def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool 
         unknown = f"not a {' or '.join(formats)}"
         return ProbedImage(0, 0, b"", unknown if isinstance(error, Image.UnidentifiedImageError) else str(error))
     return ProbedImage(width, height, hashlib.sha256(content).digest(), None, kind)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return width and height of an image, turned as its EXIF data say: as most programs show it.
+
+    Raises:
+        ScfsError: it is gone or no image, or its EXIF data are damaged.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+            return image.size[::-1] if turned else image.size
+    except Exception as error:  # see `probe_image`
+        raise ScfsError(f"{path}: size cannot be read: {error}") from None
 
 
 def format_mismatch(path: str, kind: tuple[str, str]) -> str | None:

@@ -6,21 +6,22 @@ all devkits of a data set have in common, as in VOC2007/JPEGImages/000005.jpg.
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scfs.config.data import Voc
 from scfs.data.coco_writer import coco_text
 from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_files, require_instances
+from scfs.data.sources.folders import ENDINGS
 from scfs.data.sources.registry import PREPARE
-from scfs.data.sources.voc_xml import VocAnnotation, VocObject, read_annotation
+from scfs.data.sources.voc_xml import VOC_ORIGIN, Origin, VocAnnotation, VocObject, read_annotation
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_text
 from scfs.io.locks import folder_lock
-from scfs.io.progress import track
+from scfs.io.progress import log, track
 
 IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
 
@@ -50,12 +51,16 @@ def read_voc(name: str, config: Voc) -> tuple[list[ManifestSplit], dict[str, str
     """
     root, paths = list_images(config)
     annotations = {split: read_annotations(root, names) for split, names in paths.items()}
+    if (origin := origin_of(annotations.values())) != VOC_ORIGIN:
+        ends = "last pixel" if origin[1] else "edge"
+        log(f"warning: {root}: boxes begin at 0, not at 1 as VOC's: read so in the whole set, to their {ends}")
+        annotations = {split: read_annotations(root, names, origin) for split, names in paths.items()}
     classes = class_names(config.classes, root, annotations)
     listed, texts = [], {}
     for split, found in annotations.items():
         file = json_file(split)
         text = texts[file] = converted(name, split, classes, found)
-        boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest())
+        boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest(), origin=origin)
         rows = read_annotated_images(
             root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations"
         )
@@ -78,7 +83,9 @@ def list_images(config: Voc) -> tuple[Path, dict[str, list[str]]]:
     found: dict[str, list[str]] = {}
     for split, files in config.splits.items():
         below = {file: (devkits[file] / IMAGES).relative_to(root) for file in files}
-        paths = sorted((below[file] / f"{name}.jpg").as_posix() for file in files for name in _names(Path(file)))
+        there = {folder: {path.name for path in (root / folder).iterdir()} for folder in below.values()}
+        named = ((below[file], name) for file in files for name in _names(Path(file)))
+        paths = sorted((folder / _image_file(name, there[folder])).as_posix() for folder, name in named)
         twice = [path for path, following in pairwise(paths) if path == following]
         if twice:
             raise ScfsError(f"{files[-1]}: split {split} names {len(twice)} images twice, the first is {twice[0]}")
@@ -91,14 +98,28 @@ def _devkit(file: Path) -> Path:
     if not file.is_file():
         raise ScfsError(f"{file}: no such list of images")
     place = file.absolute().parent
-    if place.parent.name != "ImageSets":
-        raise ScfsError(f"{file}: a list within a devkit's ImageSets is expected, such as ImageSets/Main/trainval.txt")
-    return place.parent.parent.resolve()
+    devkit = place.parent.parent.resolve()
+    lacking = [name for name in (ANNOTATIONS, IMAGES) if not (devkit / name).is_dir()]
+    if place.parent.name != "ImageSets" or lacking:
+        found = f"{devkit}: no folder {lacking[0]}" if place.parent.name == "ImageSets" else f"{file}: not in a devkit"
+        raise ScfsError(
+            f"{found}: a list within a devkit's ImageSets is expected: DEVKIT/ImageSets/Main/{file.name} (names), "
+            f"DEVKIT/{ANNOTATIONS}/NAME.xml, DEVKIT/{IMAGES}/NAME.jpg (links to folders of other names will do)"
+        )
+    return devkit
+
+
+def _image_file(name: str, there: Collection[str]) -> str:
+    """Return the first file that is there of an image that a list names with its ending or without."""
+    whole = name.lower().endswith(ENDINGS)
+    stem = PurePosixPath(name).stem if whole else name
+    spelled = [stem + spelling for ending in ENDINGS for spelling in (ending, ending.upper())]
+    return next((file for file in [name] * whole + spelled if file in there), f"{stem}.jpg")
 
 
 def _names(file: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ScfsError(f"{file}: cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
@@ -110,7 +131,7 @@ def _names(file: Path) -> list[str]:
     return names
 
 
-def read_annotations(root: Path, paths: Sequence[str]) -> dict[str, VocAnnotation]:
+def read_annotations(root: Path, paths: Sequence[str], origin: Origin = VOC_ORIGIN) -> dict[str, VocAnnotation]:
     """Read the annotations of images, by path and in their order.
 
     Raises:
@@ -119,13 +140,28 @@ def read_annotations(root: Path, paths: Sequence[str]) -> dict[str, VocAnnotatio
     files = {path: annotation_file(path) for path in paths}
     require_files(root, list(files.values()), "annotations")
     tracked = track(files.items(), f"{root}", "annotations", len(files))
-    return {path: read_annotation(root / file) for path, file in tracked}
+    return {path: read_annotation(root / file, root / path, origin) for path, file in tracked}
+
+
+def origin_of(splits: Iterable[Mapping[str, VocAnnotation]]) -> Origin:
+    """Find out where the coordinates of a whole set begin: at 1 as VOC's, unless a box begins at 0 and all would fit.
+
+    Where boxes end before the last pixel, pixels are counted; where one ends there, coordinates are those of edges.
+
+    Args:
+        splits: annotations as they are read by VOC's rule.
+    """
+    annotations = [annotation for split in splits for annotation in split.values()]
+    boxes = [(item.box, one.width, one.height) for one in annotations for item in one.objects]
+    before = min((min(box[:2]) for box, *_ in boxes), default=0)
+    behind = min((side - box[k] - box[k + 2] for box, *sides in boxes for k, side in enumerate(sides)), default=0)
+    return (0, int(behind >= 1)) if before < 0 <= behind else VOC_ORIGIN
 
 
 def annotation_file(path: str) -> str:
     """Name the file with the annotations of the image at `path`."""
     devkit, _, name = path.rpartition(f"{IMAGES}/")
-    return f"{devkit}{ANNOTATIONS}/{name.removesuffix('.jpg')}.xml"
+    return f"{devkit}{ANNOTATIONS}/{PurePosixPath(name).stem}.xml"
 
 
 def class_names(wanted: Sequence[str], root: Path, splits: Mapping[str, Mapping[str, VocAnnotation]]) -> list[str]:

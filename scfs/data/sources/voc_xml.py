@@ -6,9 +6,15 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, fromstring
 
 from scfs.data.sources.box_checks import outside
+from scfs.data.sources.image_probe import upright_size
 from scfs.errors import ScfsError, reading
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+Origin = tuple[int, int]
+"""What coordinates of a first pixel are above those of its outer edge, and those of a last pixel below them."""
+VOC_ORIGIN: Origin = (1, 0)
 
 
 class VocObject(NamedTuple):
@@ -30,8 +36,8 @@ class VocAnnotation(NamedTuple):
     objects: list[VocObject]
 
 
-def read_annotation(path: Path) -> VocAnnotation:
-    """Read one file.
+def read_annotation(path: Path, image: Path, origin: Origin = VOC_ORIGIN) -> VocAnnotation:
+    """Read one file; a size of 0 x 0, as some tools write it, is taken from the image.
 
     Raises:
         ScfsError: it cannot be read or parsed, or declares a document type (no entity is ever expanded); something is
@@ -41,8 +47,10 @@ def read_annotation(path: Path) -> VocAnnotation:
         content = path.read_bytes()
     try:
         root = fromstring(content, XMLParser(target=_NoDoctype()))
-        width, height = (_side(root, key) for key in ("width", "height"))
-        objects = [_object(item, number, width, height) for number, item in enumerate(root.findall("object"), start=1)]
+        sides = [_number(root, f"size/{key}") for key in ("width", "height")]
+        width, height = map(_side, ("width", "height"), sides if any(sides) else upright_size(image))
+        items = enumerate(root.findall("object"), start=1)
+        objects = [_object(item, number, width, height, origin) for number, item in items]
     except ScfsError as error:
         raise ScfsError(f"{path}: {error}") from None
     except (ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
@@ -55,21 +63,21 @@ class _NoDoctype(TreeBuilder):
         raise ScfsError("declares a document type, which may define entities: not allowed here")
 
 
-def _side(root: Element, key: str) -> int:
-    side = _number(root, f"size/{key}")
+def _side(key: str, side: float) -> int:
     if not isinstance(side, int) or side < 1:
         raise ScfsError(f"size/{key} = {side}: a whole number from 1 is expected")
     return side
 
 
-def _object(item: Element, number: int, width: int, height: int) -> VocObject:
+def _object(item: Element, number: int, width: int, height: int, origin: Origin) -> VocObject:
     name = (item.findtext("name") or "").strip()
     if not name:
         raise ScfsError(f"object {number}: name is missing")
     where = f"object {number} ({name})"
     left, top, right, bottom = (_number(item, f"bndbox/{key}", f"{where}: ") for key in CORNERS)
     # Of the parts of an object (a person's head, hands and feet) each has a name and a box too; they lie deeper.
-    box = (left - 1, top - 1, right - (left - 1), bottom - (top - 1))
+    first, last = origin
+    box = (left - first, top - first, right + last - (left - first), bottom + last - (top - first))
     said = f"{where}: {', '.join(CORNERS)} = {left}, {top}, {right}, {bottom}"
     if min(box[2:]) <= 0:
         raise ScfsError(f"{said}: has no area")

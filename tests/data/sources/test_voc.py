@@ -263,7 +263,11 @@ def test_a_missing_list(tmp_path: Path, splits: dict[str, list[str]]) -> None:
 
 def test_a_list_elsewhere(tmp_path: Path, splits: dict[str, list[str]]) -> None:
     shutil.copy(splits["test"][0], tmp_path / "test.txt")
-    refused(tmp_path, {"test": [f"{tmp_path}/test.txt"]}, r"test\.txt: a list within a devkit's ImageSets is expected")
+    refused(
+        tmp_path,
+        {"test": [f"{tmp_path}/test.txt"]},
+        r"test\.txt: not in a devkit: a list within a devkit's ImageSets is",
+    )
 
 
 def test_a_split_without_lists(tmp_path: Path, splits: dict[str, list[str]]) -> None:
@@ -291,6 +295,9 @@ def test_the_same_list_twice(tmp_path: Path, splits: dict[str, list[str]]) -> No
 
 def test_missing_annotations_are_counted(tmp_path: Path, splits: dict[str, list[str]]) -> None:
     shutil.rmtree(tmp_path / "VOCdevkit" / "VOC2012" / "Annotations")
+    message = r"VOC2012: no folder Annotations: a list within a devkit's ImageSets is expected: DEVKIT/ImageSets/Main/t"
+    refused(tmp_path, splits, message)
+    (tmp_path / "VOCdevkit" / "VOC2012" / "Annotations").mkdir()
     message = r"VOCdevkit: 2 of 4 annotations are missing, the first is 'VOC2012/Annotations/2011_003353\.xml'"
     refused(tmp_path, splits, message)
 
@@ -324,18 +331,24 @@ def test_a_class_twice(tmp_path: Path, splits: dict[str, list[str]]) -> None:
     refused(tmp_path, splits, r"classes = .*: one appears twice", classes=["dog", "person", "dog"])
 
 
-def test_a_class_without_instances(tmp_path: Path, splits: dict[str, list[str]]) -> None:
-    message = r"VOCdevkit: split train has no instance of 1 of the 3 classes, the first is 'cat'"
-    refused(tmp_path, splits, message, classes=["dog", "person", "cat"])
+def test_a_class_without_instances(
+    tmp_path: Path, splits: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(tmp_path, splits, classes=["dog", "person", "cat"])
+    assert "VOCdevkit: split train has no instance of 1 of the 3 classes, the first is 'cat'" in capsys.readouterr().err
 
 
-def test_a_class_that_one_split_lacks(tmp_path: Path, splits: dict[str, list[str]]) -> None:
+def test_a_class_that_one_split_lacks(
+    tmp_path: Path, splits: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     image = tmp_path / "VOCdevkit" / "VOC2007" / "Annotations" / "000001.xml"
     image.write_text(xml("000001", 18, 10, [("dog", (1, 1, 9, 9), "0"), ("person", (1, 1, 9, 9), "1")]))
-    message = (
-        r"split test has no instance of 1 of the 2 classes, the first is 'person' \(crowds and difficult objects do"
-    )
-    refused(tmp_path, splits, message)
+    prepared(tmp_path, splits)
+    said = "warning: {}: split test has no instance of 1 of the 2 classes, the first is 'person' (crowds and difficult"
+    assert said.format(tmp_path / "VOCdevkit") in capsys.readouterr().err
+    image.write_text(xml("000001", 18, 10, [("dog", (1, 1, 9, 9), "1")]))
+    with pytest.raises(ScfsError, match="split test has no instance of 2 of the 2 classes, the first is 'dog'"):
+        prepared(tmp_path, splits)
 
 
 def test_no_objects_at_all(tmp_path: Path) -> None:
