@@ -34,9 +34,8 @@ Graph = dict[str, Stage]
 
 def snakemake_graph(folder: Path, study: str) -> Graph:
     command = ["warm-python", str(HERE / "job_graph.py"), *([] if study == "params.yaml" else [study])]
-    run = subprocess.run(
-        command, cwd=folder, env=command_environment(folder, warm=True), capture_output=True, text=True
-    )
+    # With the package of ROOT, which warm processes have loaded; the rules and the study are those of `folder`.
+    run = subprocess.run(command, cwd=folder, env=command_environment(ROOT, warm=True), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     graph = {}
     for job in json.loads(run.stdout):
@@ -116,13 +115,7 @@ def value_hash(folder: Path, parameters: dict[str, list[str]]) -> str:
     """Hash of the values that DVC compares: read here by other means than the project's."""
     chosen = []
     for file, keys in parameters.items():
-        text = (folder / file).read_text()
-        if file.endswith(".py"):
-            assigned = (node for node in ast.parse(text).body if isinstance(node, ast.Assign))
-            content: Any = {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}  # type: ignore[attr-defined]
-        else:
-            content = yaml.safe_load(text)
-        values = {}
+        content, values = content_of((folder / file).read_text(), file.endswith(".py")), {}
         for key in keys:
             value = content
             for part in key.split("."):
@@ -131,6 +124,15 @@ def value_hash(folder: Path, parameters: dict[str, list[str]]) -> str:
         chosen.append(whole_numbers(values))
     text = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def content_of(text: str, python: bool) -> Any:
+    """Values of a file: a thousand stages have parameters in the same one."""
+    if not python:
+        return yaml.safe_load(text)
+    assigned = (node for node in ast.parse(text).body if isinstance(node, ast.Assign))
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}  # type: ignore[attr-defined]
 
 
 def whole_numbers(value: Any) -> Any:
