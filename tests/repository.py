@@ -54,6 +54,12 @@ def command_environment(folder: Path, warm: bool = False) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
 
 
+def warm_scfs(*arguments: str) -> tuple[str, ...]:
+    """Command that is `scfs`, and for which what it starts, Snakemake and DVC, is warm too: it looks beside Python."""
+    values = f"sys.executable, sys.argv = {str(warm_programs() / 'python')!r}, ['scfs', *{arguments!r}]"
+    return "warm-python", "-c", f"import sys; {values}; import scfs.cli; scfs.cli.main()"
+
+
 def toy_environment(*toys: str, warm: bool = False) -> dict[str, str]:
     """Environment in which `scfs` has these plugins of tests/toys."""
     environment = command_environment(ROOT, warm)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from repository import ROOT, toy_environment
-from warm import warm_programs
+from repository import ROOT, toy_environment, warm_scfs
 
 STUDY = {
     "study": "toys",
@@ -68,8 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def rehearsed(folder: Path) -> Path:
     """The study's rehearsal: its whole graph, run by Snakemake, whose jobs start at once."""
-    program = f"import sys; sys.executable = {str(warm_programs() / 'python')!r}; sys.argv = ['scfs', 'smoke']"
-    run(folder, "warm-python", "-c", f"{program}; import scfs.cli; scfs.cli.main()")
+    run(folder, *warm_scfs("smoke"))
     return folder / "smoke" / "toys"
 
 

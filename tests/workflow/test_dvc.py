@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from repository import command_environment, copy_repository, git
+from repository import ROOT, command_environment, copy_folder, copy_repository, git, warm_scfs
 from warm import ORDINARY
 
 from scfs import paths
@@ -54,8 +54,9 @@ SHOWN = {"table-main", "figure-curves", "report"}
 AGREE = "Snakemake and DVC agree"
 
 
-def run(folder: Path, *command: str, fails: bool = False, **environment: str) -> str:
-    variables = command_environment(folder, warm=True) | environment
+def run(folder: Path, *command: str, fails: bool = False) -> str:
+    """What a command says in a folder, with the package of ROOT, which warm processes have loaded."""
+    variables = command_environment(ROOT, warm=True)
     done = subprocess.run([*ORDINARY, *command], cwd=folder, env=variables, capture_output=True, text=True)
     said = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, said
@@ -74,7 +75,7 @@ def stale_for_dvc(folder: Path) -> set[str]:
     done = subprocess.run(
         ["dvc", "status", "--json", "dvc.yaml"],
         cwd=folder,
-        env=command_environment(folder, warm=True),
+        env=command_environment(ROOT, warm=True),
         capture_output=True,
     )
     return set(json.loads(done.stdout))
@@ -102,11 +103,6 @@ def assert_nothing_to_do(folder: Path) -> None:
     assert "Nothing to be done" in run(folder, "snakemake", "--dry-run")
 
 
-def copy_of(folder: Path, target: Path) -> Path:
-    shutil.copytree(folder, target, symlinks=True)
-    return target
-
-
 def weights(folder: Path) -> bytes:
     return (folder / paths.weights("scfs")).read_bytes()
 
@@ -119,7 +115,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "scfs", "dvc-file")
     run(folder, "snakemake", "--cores", "1")
     assert git(folder, "status", "--porcelain").split() == ["M", "dvc.yaml", "M", "params.yaml"]
-    said = run(folder, "scfs", "sync")
+    said = run(folder, *warm_scfs("sync"))
     assert AGREE in said
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--no-verify", "--message", "small study")
@@ -141,14 +137,14 @@ def pulled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def synced(pulled: Path) -> Path:
     """The clone, after `scfs sync`."""
-    assert AGREE in run(pulled, "scfs", "sync")
+    assert AGREE in run(pulled, *warm_scfs("sync"))
     return pulled
 
 
 @pytest.fixture(scope="module")
 def retrained(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the first repository in which Snakemake has trained the run `scfs` with another seed."""
-    folder = copy_of(finished, tmp_path_factory.mktemp("retrained") / "repository")
+    folder = copy_folder(finished, tmp_path_factory.mktemp("retrained") / "repository")
     change(folder, seed=1)
     run(folder, "snakemake", "--cores", "1", str(paths.weights("scfs")))
     assert weights(folder) != weights(finished)
@@ -161,7 +157,7 @@ def retrained(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_after_snakemake_dvc_has_nothing_to_do(finished: Path) -> None:
     assert_nothing_to_do(finished)
     assert git(finished, "status", "--porcelain") == ""
-    assert AGREE in run(finished, "scfs", "sync")
+    assert AGREE in run(finished, *warm_scfs("sync"))
 
 
 def test_links_to_the_cache_take_no_second_room(finished: Path) -> None:
@@ -186,7 +182,7 @@ def test_another_seed_repeats_the_same_stages_in_both(synced: Path, retrained: P
     planned = set(re.findall(r"Running stage '(.*)'", run(synced, "dvc", "repro", "--dry", "--force-downstream")))
     # `dvc status` looks at what is there, not at what the stages before would make of it.
     assert planned == expected and {"pretrain@scfs"} | SHOWN == stale_for_dvc(synced)
-    said = run(synced, "scfs", "sync", fails=True)
+    said = run(synced, *warm_scfs("sync"), fails=True)
     assert "not finished: snakemake would run pretrain@scfs" in said and len(said.splitlines()) == 1
     assert (synced / "dvc.lock").read_bytes() == lock
     assert "runs.scfs.seed" in run(synced, "dvc", "params", "diff")
@@ -218,7 +214,7 @@ def test_dvc_shows_what_a_person_can_use(synced: Path, retrained: Path, tmp_path
 
 
 def test_swapped_values_are_seen_and_the_order_is_not(finished: Path, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path / "copy")
+    folder = copy_folder(finished, tmp_path / "copy")
     study = yaml.safe_load((folder / "params.yaml").read_text())
     (folder / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=True))
     assert (folder / "params.yaml").read_text() != (finished / "params.yaml").read_text()
@@ -232,7 +228,7 @@ def test_swapped_values_are_seen_and_the_order_is_not(finished: Path, tmp_path: 
 
 
 def test_a_default_that_is_written_out_trains_nothing_again(finished: Path, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path / "copy")
+    folder = copy_folder(finished, tmp_path / "copy")
     change(folder, seed=0)
     assert "pretrain@scfs" in stale_for_dvc(folder) & stale_for_snakemake(folder)
     run(folder, "dvc", "repro", "pretrain@scfs")
@@ -241,14 +237,14 @@ def test_a_default_that_is_written_out_trains_nothing_again(finished: Path, tmp_
 
 
 def test_killed_under_dvc_and_started_again(finished: Path, retrained: Path, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path / "copy")
+    folder = copy_folder(finished, tmp_path / "copy")
     change(folder, seed=1)
     log = folder / "logs" / "pretrain" / "scfs.log"
     log.unlink()
     process = subprocess.Popen(
         ["dvc", "repro", "pretrain@scfs"],
         cwd=folder,
-        env=command_environment(folder) | {"SCFS_SAVE_EVERY": "0"},
+        env=command_environment(ROOT) | {"SCFS_SAVE_EVERY": "0"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -270,19 +266,19 @@ def test_killed_under_dvc_and_started_again(finished: Path, retrained: Path, tmp
 
 def test_results_of_other_settings_are_not_taken_for_current(finished: Path, tmp_path: Path) -> None:
     """Without its records Snakemake sees no change of a setting, so its having nothing to do says nothing."""
-    folder = copy_of(finished, tmp_path / "copy")
+    folder = copy_folder(finished, tmp_path / "copy")
     lock = (folder / "dvc.lock").read_bytes()
     shutil.rmtree(folder / ".snakemake")
     change(folder, seed=1)
     assert stale_for_snakemake(folder) == set() and "pretrain@scfs" in stale_for_dvc(folder)
-    said = run(folder, "scfs", "sync", fails=True)
+    said = run(folder, *warm_scfs("sync"), fails=True)
     assert "not known whether these results belong to the present settings" in said and "pretrain@scfs" in said
     assert (folder / "dvc.lock").read_bytes() == lock
 
 
 def test_results_that_dvc_has_put_back_are_not_taken_for_current(finished: Path, tmp_path: Path) -> None:
     """Snakemake's record is of a file that is no longer there; once it has made it again, DVC is told."""
-    folder = copy_of(finished, tmp_path / "copy")
+    folder = copy_folder(finished, tmp_path / "copy")
     lock = (folder / "dvc.lock").read_bytes()
     study = (folder / "params.yaml").read_text()
     (folder / "params.yaml").write_text(study.replace("scale: tiny", "scale: small"))
@@ -293,23 +289,23 @@ def test_results_that_dvc_has_put_back_are_not_taken_for_current(finished: Path,
         for output in stages[stage]["outs"]:
             os.utime(folder / output["path"])
     assert stale_for_snakemake(folder) == set() and stale_for_dvc(folder) == SHOWN
-    assert "not known whether" in run(folder, "scfs", "sync", fails=True)
+    assert "not known whether" in run(folder, *warm_scfs("sync"), fails=True)
     assert (folder / "dvc.lock").read_bytes() == lock
     run(folder, "snakemake", "--cores", "1", "--forcerun", "table", "draw_svg")
-    assert AGREE in run(folder, "scfs", "sync")
+    assert AGREE in run(folder, *warm_scfs("sync"))
     assert (folder / "dvc.lock").read_bytes() != lock
     assert_nothing_to_do(folder)
 
 
 def test_a_missing_repository_and_an_old_file_are_one_line(finished: Path, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path / "copy")
+    folder = copy_folder(finished, tmp_path / "copy")
     shutil.rmtree(folder / ".dvc")
-    said = run(folder, "scfs", "sync", fails=True)
+    said = run(folder, *warm_scfs("sync"), fails=True)
     assert "not inside of a DVC repository" in said and len(said.splitlines()) == 1
     study = yaml.safe_load((folder / "params.yaml").read_text())
     study["runs"]["second"] = {"method": "dino", "seed": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(study))
-    assert "dvc.yaml: not what params.yaml makes of it" in run(folder, "scfs", "sync", fails=True)
+    assert "dvc.yaml: not what params.yaml makes of it" in run(folder, *warm_scfs("sync"), fails=True)
 
 
 # --- large files ---
