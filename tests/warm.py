@@ -166,11 +166,15 @@ def _run(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Run a file, or the text after -c, as Python would."""
-    first, *sys.argv[1:] = sys.argv[1:]
+    """Run a file, the module after -m or the text after -c, as Python would; what is printed is never held back."""
+    sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    first, *sys.argv[1:] = sys.argv[1:] if sys.argv[1] != "-u" else sys.argv[2:]
     sys.argv[0] = first
     if first == "-c":
         exec(sys.argv.pop(1), {"__name__": "__main__"})
+        return
+    if first == "-m":
+        runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
         return
     sys.path.insert(0, str(Path(first).parent))
     runpy.run_path(first, run_name="__main__")

@@ -1,12 +1,12 @@
 """A run small enough to be repeated many times: 24 noise images, a narrow ResNet, 12 steps."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ranks
 from PIL import Image
-from tiny import TINY
+from tiny import TINY, shallow_backbones
 
 from scfs.config.pretrain import Pretrain
 
@@ -20,10 +20,12 @@ def noise_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def shallow() -> Iterator[None]:
     """Backbones of one block in a layer, in this process."""
-    ranks.shallow_backbones(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        shallow_backbones(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

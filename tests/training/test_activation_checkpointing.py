@@ -9,8 +9,6 @@ from scfs.config.pretrain import Pretrain
 from scfs.training.loop import Pretraining
 from scfs.views.loader import Batch
 
-pytestmark = pytest.mark.usefixtures("shallow")
-
 CASES = {
     "resnet": ({}, "fp64"),
     "half": ({"views": {"global_size": 64, "local_size": 32, "local_number": 2}}, "bf16"),

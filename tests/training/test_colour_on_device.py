@@ -11,8 +11,6 @@ from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.training.pretrain import pretrain
 
-pytestmark = pytest.mark.usefixtures("shallow")
-
 
 def record_of(settings: Pretrain, images: Path, out: Path, colour: str) -> dict:
     pretrain("tiny", settings, image_folder(images), weights=out / "w.safetensors", result=out / "r.json",

@@ -21,8 +21,6 @@ from scfs.runtime.world import World
 from scfs.training import pretrain as stage
 from scfs.training.loop import Pretraining
 
-pytestmark = pytest.mark.usefixtures("shallow")
-
 CPU = torch.device("cpu")
 
 

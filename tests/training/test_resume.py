@@ -128,7 +128,6 @@ def test_what_a_killed_writer_left_is_removed(tiny: Pretrain, noise_folder: Path
     assert not debris.exists()
 
 
-@pytest.mark.usefixtures("shallow")
 def test_bf16_and_fp16_resume_exactly(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
     for precision in ("bf16", "fp16"):
         settings = Pretrain.model_validate(

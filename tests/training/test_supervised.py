@@ -72,7 +72,6 @@ def test_colours_are_learnt_and_the_average_knows_them_too(
         assert right.float().mean() > 0.7, encoder  # a third by chance; how many of the 24 differs among processors
 
 
-@pytest.mark.usefixtures("shallow")
 def test_resumes_exactly(settings: Pretrain, coloured: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(settings, coloured, whole)

@@ -15,8 +15,6 @@ from scfs.training.loop import Pretraining
 from scfs.training.optimizer import build_optimizer
 from scfs.training.schedules import Schedules
 
-pytestmark = pytest.mark.usefixtures("shallow")
-
 VIT = {"backbone": "narrow_vit_8", "drop_path": 0.4}
 
 
