@@ -16,12 +16,12 @@ from safetensors.numpy import load_file
 from warm import warm_programs
 
 SMALL = [
-    "--backbone",
-    "narrow_resnet18",
     "--method",
     "dino",
+    "--backbone",
+    "narrow_resnet18",
     "--epochs",
-    "20",
+    "14",
     "--batch",
     "4",
     "--threads",
