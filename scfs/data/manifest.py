@@ -4,12 +4,15 @@ Columns: path, width, height, label (null: none), split, sha256; where images ar
 file that they lie in), offset and size in bytes. The schema's metadata (key `scfs`, JSON) hold the data set's name and
 source, its configuration, and per split the root folder, the classes, how many images were left out, and the file of
 its boxes with its SHA-256 where there is one (sources coco, voc, official); of official archives also the checksums,
-and odd images.
+and odd images. Pages have checksums, and the metadata a SHA-256 of all (key `sha256`): a flipped bit is noticed.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +30,12 @@ from scfs.io.progress import log
 
 MANIFEST = "manifest.parquet"
 """Name of the manifest in a prepared data set's folder."""
+
+DIGEST = b"sha256"
+"""Key of the metadata: SHA-256 of all cells and of the metadata `scfs`; manifests made before do not have it."""
+ENTRY = {"root", "classes", "unreadable"}
+OUTSIDE = r"^/|(^|/)\.\.(/|$)"
+"""Paths that are absolute or go up."""
 
 COLUMNS = ROWS.insert(ROWS.get_field_index("sha256"), pa.field("split", pa.string(), nullable=False))
 
@@ -99,7 +108,24 @@ def write_manifest(
     columns = [*COLUMNS, *(PLACES if "shard" in splits[0].rows.column_names else [])]
     schema = pa.schema(columns, {"scfs": canonical(about)})
     table = pa.concat_tables(_rows(item, schema) for item in splits)
-    write_with(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    with suppress(ScfsError):  # a manifest without a digest stays if it says the same, and nothing is stale
+        before = _read(path)[0]
+        if before.equals(table) and before.schema.metadata == schema.metadata:
+            return
+    table = table.replace_schema_metadata({**schema.metadata, DIGEST: _digest(table)})
+    write_with(path, lambda file: pq.write_table(table, file, compression="zstd", write_page_checksum=True))
+
+
+def _digest(table: pa.Table) -> bytes:
+    """Hash the metadata and all cells: damage to the structures around pages can change them, in spite of checksums."""
+    digest = hashlib.sha256(table.schema.metadata[b"scfs"])
+    for column in table.columns:
+        if pa.types.is_integer(column.type):
+            digest.update(pc.fill_null(column, -1).to_numpy().astype("<i8").tobytes())
+        else:
+            digest.update(pc.binary_length(column).to_numpy().astype("<i8").tobytes())
+            digest.update(b"".join(column.cast(pa.binary()).to_pylist()))
+    return digest.hexdigest().encode()
 
 
 def _entry(item: ManifestSplit) -> dict[str, Any]:
@@ -157,14 +183,36 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
     """Read a manifest's table and metadata."""
     if not manifest.is_file():
         raise ScfsError(f"{manifest}: not found: run `scfs prepare {manifest.parent.name}` first")
+    again = f"run `scfs prepare {manifest.parent.name}`"
     try:
         with manifest.open("rb") as file:
             table = read_parquet(file)
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise ScfsError(f"{manifest}: not a Parquet file: {error}") from None
+        raise ScfsError(f"{manifest}: damaged, or not a Parquet file: {error}: {again}") from None
     metadata = table.schema.metadata or {}
-    names = table.column_names
-    if names not in (COLUMNS.names, COLUMNS.names + PLACES.names) or b"scfs" not in metadata:
-        raise ScfsError(f"{manifest}: not a manifest: run `scfs prepare {manifest.parent.name}`")
-    about: dict[str, Any] = json.loads(metadata[b"scfs"])
+    types = [*zip(table.column_names, table.schema.types)]
+    whole = [(field.name, field.type) for field in [*COLUMNS, *PLACES]]
+    if types not in (whole[: len(COLUMNS)], whole) or not {b"scfs"} <= metadata.keys() <= {b"scfs", DIGEST}:
+        raise ScfsError(f"{manifest}: not a manifest: {again}")
+    if DIGEST not in metadata:
+        _say_it_has_no_digest(manifest)
+    elif _digest(table) != metadata[DIGEST]:
+        raise ScfsError(f"{manifest}: damaged: its content is not the one whose SHA-256 it has: {again}")
+    try:
+        about: dict[str, Any] = json.loads(metadata[b"scfs"])
+        entries_are_whole = all(entry.keys() >= ENTRY for entry in about["splits"].values())
+    except (AttributeError, KeyError, TypeError, ValueError):
+        entries_are_whole = False
+    if not (entries_are_whole and about.keys() >= {"name", "source", "config"}):
+        raise ScfsError(f"{manifest}: damaged: its description is not one of a data set: {again}")
+    for name in ("path", "shard") if about["source"] != "table" else ():  # tables may name images anywhere
+        if name in table.column_names and pc.any(pc.match_substring_regex(table[name], OUTSIDE)).as_py():
+            raise ScfsError(f"{manifest}: damaged: column {name} leaves the folder of the images: {again}")
     return table, about
+
+
+@cache
+def _say_it_has_no_digest(manifest: Path) -> None:
+    """Say it once in a process."""
+    log(f"{manifest}: made before manifests had checksums: damage to it may go unnoticed")

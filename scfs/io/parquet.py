@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 
 
 def read_parquet(file: Path | BinaryIO, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read the table in a file, or some of its columns.
+    """Read the table in a file, or some of its columns; checksums of pages are verified where the file has them.
 
     Raises:
         OSError: it cannot be read.
         pyarrow.ArrowException: it is no Parquet file.
     """
     try:
-        with pq.ParquetFile(file, pre_buffer=False) as opened:
+        with pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True) as opened:
             return opened.read(columns=columns, use_threads=False)
     except UnicodeDecodeError as error:  # of a column's damaged name
         raise pa.ArrowInvalid(str(error)) from error

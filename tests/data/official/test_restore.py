@@ -139,6 +139,7 @@ def test_an_archive_that_was_cut_off_is_not_read(tmp_path, archives):
 
 def with_column(manifest, name, change):
     table = pq.read_table(manifest)
+    table = table.replace_schema_metadata({"scfs": table.schema.metadata[b"scfs"]})  # no digest
     number = table.schema.get_field_index(name)
     values = change(table[name].to_pylist())
     pq.write_table(
