@@ -70,9 +70,16 @@ class FrozenEncoder:
 
     @torch.no_grad()
     def maps(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Map images (B, S, S, 3) uint8 to the float32 maps of all layers, each (B, C_i, H_i, W_i)."""
+        """Map images (B, S, S, 3) uint8 to the float32 maps of all layers, each (B, C_i, H_i, W_i).
+
+        Raises:
+            ScfsError: a number in them is not finite; what is computed from it would look like a result.
+        """
         joined = {"cls_blocks": self.cls_blocks} if self.cls_blocks > 1 else {}
         maps: dict[str, Tensor] = self.backbone(normalize(pixels.to(self.device)), **joined)
+        for layer, values in maps.items():
+            if not bool(torch.isfinite(values).all()):
+                raise ScfsError(f"{self.backbone.name}: its features ({layer}) are not finite: these weights overflow")
         return maps
 
     def features(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:

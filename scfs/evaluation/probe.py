@@ -40,7 +40,7 @@ class Classifiers:
         self.weight = torch.stack(drawn).to(device).requires_grad_()  # S, K, C
         self.bias = torch.zeros(len(drawn), 1, classes, device=device, requires_grad=True)
         self.peak = (lr or protocol.lr) * protocol.batch / 256
-        self.step_count, self.steps = 0, steps
+        self.step_count, self.steps, self._sound = 0, steps, True
         self.optimizer = eager(torch.optim.SGD)([self.weight, self.bias], lr=self.peak, momentum=0.9)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -69,17 +69,17 @@ class Classifiers:
         self.optimizer.step()
 
     def is_finite(self) -> bool:
-        """True if all weights are finite."""
-        return bool(torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all())
+        """True if all weights are finite, and all scores that `accuracy` saw."""
+        return self._sound and bool(torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all())
 
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor) -> np.ndarray:
         """Top-1 in percent (S,) on features (n, C) with labels (n,)."""
-        device = self.weight.device
-        correct = sum(
-            (self.logits(part.to(device)).argmax(2).cpu() == truth).sum(1)
-            for part, truth in zip(features.split(EVALUATED), labels.split(EVALUATED), strict=True)
-        )
+        correct = torch.zeros(len(self.weight), dtype=torch.int64)
+        for part, truth in zip(features.split(EVALUATED), labels.split(EVALUATED), strict=True):
+            scores = self.logits(part.to(self.weight.device))
+            self._sound = self._sound and bool(torch.isfinite(scores).all())
+            correct += (scores.argmax(2).cpu() == truth).sum(1)
         return 100.0 * np.asarray(correct, dtype=np.float64) / len(labels)
 
 
@@ -145,9 +145,12 @@ class LrGrid:
             labels: of the train split, (n,).
 
         Raises:
-            ScfsError: the classifiers of all rates diverged.
+            ScfsError: the classifiers of the rate, or of all rates, diverged.
         """
         if not self.choosing:
+            finite = [classifiers.is_finite() for classifiers in collectives.round_robin(self.reported)]
+            if not all(collectives.gather_round_robin(finite)):
+                raise ScfsError(f"lr = {self.protocol.lr}: the classifiers diverged: give a lower rate")
             values, seeds = summary([top1[0] for top1 in self._top1], self.protocol.seeds)
             return values, {"seeds": seeds}
         rows = np.flatnonzero(~self._kept.numpy())
@@ -168,7 +171,7 @@ class LrGrid:
 
     def _tried(self, index: int, features: Tensor, labels: Tensor) -> dict[str, Any]:
         """Give a rate and its validation accuracy, mean over the seeds; or that it diverged, in either training."""
+        top1 = self.choosing[index].accuracy(features, labels)
         if not (self.choosing[index].is_finite() and self.reported[index].is_finite()):
             return {"lr": self.rates[index], "diverged": True}
-        top1 = self.choosing[index].accuracy(features, labels)
         return {"lr": self.rates[index], "held_out_top1": float(top1.mean())}

@@ -12,6 +12,7 @@ of its function:
     def sharpness(protocol: Sharpness, encoder: FrozenEncoder) -> EvaluationResult: ...
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,16 @@ class EvaluationResult:
     """Further entries of the result."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """Arrays that a figure is drawn from."""
+
+    def __post_init__(self) -> None:
+        """Hold the numbers to be finite, before anything is written.
+
+        Raises:
+            ScfsError: one is not.
+        """
+        for name, value in self.values.items():
+            if not math.isfinite(value):
+                raise ScfsError(f"evaluation: {name} = {value}: not a finite number")
 
 
 Evaluate = Callable[[Any, "FrozenEncoder"], EvaluationResult]

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from scfs.errors import writing
+from scfs.errors import ScfsError, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,8 +107,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, so that equal values give equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON with sorted keys, so that equal values give equal bytes.
+
+    Raises:
+        ScfsError: a number is not finite.
+    """
+    try:
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ScfsError(f"{path}: not written: {error}") from None
+    write_text(path, f"{text}\n")
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", compressed: bool = False) -> None:

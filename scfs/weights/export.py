@@ -15,7 +15,7 @@ from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
 from scfs.io.results import sha256_of
 from scfs.views.images import IMAGENET_MEAN, IMAGENET_STD
-from scfs.weights.store import load_weights
+from scfs.weights.store import backbone_tensors, classifier_tensors
 
 
 def export(weights: Path, format: str, encoder: str, out: Path) -> None:
@@ -28,20 +28,18 @@ def export(weights: Path, format: str, encoder: str, out: Path) -> None:
         out: file to write.
 
     Raises:
-        ScfsError: the file lacks the encoder, or the format does not have the architecture.
+        ScfsError: the file lacks the encoder, a tensor of it or a part of one, a number is not finite, or the format
+            does not have the architecture.
     """
-    backbone_tensors, about = load_weights(weights, f"{encoder}.backbone.")
-    backbone = str(about.settings.get("backbone"))
+    found, backbone, about = backbone_tensors(weights, encoder)
     allowed = export_formats(backbone)
     names = FORMATS[format].name_map(backbone) if format in allowed else None
     if names is None:
         raise ScfsError(f"{weights}: {backbone} cannot be written as {format!r}: allowed are {allowed}")
-    tensors = {names(key): tensor.contiguous() for key, tensor in backbone_tensors.items()}
+    tensors = {names(key): tensor for key, tensor in found.items()}
     if names.classifier:
-        classifier, _ = load_weights(weights, f"{encoder}.")
-        for key in ("weight", "bias"):
-            if f"classifier.{key}" in classifier:
-                tensors[f"{names.classifier}.{key}"] = classifier[f"classifier.{key}"]
+        for key, tensor in classifier_tensors(weights, encoder).items():
+            tensors[key.replace("classifier", names.classifier)] = tensor
     facts = {
         "run": about.run,
         "identity": about.identity,

@@ -99,7 +99,7 @@ def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
         }
     if not known.flat:
         raise ScfsError(f"{path}: has no key 'teacher': not a checkpoint of the format {format}")
-    classifier = match_classifier(content, names.classifier, str(path)) if known.classifier else {}
+    classifier = match_classifier(content, names.classifier, backbone, str(path)) if known.classifier else {}
     tensors = match_backbone(content, backbone, names, str(path))
     return {f"teacher.backbone.{name}": tensor for name, tensor in tensors.items()} | {
         f"teacher.{name}": tensor for name, tensor in classifier.items()

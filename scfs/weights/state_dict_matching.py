@@ -40,7 +40,8 @@ def match_tensors(found: Mapping[str, Any], shapes: Shapes, what: str) -> Tensor
         what: beginning of an error's line: the file, and what did not fit what.
 
     Raises:
-        ScfsError: an unknown or a missing name, a value that is no tensor, or another shape.
+        ScfsError: an unknown or a missing name, a value that is no tensor of numbers in memory, another shape, or a
+            number that float32 has not: NaN, or one that is infinite there.
     """
     unknown = [name for name in found if name not in shapes]
     missing = [name for name in shapes if name not in found and not name.endswith(COUNTERS)]
@@ -50,12 +51,29 @@ def match_tensors(found: Mapping[str, Any], shapes: Shapes, what: str) -> Tensor
     tensors: Tensors = {}
     for name, shape in shapes.items():
         value = found.get(name, torch.zeros((), dtype=torch.int64))
-        if not isinstance(value, Tensor):
-            raise ScfsError(f"{what}: {name!r} is a {type(value).__name__}, not a tensor")
+        if kind := _unfit(value, name):
+            raise ScfsError(f"{what}: {name!r} is a {kind}, not a dense tensor of floating-point numbers")
         if tuple(value.shape) != shape:
             raise ScfsError(f"{what}: {name!r} has shape {tuple(value.shape)}, allowed is {shape}")
+        if not bool(torch.isfinite(value.float()).all()):
+            raise ScfsError(f"{what}: {name!r} has numbers that are not finite in float32")
         tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
     return tensors
+
+
+def _unfit(value: Any, name: str) -> str:
+    """Say what a value is that is no dense tensor of floating-point numbers; counters may be whole ones."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    is_number = value.is_floating_point() or (name.endswith(COUNTERS) and not value.is_complex())
+    kinds = {
+        "nested tensor": value.is_nested,
+        f"tensor of the layout {value.layout}": value.layout != torch.strided,
+        "quantised tensor": value.is_quantized,
+        "meta tensor": value.is_meta,
+        f"tensor of {value.dtype}": not is_number,
+    }
+    return next((kind for kind, found in kinds.items() if found), "")
 
 
 def _count(names: list[str]) -> str:
@@ -78,9 +96,14 @@ def match_backbone(found: Mapping[str, Any], backbone: str, names: NameMap, sour
         raise
 
 
-def _backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: str) -> Tensors:
+def backbone_shapes(backbone: str) -> Shapes:
+    """Return the names and shapes of a backbone's tensors."""
     with torch.device("meta"):
-        shapes = _shapes(build_backbone(backbone).state_dict())
+        return _shapes(build_backbone(backbone).state_dict())
+
+
+def _backbone(found: Mapping[str, Any], backbone: str, names: NameMap, source: str) -> Tensors:
+    shapes = backbone_shapes(backbone)
     theirs = {names(name): shape for name, shape in shapes.items()}
     tensors = match_tensors(found, theirs, f"{source}: does not fit {backbone}")
     return {name: tensors[names(name)] for name in shapes}
@@ -93,8 +116,8 @@ def _fits(found: Mapping[str, Any], backbone: str, names: NameMap) -> bool:
         return False
 
 
-def match_classifier(found: dict[str, Any], prefix: str, source: str) -> Tensors:
-    """Take a classifier out of `found`, if it has one: `classifier.weight` (K, C) and `classifier.bias` (K,).
+def match_classifier(found: dict[str, Any], prefix: str, backbone: str, source: str) -> Tensors:
+    """Take a backbone's classifier out of `found`, if it has one: `classifier.weight` (K, C), `classifier.bias` (K,).
 
     Raises:
         ScfsError: only one of the two, or shapes that are no classifier's.
@@ -102,9 +125,10 @@ def match_classifier(found: dict[str, Any], prefix: str, source: str) -> Tensors
     given = {key: found.pop(key) for key in (f"{prefix}.weight", f"{prefix}.bias") if key in found}
     if not given:
         return {}
-    weight = given.get(f"{prefix}.weight")
-    size = tuple(weight.shape) if isinstance(weight, Tensor) and weight.ndim == 2 else (1, 1)
-    shapes: Shapes = {f"{prefix}.weight": size, f"{prefix}.bias": size[:1]}
+    with torch.device("meta"):
+        width = build_backbone(backbone).channels["layer4"]
+    classes = (_size(given, f"{prefix}.weight", 2) or (1,))[0]
+    shapes: Shapes = {f"{prefix}.weight": (classes, width), f"{prefix}.bias": (classes,)}
     tensors = match_tensors(given, shapes, f"{source}: its classifier does not fit")
     return {f"classifier.{key.rpartition('.')[2]}": tensor for key, tensor in tensors.items()}
 
@@ -181,4 +205,4 @@ def search_shapes(head: Mapping[str, Any]) -> Shapes:
 def _size(tensors: Mapping[str, Any], key: str, dimensions: int) -> tuple[int, ...]:
     """Return the shape of a tensor if it has so many dimensions, else nothing."""
     value = tensors.get(key)
-    return tuple(value.shape) if isinstance(value, Tensor) and value.ndim == dimensions else ()
+    return tuple(value.shape) if isinstance(value, Tensor) and not value.is_nested and value.ndim == dimensions else ()

@@ -15,6 +15,7 @@ from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
 from scfs.model.backbones.base import Network
 from scfs.model.backbones.registry import build_backbone
+from scfs.weights.state_dict_matching import backbone_shapes, match_classifier, match_tensors
 
 
 @dataclass(frozen=True)
@@ -67,22 +68,42 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
         raise ScfsError(f"{path}: its metadata is not that of this version of scfs") from None
 
 
-def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Network, Weights]:
-    """Build the backbone of `encoder` ("teacher" or "student") in eval mode from a file of weights.
+def backbone_tensors(path: Path, encoder: str) -> tuple[dict[str, Tensor], str, Weights]:
+    """Read the backbone of `encoder` ("teacher" or "student"): its tensors, and its name.
 
     Raises:
-        ScfsError: the file is unreadable or its tensors do not fit the architecture that it names.
+        ScfsError: the file is unreadable, or its tensors are not those of its backbone, or not finite.
     """
     tensors, weights = load_weights(path, f"{encoder}.backbone.")
     name = weights.settings.get("backbone")
     if not isinstance(name, str) or name not in BACKBONES:
         raise ScfsError(f"{path}: backbone {name!r}: not among {sorted(BACKBONES)}")
+    return match_tensors(tensors, backbone_shapes(name), f"{path}: does not fit {name}"), name, weights
+
+
+def load_backbone(path: Path, encoder: str = "teacher") -> tuple[Network, Weights]:
+    """Build the backbone of `encoder` ("teacher" or "student") in eval mode from a file of weights.
+
+    Raises:
+        ScfsError: see `backbone_tensors`.
+    """
+    tensors, name, weights = backbone_tensors(path, encoder)
     backbone = build_backbone(name)
-    try:
-        backbone.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise ScfsError(f"{path}: does not fit {name}: {error}") from None
+    backbone.load_state_dict(tensors, strict=True)
     return backbone.eval().requires_grad_(False).to(memory_format=torch.channels_last), weights
+
+
+def classifier_tensors(path: Path, encoder: str) -> dict[str, Tensor]:
+    """Read the classifier that `encoder` was trained with, `classifier.weight` and `classifier.bias`, if it has one.
+
+    Raises:
+        ScfsError: the file is unreadable, or has no whole and finite classifier of its backbone and classes.
+    """
+    tensors, weights = load_weights(path, f"{encoder}.")
+    taken = match_classifier(tensors, "classifier", str(weights.settings.get("backbone")), str(path))
+    if weights.classes and len(taken.get("classifier.bias", ())) != len(weights.classes):
+        raise ScfsError(f"{path}: {encoder}.classifier does not fit its {len(weights.classes)} classes")
+    return taken
 
 
 def load_classifier(path: Path, encoder: str = "teacher") -> nn.Linear | None:
@@ -91,15 +112,12 @@ def load_classifier(path: Path, encoder: str = "teacher") -> nn.Linear | None:
     A classifier of third-party weights comes without the names of its classes.
 
     Raises:
-        ScfsError: the file is unreadable, or has classes but not their classifier.
+        ScfsError: see `classifier_tensors`.
     """
-    tensors, weights = load_weights(path, f"{encoder}.")
-    weight, bias = tensors.get("classifier.weight"), tensors.get("classifier.bias")
-    if weight is None and bias is None and not weights.classes:
+    tensors = classifier_tensors(path, encoder)
+    if not tensors:
         return None
-    expected = len(weights.classes) or (0 if weight is None else len(weight))
-    if weight is None or bias is None or not len(weight) == len(bias) == expected:
-        raise ScfsError(f"{path}: {encoder}.classifier does not fit its {len(weights.classes)} classes")
-    classifier = nn.Linear(weight.shape[1], len(weight))
-    classifier.load_state_dict({"weight": weight, "bias": bias})
+    classes, width = tensors["classifier.weight"].shape
+    classifier = nn.Linear(width, classes)
+    classifier.load_state_dict({key.removeprefix("classifier."): tensor for key, tensor in tensors.items()})
     return classifier.eval().requires_grad_(False)

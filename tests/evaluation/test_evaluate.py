@@ -16,7 +16,9 @@ from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation import result as opening
 from scfs.evaluation.run import EVALUATE, evaluate
+from scfs.io.atomic import write_json
 from scfs.io.results import sha256_of
+from scfs.weights.store import load_weights, save_weights
 
 SMALL: dict[str, Any] = {"dataset": "colours", "resize": 36, "crop": 32}
 FAST_PROBE: dict[str, Any] = {**SMALL, "batch": 12, "lr": 0.3}
@@ -123,6 +125,47 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     with pytest.raises(ScfsError) as caught:
         run(kind, tmp_path / "out.json", **changes)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+DAMAGED: list[tuple[str, float, str]] = [
+    ("backbone.layer4.1.conv2.weight", float("nan"), "'layer4.1.conv2.weight' has numbers that are not finite"),
+    ("backbone.bn1.running_var", float("inf"), "'bn1.running_var' has numbers that are not finite"),
+    ("backbone.bn1.running_var", -1e6, "narrow_resnet18: its features (layer1) are not finite"),
+    ("backbone.layer2.0.conv1.weight", 3e38, "narrow_resnet18: its features (layer2) are not finite"),
+    ("classifier.weight", float("nan"), "'classifier.weight' has numbers that are not finite"),
+]
+
+
+@pytest.mark.parametrize("kind", sorted(PROTOCOLS))
+def test_numbers_that_are_not_finite_are_refused(
+    kind: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors, about = load_weights(paths.weights("toy"), "")
+    for name, number, said in DAMAGED:
+        changed = tensors[f"teacher.{name}"].clone()
+        changed.view(-1)[:] = number
+        damaged = tmp_path / "damaged.safetensors"
+        save_weights(damaged, {**tensors, f"teacher.{name}": changed}, about)
+        monkeypatch.setattr(paths, "weights", lambda run, damaged=damaged: damaged)
+        with pytest.raises(ScfsError) as caught:
+            run(kind, tmp_path / "out.json")
+        assert said in str(caught.value)
+        assert list(tmp_path.iterdir()) == [damaged]
+
+
+@pytest.mark.parametrize("kind", ["linear", "linear_cached"])
+def test_classifiers_that_diverge_are_one_line(kind: str, workplace: Path, tmp_path: Path) -> None:
+    with pytest.raises(ScfsError, match=r"lr = 1e\+38: the classifiers diverged: give a lower rate"):
+        run(kind, tmp_path / "out.json", lr=1e38, epochs=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ScfsError, match=r"evaluation: top1 = nan: not a finite number"):
+        opening.EvaluationResult(values={"top1": float("nan")}, splits=())
+    with pytest.raises(ScfsError, match=r"out.json: not written: Out of range float values are not JSON compliant"):
+        write_json(tmp_path / "out.json", {"values": {"top1": float("inf")}})
     assert not list(tmp_path.iterdir())
 
 

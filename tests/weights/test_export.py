@@ -89,8 +89,9 @@ def test_files_say_where_they_come_from_and_are_the_same_in_another_process(tmp_
         "std": [0.229, 0.224, 0.225],
         "scfs": __version__,
     }
-    code = "import sys; from pathlib import Path; from scfs.weights.export import export\n"
-    code += "export(Path(sys.argv[1]), 'timm', 'teacher', Path(sys.argv[2]))"
+    code = "import sys, pytest; from pathlib import Path; from scfs.weights.export import export\n"
+    code += f"sys.path.append({str(Path(__file__).parent)!r}); from layouts import narrow_backbones\n"
+    code += "narrow_backbones(pytest.MonkeyPatch()); export(Path(sys.argv[1]), 'timm', 'teacher', Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-c", code, str(ours), str(again)], check=True)
     assert out.read_bytes() == again.read_bytes()
 

@@ -147,7 +147,7 @@ def test_keys_and_shapes_that_do_not_fit(tmp_path: Path) -> None:
     refused(save(path, lacking), "timm", r"does not fit resnet18: 1 key \('layer4\.1\.conv2\.weight'\) missing")
     other = {**state, "bn1.bias": torch.zeros(9)}
     refused(save(path, other), "torchvision", r"'bn1\.bias' has shape \(9,\), allowed is \(8,\)")
-    refused(save(path, {**state, "bn1.bias": 3}), "torchvision", r"'bn1\.bias' is a int, not a tensor")  # type: ignore[dict-item]
+    refused(save(path, {**state, "bn1.bias": 3}), "torchvision", r"'bn1\.bias' is a int, not a dense tensor")  # type: ignore[dict-item]
     half = {key: value for key, value in state.items() if key != "fc.bias"}
     refused(save(path, half), "torchvision", r"its classifier does not fit: 1 key \('fc\.bias'\) missing")
     refused(save(path, state), "torchvision", r"36 keys? .*missing|missing.*its keys are those of resnet18", "resnet34")
