@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast soak image image-test bench bench-short lint schema dvc fingerprint locks locks-check clean
+.PHONY: demo demo-test test test-fast fuzz soak image image-test bench bench-short lint schema dvc fingerprint locks locks-check clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS := 1
@@ -22,10 +22,19 @@ SLOW := demo or detectron2 or slurm or container
 test: lint
 	@$(MAKE) --silent test-fast
 	pytest --durations 10 -m "$(SLOW)"
+	python tests/fuzz --inputs 200
 	@$(MAKE) --silent bench-short
 
 test-fast: .venv/.dev
 	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not ($(SLOW))"
+
+# The demo as `make demo` runs it, and what must hold of its numbers (half an hour); `make test` runs a shorter one.
+demo-test: .venv/.dev
+	SCFS_WHOLE_DEMO=1 pytest -m demo
+
+# 5,000 damaged and odd studies, images, tables, annotations, manifests, archives and weights: each taken or refused in one line (20 minutes).
+fuzz: .venv/.dev
+	python tests/fuzz $(ARGUMENTS)
 
 # Each fault of a cluster SCFS_SOAK times, and the demo's pre-training (hours; goes on where it was stopped); what happened is appended to soak.jsonl.
 soak: .venv/.dev

@@ -4,10 +4,12 @@ import os
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import warm
-from repository import command_environment, copy_repository
+import yaml
+from repository import command_environment, copy_repository, git
 
 SLOW_MARKERS = ("demo", "detectron2", "slurm", "container")
 
@@ -15,12 +17,24 @@ SLOW_MARKERS = ("demo", "detectron2", "slurm", "container")
 # `make test-fast` end at the same time.
 LONGEST = ("smoke/test_rehearsal.py", "workflow/", "data/official/test_official_workflow.py", "launch/")
 
+WHOLE_DEMO = bool(os.environ.get("SCFS_WHOLE_DEMO"))
+"""Run the demo as it is (`make demo-test`), not with what SHORT has less of."""
+SHORT = {
+    "pretrain": {"epochs": 2},
+    "evaluate": {
+        "linear": {"epochs": 4},
+        "linear-cached": {"epochs": 20},
+        "coco-1x": {"small_machine": {"iterations": 100}},
+        "voc": {"small_machine": {"iterations": 20}},
+    },
+}
+
 seconds: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """A clean repository in which the study `demo` has run, as `make demo` runs it.
+    """A clean repository in which the study `demo` has run, as `make demo` runs it, but shorter unless WHOLE_DEMO.
 
     With SCFS_DEMO_DIR it stays in that folder, and a later session takes it from there with what it needs again.
     """
@@ -28,12 +42,22 @@ def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("demo")
     if not (folder / "Snakefile").exists():
         copy_repository(folder)
+        if not WHOLE_DEMO:
+            file = folder / "params.yaml"
+            file.write_text(yaml.safe_dump(replaced(yaml.safe_load(file.read_text()), SHORT), sort_keys=False))
+            git(folder, "commit", "--quiet", "--no-verify", "--all", "--message", "a shorter demo")
     terminal = request.config.pluginmanager.getplugin("capturemanager")
     with terminal.global_and_fixture_disabled():  # minutes: progress has to be seen
         print("\nrunning the demo study", flush=True)
         command = ["snakemake", "--cores", "2", "--quiet", "host", "rules"]
         subprocess.run(command, cwd=folder, env=command_environment(folder), check=True)
     return folder
+
+
+def replaced(values: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """Give some values of a tree others."""
+    new = {key: replaced(values[key], other) if isinstance(other, dict) else other for key, other in others.items()}
+    return values | new
 
 
 def pytest_configure(config: pytest.Config) -> None:
