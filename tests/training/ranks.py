@@ -30,8 +30,8 @@ from scfs.training.loop import Labels, Pretraining
 from scfs.views.loader import ViewBatches
 
 CPU = torch.device("cpu")
-STEPS = 2
-"""The first one warms up from a rate of zero; the second one has other centres, and moves the weights."""
+STEPS = 3
+"""The first one warms up from a rate of zero; the second one has other centres, and moves the weights; the third sees them."""
 CASES: dict[str, dict[str, Any]] = {
     "scfs": {},
     "dino": {"method": "dino"},
