@@ -59,6 +59,7 @@ def pretrain(
         Literal["error", "skip"] | None,
         typer.Option(help="FOLDER: stop at an image that cannot be decoded, or leave it out.  [default: error]"),
     ] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="FOLDER: most pixels of an image.  [default: 2^27]")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
     device: Device = "auto",
     colour: Colour = "auto",
@@ -77,7 +78,8 @@ def pretrain(
     shortcuts = {key: value for key, value in given.items() if value is not None}
     if (run is None) == (folder is None):
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
-    if run is not None and (shortcuts or overrides or out or unreadable or threads):
+    taken = {key: value for key, value in (("unreadable", unreadable), ("max_pixels", max_pixels)) if value is not None}
+    if run is not None and (shortcuts or overrides or out or taken or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     if activation_checkpointing and compile:
         raise ScfsError("pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them")
@@ -90,11 +92,12 @@ def pretrain(
         os.environ["OMP_NUM_THREADS"] = str(threads)
         out = out or Path("runs") / folder.resolve().name
         from scfs.config.base import merged, parse, parse_overrides
+        from scfs.config.data import ImageFolders
         from scfs.config.pretrain import Pretrain
 
         values = merged({"dataset": folder.resolve().name, **shortcuts}, parse_overrides(overrides or []))
         settings = parse(Pretrain, values, "pretrain")
-        options["unreadable"] = unreadable or "error"
+        options["taken"] = parse(ImageFolders, {"source": "folder", "splits": {"all": ""}, **taken}, "pretrain")
         _pretrain_folder(folder, out, settings, threads, workers, options)
 
 

@@ -19,6 +19,10 @@ from scfs.config.registry import KindRegistry
 Side = Annotated[int, Field(ge=28, le=96)]
 Count = Annotated[int, Field(ge=0)]
 
+MAX_PIXELS = 1 << 27
+"""Most pixels of an image unless a study says otherwise; half a gigabyte when decoded. unsourced: above the 108 million
+of telephones, below what Pillow takes by itself (179 million)."""
+
 SMALL_IMAGES = 8
 """Images of a split in a rehearsal."""
 SMALL_SCENES = 64
@@ -138,6 +142,8 @@ class OwnImages(DataSource):
 
     images: dict[Name, Positive] = {}
     """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
+    max_pixels: Annotated[int, Field(ge=1, le=2 * MAX_PIXELS)] = MAX_PIXELS
+    """Most pixels of an image. One that has more by its header is not decoded, and counts as one that cannot be."""
 
     @model_validator(mode="after")
     def _counted_splits_exist(self) -> Self:
@@ -188,7 +194,7 @@ class ClassList(PublishedList):
 
 @data_source
 class ImageFolders(OwnImages):
-    """A data set of one's own: folders of JPEG or PNG images."""
+    """A data set of one's own: folders of images."""
 
     source: Literal["folder"]
     splits: dict[Name, str] = Field(min_length=1)

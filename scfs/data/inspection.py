@@ -1,7 +1,6 @@
 """The stage `inspect`: what a data set holds, in numbers and small pictures, before anything is trained on it."""
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,7 +11,9 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
+from scfs.config.data import MAX_PIXELS
 from scfs.config.identity import STAGE_VERSIONS
+from scfs.data.decoding import opened
 from scfs.data.image_set import ImageSet, warn_of_new_labels
 from scfs.data.manifest import describe
 from scfs.data.opening import open_detection_split, open_split
@@ -181,13 +182,11 @@ def _small(images: ImageSet, row: int, size: tuple[int, int] | None) -> np.ndarr
     if hashlib.sha256(content).digest() != images.hashes[row]:
         raise ScfsError(f"{path}: not the image that was prepared: run `scfs prepare {images.name}` again")
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            upright = ImageOps.exif_transpose(opened) if size else opened
-            image = (upright if upright.size == size else opened).convert("RGB")
-    # Pillow's decoders meet broken files with many types of exception (SyntaxError and struct.error among them).
-    except Exception as error:
-        reason = "unknown format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise ScfsError(f"{path}: cannot be decoded: {reason}") from None
+        with opened(content, max(MAX_PIXELS, int(images.widths[row]) * int(images.heights[row]))) as stored:
+            upright = ImageOps.exif_transpose(stored) if size else stored
+            image = (upright if upright.size == size else stored).convert("RGB")
+    except ValueError as error:
+        raise ScfsError(f"{path}: cannot be decoded: {error}") from None
     scale = SIDE / max(image.size)
     if scale < 1:
         width, height = (max(1, round(scale * side)) for side in image.size)

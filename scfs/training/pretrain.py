@@ -3,10 +3,11 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from scfs.config.data import ImageFolders
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Pretrain
 from scfs.data.manifest import ImageSet
@@ -47,22 +48,20 @@ def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str 
     pretrain(run, settings, images, **options)
 
 
-def pretrain_folder(
-    run: str, settings: Pretrain, images: Path, unreadable: Literal["error", "skip"], **options: Any
-) -> None:
+def pretrain_folder(run: str, settings: Pretrain, images: Path, taken: ImageFolders, **options: Any) -> None:
     """Pre-train on all images of a folder.
 
     Args:
         run: name of the run.
         settings: everything that defines it.
         images: the folder.
-        unreadable: stop at an image that cannot be decoded, or leave it out.
+        taken: which of them are taken.
         options: see `pretrain`.
 
     Raises:
         ScfsError: see `pretrain` and `scfs.data.sources.folders.image_folder`.
     """
-    pretrain(run, settings, image_folder(images, unreadable), **options)
+    pretrain(run, settings, image_folder(images, taken), **options)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,14 @@
-"""Decoding as PIL decodes, cropping and bicubic resizing on uint8, and normalisation for the network.
+"""Cropping and bicubic resizing on uint8, and normalisation for the network.
 
-It is fast because JPEG and plain PNG are decoded by faster libraries that give PIL's pixels to the bit, and because
-resizing stays in uint8 (measured differences: tests/views/test_equivalence.py).
+It is fast because resizing stays in uint8 (measured differences: tests/views/test_equivalence.py).
 """
 
-import io
 from functools import cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-
-from scfs.errors import ScfsError
 
 Pixels = npt.NDArray[np.uint8]
 """An RGB image, (H, W, 3)."""
@@ -25,55 +18,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _resize = torch.ops.aten._upsample_bicubic2d_aa
 """Operator of F.interpolate(mode="bicubic", antialias=True), which alone can write into a given tensor."""
-
-
-def decode(data: bytes, name: str) -> Pixels:
-    """Decode the bytes of an image file: PIL's `convert("RGB")`, to the bit; EXIF rotation is ignored, as PIL does.
-
-    Returns:
-        (H, W, 3) uint8, contiguous and writable.
-
-    Raises:
-        ScfsError: `name` cannot be decoded, is cut off, or is larger than PIL's limit for decompression bombs.
-    """
-    fast = _decode_jpeg(data) if data[:2] == b"\xff\xd8" else _decode_plain_png(data)
-    if fast is not None:
-        return fast
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.array(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise ScfsError(f"{name}: not a readable image: unknown format, or its header is damaged") from None
-    except Exception as error:  # PIL's parsers raise nearly anything on damaged files
-        raise ScfsError(f"{name}: not a readable image: {error}") from error
-
-
-def _decode_jpeg(data: bytes) -> Pixels | None:
-    """Decode a colour JPEG without any defect; None leaves the file to PIL."""
-    try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        if colorspace in ("YCbCr", "RGB") and _within_limit(height, width):
-            return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
-    except ValueError:
-        pass
-    return None
-
-
-def _decode_plain_png(data: bytes) -> Pixels | None:
-    """Decode a PNG of 8-bit grey or RGB with nothing between header and pixels (no palette, gamma, ...); else None."""
-    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
-    if not (data.startswith(header) and data[37:41] == b"IDAT" and data[-8:-4] == b"IEND"):
-        return None
-    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if data[24:26] not in (b"\x08\x00", b"\x08\x02") or not _within_limit(height, width):
-        return None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if pixels is None else np.asarray(pixels, np.uint8)
-
-
-def _within_limit(height: int, width: int) -> bool:
-    """True if PIL would open an image of this size without a warning; otherwise PIL decides."""
-    return Image.MAX_IMAGE_PIXELS is None or height * width <= Image.MAX_IMAGE_PIXELS
 
 
 def _as_nchw(pixels: Pixels) -> Tensor:

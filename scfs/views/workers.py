@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from scfs.config.data import MAX_PIXELS
+from scfs.data.decoding import decode
 from scfs.errors import ScfsError
-from scfs.views.images import Pixels, decode
+from scfs.views.images import Pixels
 
 if TYPE_CHECKING:
     from scfs.data.image_set import ImageSet
@@ -28,8 +29,8 @@ def read_image(images: "ImageSet", row: int) -> Pixels:
         ScfsError: it cannot be read or decoded, or its size differs from when the data were prepared.
     """
     name = images.where(row)
-    image = decode(images.read(row), name)
     expected = int(images.heights[row]), int(images.widths[row])
+    image = decode(images.read(row), name, max(MAX_PIXELS, expected[0] * expected[1]))
     if image.shape[:2] != expected:
         raise ScfsError(
             f"{name}: {image.shape[0]}x{image.shape[1]} pixels, but {expected[0]}x{expected[1]} when the data were "
@@ -109,6 +110,5 @@ def _start_worker(worker: int) -> None:
     process fail while it saves its state.
     """
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -183,10 +183,10 @@ def test_an_image_that_has_changed_is_one_line_and_leaves_nothing(folders, conte
 def test_an_image_that_cannot_be_decoded_is_one_line(folders, monkeypatch):
     """Prepared without decoding it, as a list of many images may be."""
     prepare("mine", own_folders(folders), folders / "data" / "mine")
-    monkeypatch.setattr("scfs.data.inspection.Image.open", lambda file: broken())
+    monkeypatch.setattr("PIL.Image.Image.convert", broken)
     with pytest.raises(ScfsError, match=r"train/cat/0\.png: cannot be decoded: cut off"):
         read(folders)
 
 
-def broken():
+def broken(image, mode):
     raise ValueError("cut off")

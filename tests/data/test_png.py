@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scfs.data.decoding import decode
 from scfs.data.png import encode
-from scfs.views.images import decode
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (96, 96), (300, 500)])

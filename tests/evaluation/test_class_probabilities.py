@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from scfs import paths
 from scfs.config.evaluation import ClassProbabilities
 from scfs.config.pretrain import Views
+from scfs.data.decoding import decode
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.class_probabilities import classify, drawn_crops, evaluate
 from scfs.evaluation.features import FrozenEncoder
 from scfs.views.augmentation import augmentation_parameters
-from scfs.views.images import decode, normalize
+from scfs.views.images import normalize
 
 WEIGHT, BIAS = np.array([[2.0, -1, 0], [0, 1.5, -1], [-1, 0, 1]]), np.array([0.1, -0.2, 0.3])
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -13,13 +13,14 @@ from timm.models.vision_transformer import VisionTransformer
 from scfs import paths
 from scfs.config.evaluation import Knn
 from scfs.config.protocol import Evaluation
+from scfs.data.decoding import decode
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, extract
 from scfs.evaluation.run import evaluate
 from scfs.model.backbones.resnet import pooled
 from scfs.model.backbones.vit import ViT
-from scfs.views.images import decode, normalize, resize_crop
+from scfs.views.images import normalize, resize_crop
 from scfs.weights.store import Weights, save_weights
 
 SHOW = clean_view(Knn(kind="knn", dataset="colours", resize=36, crop=32))

@@ -6,12 +6,13 @@ import torch
 
 from scfs import paths
 from scfs.config.evaluation import Knn
+from scfs.data.decoding import decode
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.evaluation import features
 from scfs.evaluation.features import FrozenEncoder, clean_view, extract, split_rows, stream
 from scfs.model.backbones.resnet import pooled
-from scfs.views.images import decode, normalize, resize_crop
+from scfs.views.images import normalize, resize_crop
 
 SHOW = clean_view(Knn(kind="knn", dataset="colours", resize=36, crop=32))
 

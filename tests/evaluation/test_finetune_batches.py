@@ -11,6 +11,7 @@ from tuned import batch_of, small
 
 from scfs import paths
 from scfs.config.pretrain import Views
+from scfs.data.decoding import decode
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
@@ -18,7 +19,7 @@ from scfs.evaluation.finetune.crops import CropBatches
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
 from scfs.views.augmentation import augmentation_parameters
-from scfs.views.images import crop_resize, decode
+from scfs.views.images import crop_resize
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tuned import batch_of, small
 from scfs import paths
 from scfs.config.finetune import FineTune
 from scfs.config.identity import STAGE_VERSIONS
+from scfs.data.decoding import decode
 from scfs.data.manifest import ImageSet
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
@@ -25,7 +26,7 @@ from scfs.evaluation.ranks import ranks_of_true_class
 from scfs.model.backbones.registry import build_backbone
 from scfs.training.checkpointing import snapshot
 from scfs.training.metrics import DivergedError
-from scfs.views.images import decode, normalize, resize_crop
+from scfs.views.images import normalize, resize_crop
 
 CPU = torch.device("cpu")
 Start = Callable[..., FineTuning]

@@ -17,12 +17,12 @@ from image_samples import MemoryImages, encoded, painting, small_images
 from repository import ROOT, command_environment
 
 from scfs.config.pretrain import Views
+from scfs.data.decoding import decode
 from scfs.data.image_set import ROWS, ImageSet
 from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.views import loader
 from scfs.views.augmentation import augmentation_parameters
-from scfs.views.images import decode
 from scfs.views.loader import Batch, ViewBatches, batches
 
 VIEWS = Views(global_size=16, local_size=8, local_number=3)

@@ -73,7 +73,7 @@ def source_of(entry: str, files: Path) -> Coco | Voc:
 
 def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
     source = source_of(config.entry, folder / FILES)
-    listed, texts = read_coco(source.splits) if isinstance(source, Coco) else voc.read_voc(name, source)
+    listed, texts = read_coco(source) if isinstance(source, Coco) else voc.read_voc(name, source)
     tables = {item.split: _checked_columns(item.rows) for item in listed}
     checks.check_numbers(name, tables, config.known_images, ())
     write_json(folder / REPORT, checks.report(name, tables))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from scfs.data.sources.folders import probed_rows, require_readable
+from scfs.config.data import OwnImages
+from scfs.data.sources.folders import sound_rows
 from scfs.data.sources.image_probe import upright_size
 from scfs.errors import ScfsError
 from scfs.io.progress import log, track
@@ -44,13 +45,16 @@ def require_instances(source: str, split: str, absent: Sequence[str], classes: i
         log(f"warning: {found} objects do not count): they have no average precision on it")
 
 
-def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], source: str) -> pa.Table:
+def read_annotated_images(
+    folder: Path, sizes: Mapping[str, tuple[int, int]], source: str, config: OwnImages
+) -> pa.Table:
     """Open every image, in the order of their paths; others in the folder are ignored.
 
     Args:
         folder: where they are.
         sizes: (width, height) in pixels as annotated, by path within the folder.
         source: what names the images, for messages.
+        config: which images are taken.
 
     Raises:
         ScfsError: no such folder; or images are missing, cannot be decoded, or have another size, neither as stored
@@ -60,8 +64,7 @@ def read_annotated_images(folder: Path, sizes: Mapping[str, tuple[int, int]], so
         raise ScfsError(f"{folder}: no such folder")
     paths = sorted(sizes)
     require_files(folder, paths, f"images that {source} names")
-    rows, broken = probed_rows(folder, paths)
-    require_readable(f"{folder}", broken, len(paths))
+    rows, _ = sound_rows(folder, paths, config)
     found = zip(*(rows[name].to_pylist() for name in ("path", "width", "height")))
     different = {path: stored for path, *stored in found if tuple(stored) != sizes[path]}
     upright = {path for path in different if upright_size(folder / path) == sizes[path]}

@@ -1,6 +1,5 @@
 """The source `coco`: images with boxes and masks in COCO's format, which stay where they are."""
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +26,14 @@ def prepare_coco(name: str, config: Coco, folder: Path) -> None:
     Raises:
         ScfsError: see `read_coco`.
     """
-    listed, texts = read_coco(config.splits)
+    listed, texts = read_coco(config)
     with folder_lock(folder / "annotations") if texts else nullcontext():  # against those that make missing ones again
         for file, text in texts.items():
             write_text(folder / file, text)
         write_manifest(folder / MANIFEST, name, config, listed)
 
 
-def read_coco(splits: Mapping[str, CocoSplit]) -> tuple[list[ManifestSplit], dict[str, str]]:
+def read_coco(config: Coco) -> tuple[list[ManifestSplit], dict[str, str]]:
     """Check annotations and images of every split: first all annotations, then the images, which take longest.
 
     Returns:
@@ -44,7 +43,7 @@ def read_coco(splits: Mapping[str, CocoSplit]) -> tuple[list[ManifestSplit], dic
         ScfsError: see `scfs.data.sources.coco_json.load_coco` and `read_annotated_images`; or the splits differ in
             their categories, or a split has no instance of any.
     """
-    texts: dict[str, str] = {}
+    splits, texts = config.splits, dict[str, str]()
     files = {split: _checked(split, settings, texts) for split, settings in splits.items()}
     first = next(iter(files.values()))
     for file in files.values():
@@ -54,7 +53,7 @@ def read_coco(splits: Mapping[str, CocoSplit]) -> tuple[list[ManifestSplit], dic
     for split, file in files.items():
         folder = Path(splits[split].images).resolve()
         sizes = {image.file_name: (image.width, image.height) for image in file.images}
-        rows, made = read_annotated_images(folder, sizes, file.path.name), json_file(split)
+        rows, made = read_annotated_images(folder, sizes, file.path.name, config), json_file(split)
         boxes = BoxFile(made, file.digest, f"{file.path}") if made in texts else BoxFile(f"{file.path}", file.digest)
         listed.append(ManifestSplit(split, f"{folder}", rows, tuple(file.categories.values()), boxes=boxes))
     return listed, texts

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder of JPEG or PNG files, flat (no labels) or with one sub-folder per class."""
+"""Images of one's own: a folder of files, flat (no labels) or with one sub-folder per class."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -8,17 +8,17 @@ from typing import Literal
 
 import pyarrow as pa
 
-from scfs.config.data import ImageFolders
+from scfs.config.data import MAX_PIXELS, ImageFolders, OwnImages
 from scfs.data.image_set import ROWS, ImageSet, with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
-from scfs.data.sources.image_probe import ProbedImage, probe_image
+from scfs.data.sources.image_probe import FORMAT_OF, ProbedImage, probe_image
 from scfs.data.sources.published_lists import read_class_list
 from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError
 from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
 
-ENDINGS = (".jpg", ".jpeg", ".png")
+ENDINGS = tuple(FORMAT_OF)
 
 
 @PREPARE.add("folder")
@@ -33,7 +33,7 @@ def prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
     classes = tuple(sorted({name for listing in listings.values() for name in listing.classes}))
     listed = []
     for split, listing in listings.items():
-        rows, unreadable = read_rows(listing, classes, config.unreadable)
+        rows, unreadable = read_rows(listing, classes, config)
         listed.append(ManifestSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
     write_manifest(folder / MANIFEST, name, config, listed)
 
@@ -100,26 +100,49 @@ def _cannot_list(error: OSError) -> None:
     raise ScfsError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-def read_rows(
-    listing: FolderListing, classes: Sequence[str], unreadable: Literal["error", "skip"]
-) -> tuple[pa.Table, int]:
+def read_rows(listing: FolderListing, classes: Sequence[str], config: ImageFolders) -> tuple[pa.Table, int]:
     """Open every image of a listing.
 
     Args:
+        listing: of the folder.
         classes: names by label, the listing's sub-folders among them.
+        config: which images are taken.
 
     Returns:
         Rows, with labels unless the folder is flat, and the number of images left out.
 
     Raises:
-        ScfsError: an image cannot be decoded and `unreadable` is "error"; or none can.
+        ScfsError: see `sound_rows`.
     """
-    rows, problems = probed_rows(listing.folder, listing.paths)
-    hint = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
-    require_readable(f"{listing.folder}", problems, len(listing.paths), unreadable, hint)
+    rows, left_out = sound_rows(listing.folder, listing.paths, config)
     if listing.classes:
         label = {name: number for number, name in enumerate(classes)}
         rows = with_labels(rows, [label[path.partition("/")[0]] for path in rows["path"].to_pylist()])
+    return rows, left_out
+
+
+def sound_rows(folder: Path, paths: Sequence[str], config: OwnImages, place: str = "") -> tuple[pa.Table, int]:
+    """Open files of a folder, in order, and hold them to the settings of their data set.
+
+    Args:
+        folder: where they are.
+        paths: within the folder.
+        config: which images are taken.
+        place: names the images for messages; by default the folder.
+
+    Returns:
+        Rows as of `probed_rows`, and the number of images left out.
+
+    Raises:
+        ScfsError: an image cannot be decoded and is not to be left out; or none can.
+    """
+    rows, problems = probed_rows(folder, paths, config.max_pixels)
+    place = place or f"{folder}"
+    if isinstance(config, ImageFolders):
+        hint = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
+        require_readable(place, problems, len(paths), config.unreadable, hint)
+    else:
+        require_readable(place, problems, len(paths))
     return rows, len(problems)
 
 
@@ -147,7 +170,7 @@ def require_readable(
         log(f"{found}; left out")
 
 
-def probed_rows(folder: Path, paths: Sequence[str]) -> tuple[pa.Table, list[str]]:
+def probed_rows(folder: Path, paths: Sequence[str], max_pixels: int = MAX_PIXELS) -> tuple[pa.Table, list[str]]:
     """Open files of a folder, in order, and show how far that is.
 
     Returns:
@@ -155,7 +178,7 @@ def probed_rows(folder: Path, paths: Sequence[str]) -> tuple[pa.Table, list[str]
         problem, as text.
     """
     rows, problems = [], []
-    found = ordered_map(paths, lambda path: _probe(folder / path), lambda path: 0)
+    found = ordered_map(paths, lambda path: _probe(folder / path, max_pixels), lambda path: 0)
     for path, probe in track(found, f"{folder}", "images", len(paths)):
         if probe.problem is None:
             rows.append({"path": path, **probe._asdict()})
@@ -164,20 +187,24 @@ def probed_rows(folder: Path, paths: Sequence[str]) -> tuple[pa.Table, list[str]
     return pa.Table.from_pylist(rows, ROWS), problems
 
 
-def _probe(path: Path) -> ProbedImage:
+def _probe(path: Path, max_pixels: int) -> ProbedImage:
     try:
         content = path.read_bytes()
     except OSError as error:
         return ProbedImage(0, 0, b"", str(error))
-    return probe_image(content)
+    return probe_image(content, max_pixels=max_pixels)
 
 
-def image_folder(folder: Path, unreadable: Literal["error", "skip"] = "error") -> ImageSet:
+def image_folder(folder: Path, config: ImageFolders | None = None) -> ImageSet:
     """Read all images of a folder, without a manifest; labelled if it holds one sub-folder per class.
+
+    Args:
+        folder: where they are.
+        config: which images are taken, but for its folders; None: the defaults.
 
     Raises:
         ScfsError: see `list_images` and `read_rows`.
     """
     listing = list_images(folder)
-    rows, _ = read_rows(listing, listing.classes, unreadable)
+    rows, _ = read_rows(listing, listing.classes, config or ImageFolders(source="folder", splits={"all": ""}))
     return ImageSet.of(str(folder), "all", listing.folder, listing.classes, rows)

@@ -1,19 +1,24 @@
 """The image probe: size and format of an encoded image, and whether it can be decoded."""
 
 import hashlib
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from threading import Condition
 from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
+from scfs.config.data import MAX_PIXELS
+from scfs.data.decoding import opened
 from scfs.errors import ScfsError
 
-FORMATS = ("JPEG", "PNG")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 """Formats of images of one's own."""
 OFFICIAL_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 """Oxford-IIIT Pets has GIF files among its .jpg; the loader decodes all of these."""
-FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".jpe": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+FORMAT_OF |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 
 
 class ProbedImage(NamedTuple):
@@ -29,24 +34,54 @@ class ProbedImage(NamedTuple):
     """Format and mode in Pillow's words, such as JPEG and CMYK."""
 
 
-def probe_image(content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool = True) -> ProbedImage:
-    """Look at an encoded image; Pillow's decoders and hashing run outside Python's lock.
+def probe_image(
+    content: bytes, formats: tuple[str, ...] = FORMATS, whole: bool = True, max_pixels: int = MAX_PIXELS
+) -> ProbedImage:
+    """Look at an encoded image; decoders and hashing run outside Python's lock.
 
     Args:
         content: the file.
         formats: that are taken, in Pillow's words.
         whole: decode all of it, not the header alone.
+        max_pixels: most pixels that are taken.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:
-            (width, height), kind = image.size, (image.format or "", image.mode)
+        with opened(content, max_pixels, formats) as image:
             if whole:
-                image.load()
-    # Pillow's decoders meet broken files with many types of exception (SyntaxError and struct.error among them).
-    except Exception as error:
-        unknown = f"not a {' or '.join(formats)}"
-        return ProbedImage(0, 0, b"", unknown if isinstance(error, Image.UnidentifiedImageError) else str(error))
+                with _decoding.taken(image.width * image.height):
+                    image.load()
+            (width, height), kind = image.size, (image.format or "", image.mode)
+    except ValueError as error:
+        return ProbedImage(0, 0, b"", str(error))
     return ProbedImage(width, height, hashlib.sha256(content).digest(), None, kind)
+
+
+class _Budget:
+    """Pixels that all threads together may decode at a time; a larger image is decoded alone.
+
+    Otherwise as many images as there are cores would be in memory, of half a gigabyte each.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._most = self._free = pixels
+        self._changed = Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until so many are free, and take them for the block."""
+        pixels = min(pixels, self._most)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_decoding = _Budget(MAX_PIXELS)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -58,8 +93,8 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
-    except Exception as error:  # see `probe_image`
+            return image.size[::-1] if turned and image.format != "TIFF" else image.size  # those Pillow turns itself
+    except Exception as error:  # see `scfs.data.decoding.opened`
         raise ScfsError(f"{path}: size cannot be read: {error}") from None
 
 

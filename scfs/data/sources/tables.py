@@ -12,7 +12,7 @@ import pyarrow as pa
 from scfs.config.data import ImageTable
 from scfs.data.image_set import with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
-from scfs.data.sources.folders import probed_rows, require_readable
+from scfs.data.sources.folders import sound_rows
 from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError, reading
 from scfs.io.parquet import read_parquet
@@ -37,8 +37,7 @@ def prepare_tables(name: str, config: ImageTable, folder: Path) -> None:
     listed = []
     for split, (paths, names) in tables.items():
         root = Path(config.splits[split]).resolve().parent
-        rows, problems = probed_rows(root, paths)
-        require_readable(config.splits[split], problems, len(paths))
+        rows, _ = sound_rows(root, paths, config, config.splits[split])
         if names is not None:
             rows = with_labels(rows, [label[name] for name in names])
         listed.append(ManifestSplit(split, str(root), rows, classes if names else ()))

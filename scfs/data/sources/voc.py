@@ -61,9 +61,8 @@ def read_voc(name: str, config: Voc) -> tuple[list[ManifestSplit], dict[str, str
         file = json_file(split)
         text = texts[file] = converted(name, split, classes, found)
         boxes = BoxFile(file, hashlib.sha256(text.encode()).hexdigest(), origin=origin)
-        rows = read_annotated_images(
-            root, {path: (one.width, one.height) for path, one in found.items()}, "its annotations"
-        )
+        sizes = {path: (one.width, one.height) for path, one in found.items()}
+        rows = read_annotated_images(root, sizes, "its annotations", config)
         listed.append(ManifestSplit(split, str(root), rows, tuple(classes), boxes=boxes))
     return listed, texts
 

@@ -5,9 +5,9 @@ from archive_packing import taken, write
 from archive_writers import SETS
 
 from scfs.config.official_sets import catalogue
+from scfs.data.decoding import decode
 from scfs.data.official.parsers import BOXES, LABELLED
 from scfs.errors import ScfsError
-from scfs.views.images import decode
 
 TINY = [name for name in SETS if name in LABELLED]
 

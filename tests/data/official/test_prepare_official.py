@@ -15,13 +15,13 @@ from tiny_official import IMAGENET100, LABELLED_SETS, files, install, make, tiny
 from scfs.config.base import parse
 from scfs.config.data import Official
 from scfs.data.archives.verified import require_archives
+from scfs.data.decoding import decode
 from scfs.data.manifest import COLUMNS, describe, load_split
 from scfs.data.official import ingest
 from scfs.data.official.parsers import LABELLED
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.errors import ScfsError
-from scfs.views.images import decode
 from scfs.views.workers import prefetch, read_image
 
 

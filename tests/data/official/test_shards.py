@@ -161,7 +161,7 @@ def test_a_header_alone_tells_the_size():
     cut = encoded("JPEG", size=(300, 200))[:-200]
     assert probe_image(cut).problem is not None
     assert probe_image(cut, whole=False)[:2] == (300, 200)
-    assert probe_image(encoded("GIF", "P")).problem == "not a JPEG or PNG"
+    assert probe_image(encoded("GIF", "P")).problem == "not a JPEG, PNG, WEBP, TIFF or BMP"
 
 
 def test_the_sample_is_one_in_so_many():

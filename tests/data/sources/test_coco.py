@@ -351,7 +351,11 @@ def test_images_of_another_size(tmp_path: Path) -> None:
 def test_unreadable_images(tmp_path: Path) -> None:
     config = config_of(train=write_coco(tmp_path))
     (tmp_path / "train" / "z.png").write_bytes(b"not an image")
-    refused(tmp_path, config, r"1 of 3 images cannot be decoded, the first is z\.png \(not a JPEG or PNG\)$")
+    refused(
+        tmp_path,
+        config,
+        r"1 of 3 images cannot be decoded, the first is z\.png \(not a JPEG, PNG, WEBP, TIFF or BMP\)$",
+    )
 
 
 def test_splits_must_have_the_same_categories(tmp_path: Path) -> None:

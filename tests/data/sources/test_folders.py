@@ -150,7 +150,9 @@ def test_missing_folder(tmp_path):
 
 def test_empty_folder(tmp_path):
     (tmp_path / "empty/cat").mkdir(parents=True)
-    with pytest.raises(ScfsError, match=r"empty: no images in it \(looked for \.jpg, \.jpeg, \.png\)"):
+    with pytest.raises(
+        ScfsError, match=r"empty: no images in it \(looked for \.jpg, \.jpeg, .*, \.png, \.webp, \.tif, \.tiff, \.bmp\)"
+    ):
         image_folder(tmp_path / "empty")
 
 
@@ -188,14 +190,14 @@ def test_nothing_left_after_skipping(flat):
     for path in flat.iterdir():
         path.write_bytes(b"")
     with pytest.raises(ScfsError, match=r"3 of 3 images cannot be decoded, .* nothing is left"):
-        image_folder(flat, "skip")
+        image_folder(flat, ImageFolders(source="folder", splits={"all": ""}, unreadable="skip"))
 
 
 def test_other_formats_behind_an_ending_are_refused(flat):
     stream = io.BytesIO()
     Image.new("L", (4, 4)).save(stream, "GIF")
     (flat / "b.png").write_bytes(stream.getvalue())
-    with pytest.raises(ScfsError, match=r"b\.png \(not a JPEG or PNG\)"):
+    with pytest.raises(ScfsError, match=r"b\.png \(not a JPEG, PNG, WEBP, TIFF or BMP\)"):
         image_folder(flat)
 
 
