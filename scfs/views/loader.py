@@ -1,5 +1,7 @@
 """Batches of views for pre-training: batch t is a function of seed, t and images, whoever makes it, in any order."""
 
+import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ from torch.utils.data import Dataset, get_worker_info
 from scfs.config.pretrain import Views
 from scfs.data.image_set import ImageSet
 from scfs.errors import ScfsError
+from scfs.io.progress import log
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
 from scfs.views.augmentation import BOX, GLOBAL_NUMBER, augmentation_parameters
@@ -20,8 +23,9 @@ from scfs.views.colour import augment
 from scfs.views.colour_batched import Colour, device_parameters
 from scfs.views.images import Pixels, crop_resize
 from scfs.views.shared_memory import BufferPool, receive, shared_tensor
-from scfs.views.workers import PREFETCH_FACTOR, prefetch, read_image
+from scfs.views.workers import MORE_MEMORY, PREFETCH_FACTOR, prefetch, read_image
 
+SHM = "/dev/shm"
 CROP_BOX = (*BOX, "flip")
 
 
@@ -209,5 +213,12 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
         yield from prefetch(dataset, steps, 0, pin)
         return
     # Batches that workers prepare, and three more: in use by the trainer, just released by it, and being pinned.
-    pool = BufferPool(dataset.shapes(), min(len(steps), PREFETCH_FACTOR * workers + 3))
+    buffers = [min(len(steps), PREFETCH_FACTOR * number + 3) for number in range(1, workers + 1)]
+    free, size = shutil.disk_usage(SHM).free // dataset.world.core_sharers, sum(map(math.prod, dataset.shapes()))
+    if (fitting := sum(number * size < 0.9 * free for number in buffers)) < workers:
+        need = f"{workers} loader workers need {buffers[-1] * size / 2**20:.1f} MiB: {fitting} of them are started"
+        log(f"warning: {SHM}: {free / 2**20:.1f} MiB are free for this process, and {need}; to have all: {MORE_MEMORY}")
+        yield from batches(dataset, start_step, fitting, pin)
+        return
+    pool = BufferPool(dataset.shapes(), buffers[-1])
     yield from prefetch(_PooledBatches(dataset, pool), pool.assign(steps), workers, pin)

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from scfs.errors import ScfsError
+from scfs.views.workers import MORE_MEMORY
+
 _numbers = itertools.count()
 _pools: "weakref.WeakValueDictionary[int, BufferPool]" = weakref.WeakValueDictionary()
 
@@ -55,8 +58,15 @@ def receive(pool: int, number: int) -> list[Tensor]:
 
 
 def shared_tensor(shape: tuple[int, ...]) -> Tensor:
-    """Allocate a uint8 tensor in memory that forked processes share."""
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    """Allocate a uint8 tensor in memory that forked processes share.
+
+    Raises:
+        ScfsError: /dev/shm is too small.
+    """
+    try:
+        storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    except RuntimeError as error:
+        raise ScfsError(f"no shared memory ({error}): {MORE_MEMORY}") from None
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 

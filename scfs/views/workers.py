@@ -1,9 +1,12 @@
 """Loader workers: processes that read and decode images; every failure is one clear line."""
 
 import atexit
+import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from scfs.data.image_set import ImageSet
 
 
+MORE_MEMORY = "take fewer loader workers or none (--workers 0), or give the container a larger /dev/shm (--shm-size 8g)"
 PREFETCH_FACTOR = 2
 """Items that each worker may prepare before the main process takes them."""
 
@@ -75,16 +79,16 @@ def prefetch(items: Items, order: Iterable[Any], workers: int, pin_memory: bool 
         # DataLoader draws a seed when it starts; drawn from the global generator, it would change a resumed run.
         generator=torch.Generator(),
     )
-    iterator = iter(loader)
     try:
+        iterator = iter(loader)
         with _stopped(iterator) if workers else nullcontext():
             for item in iterator:
                 if isinstance(item, ScfsError):
                     raise item
                 yield item
-    except RuntimeError as error:
-        if str(error).startswith("DataLoader worker"):
-            raise ScfsError(f"a data loading worker died (out of memory or of /dev/shm?): {error}") from error
+    except (OSError, RuntimeError) as error:
+        if workers and re.search("^DataLoader worker|shared memory|No space left|Cannot allocate", str(error)):
+            raise ScfsError(f"a loader worker died, most likely for want of memory: {error}: {MORE_MEMORY}") from error
         raise
 
 
@@ -112,3 +116,5 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # A thread sends the items. One that does not fit into /dev/shm would be lost, and the main process wait for ever.
+    Queue._on_queue_feeder_error = staticmethod(lambda error, item: os._exit(1))  # type: ignore[attr-defined]
