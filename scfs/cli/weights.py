@@ -33,6 +33,8 @@ def import_weights(
     format: Annotated[str | None, typer.Option(help="FILE: its format; `scfs formats` lists them.")] = None,
     backbone: Annotated[str | None, typer.Option(help="FILE: resnet18, resnet50, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="FILE: the .safetensors file to write.")] = None,
+    prefix: Annotated[str, typer.Option(help="FILE: where the network is, such as state_dict.module.encoder_q")] = "",
+    ignore: Annotated[list[str], typer.Option(help="FILE: beginning of names to leave out, such as fc.")] = [],  # noqa: B006
 ) -> None:
     """Make third-party weights ours, so that every evaluation runs on them."""
     from scfs.config.base import parse
@@ -52,7 +54,8 @@ def import_weights(
         if format is None or backbone is None or out is None:
             raise ScfsError("import-weights FILE: give --format, --backbone and --out")
         name = f"./{file}" if file.parent == Path() else str(file)
-        imported = parse(Imported, {"weights": name, "format": format, "backbone": backbone}, "import-weights")
+        values = {"weights": name, "format": format, "backbone": backbone, "prefix": prefix, "ignore": ignore}
+        imported = parse(Imported, values, "import-weights")
         import_weights.import_weights(file, format, out, file.stem, imported)
 
 

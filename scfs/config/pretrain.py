@@ -224,6 +224,11 @@ class Imported(Config):
     """Architecture, in the names of `pretrain`."""
     format: ImportFormat | None = None
     """Names and nesting of a file's tensors; an entry of the catalogue has its own. official: the authors' code."""
+    prefix: str = ""
+    """Which of the networks in the file: the keys of dictionaries and the beginning of its tensors' names, joined by
+    dots, such as state_dict.module.encoder_q. Not needed where there is one."""
+    ignore: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Beginnings of names of tensors that are no part of the network, such as fc. or queue."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

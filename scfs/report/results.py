@@ -59,6 +59,9 @@ def _check_weights(path: Path, result: dict[str, Any], trained: dict[str, Any], 
     """A run that was trained again leaves the results of its earlier weights behind."""
     used, wanted = (record.get("weights", {}).get("sha256") for record in (result, trained))
     if used != wanted:
+        weights = paths.weights(path.parent.name)
+        if weights.is_file() and results.sha256_of(weights) != wanted:
+            again = f"{weights} is damaged or another file: make the weights again (the stage {PRETRAIN}), then {again}"
         raise ScfsError(
             f"{path}: measured on weights with SHA-256 {used}, but pretrain.json beside it has {wanted}: {again}"
         )

@@ -67,6 +67,8 @@ class Training(ABC):
         self.identity, self.total, self.device, self.precision = identity, total, device, precision
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.made_of: dict[str, Any] = {}
+        """Plain values that the identity was made of, as far as a refusal is to name them."""
         self.step = 0
         """Steps done."""
         self.terms: dict[str, float] = {}
@@ -161,7 +163,8 @@ class Training(ABC):
     def state(self) -> dict[str, Any]:
         """Collect everything that an exact resume needs; batches follow from the step."""
         parts = {key: part.state_dict() for key, part in self.stateful().items()}
-        return {"identity": self.identity, "step": self.step, **parts, "seconds": self.seconds()}
+        facts = {"identity": self.identity, "made_of": self.made_of, "step": self.step}
+        return {**facts, **parts, "seconds": self.seconds()}
 
     def restore(self, state: dict[str, Any], source: Path) -> None:
         """Take over the state of a checkpoint.
@@ -170,9 +173,14 @@ class Training(ABC):
             ScfsError: it belongs to another training, or its tensors do not fit this architecture.
         """
         if state["identity"] != self.identity:
+            was, now = state.get("made_of", {}), self.made_of  # older checkpoints lack it
+            changed = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)] if was else []
+            said = ", ".join(f"{key} = {was.get(key)!r} and not {now.get(key)!r}" for key in changed[:3])
+            more = ", ..." if len(changed) > 3 else ""
             raise ScfsError(
-                f"{source}: its checkpoints are of identity {state['identity']}, this run's is {self.identity} (other"
-                " settings, data, precision or code version); choose another folder or remove this one"
+                f"{source}: its checkpoints are of identity {state['identity']}, this run's is {self.identity}:"
+                f" made with {said or 'other settings, data, precision or code version'}{more};"
+                " give the old values (--set KEY=VALUE), choose another folder (--out) or remove this one"
             )
         try:
             for key, part in self.stateful().items():

@@ -117,6 +117,7 @@ def pretrain(
             switches = execution.activation_checkpointing, execution.compile, execution.side_stream
             steps = len(images) // settings.batch
             training = Pretraining(settings, steps, device, precision, own_identity, labels, *switches)
+            training.made_of = {**settings.flattened(), **computed, "images": images.digest}
             log_start(run, training, images, folder)
             training.resume(folder)
             with compile_errors() if execution.compile else nullcontext():

@@ -1,5 +1,6 @@
 """The stage `import_weights`: our own file of weights from a third-party one, so that every evaluation runs on it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
 from scfs.weights.catalogue import PublicWeights, entry_named, fetch
-from scfs.weights.state_dict_matching import match_backbone, match_classifier, match_encoder
+from scfs.weights.state_dict_matching import backbone_shapes, match_backbone, match_classifier, match_encoder
 from scfs.weights.store import Weights, save_weights
-from scfs.weights.third_party import read_third_party
+from scfs.weights.third_party import find_network, read_third_party
 
 UNKNOWN = "unknown"
 
@@ -65,13 +66,14 @@ def import_weights(
     Raises:
         ScfsError: see `tensors_of`; or the catalogue's entry promises other encoders. Nothing is written.
     """
-    tensors = tensors_of(path, format, imported.backbone)
+    tensors = tensors_of(path, format, imported.backbone, imported.prefix, imported.ignore)
     encoders = sorted({name.split(".")[0] for name in tensors})
     if entry and encoders != sorted(entry.encoders):
         raise ScfsError(f"{path}: holds {encoders}, the catalogue says {sorted(entry.encoders)}")
     # An imported run stands where a pre-training does, so it shares that stage's version. Where the file lay is not
     # part of what it is.
-    parameters = {"imported": {"backbone": imported.backbone, "format": format}}
+    chosen = {key: value for key in ("prefix", "ignore") if (value := getattr(imported, key))}
+    parameters = {"imported": {"backbone": imported.backbone, "format": format, **chosen}}
     whole_identity = identity("pretrain", parameters, {"file": sha256_of(path)})
     about = Weights(run, whole_identity, imported.model_dump(mode="json"), UNKNOWN, UNKNOWN)
     save_weights(out, tensors, about)
@@ -79,17 +81,21 @@ def import_weights(
     return about
 
 
-def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
+def tensors_of(
+    path: Path, format: str, backbone: str, prefix: str = "", ignore: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """Read a third-party file, and return its tensors under our names: `teacher.*`, `student.*`.
 
+    A checkpoint of the format has several encoders; else one network is looked for, see `find_network`.
+
     Raises:
-        ScfsError: the file cannot be read, or has a tensor too many, too few or of another shape.
+        ScfsError: the file cannot be read, has several networks, or a tensor too many, too few or of another shape.
     """
     known, content = FORMATS[format], read_third_party(path)
     names = known.name_map(backbone)
     if names is None:
         raise ScfsError(f"{path}: backbone = {backbone!r}: no such architecture in the format {format}")
-    if any(encoder in content for encoder in known.encoders):
+    if not (prefix or ignore) and any(encoder in content for encoder in known.encoders):
         _check_top(content, known, path)
         return {
             f"{encoder}.{name}": tensor
@@ -99,8 +105,15 @@ def tensors_of(path: Path, format: str, backbone: str) -> dict[str, Tensor]:
         }
     if not known.flat:
         raise ScfsError(f"{path}: has no key 'teacher': not a checkpoint of the format {format}")
+    wanted = [names(name) for name in backbone_shapes(backbone)]
+    content = find_network(content, wanted, prefix, ignore, path)
     classifier = match_classifier(content, names.classifier, backbone, str(path)) if known.classifier else {}
-    tensors = match_backbone(content, backbone, names, str(path))
+    try:
+        tensors = match_backbone(content, backbone, names, str(path))
+    except ScfsError as error:
+        if content.keys() > set(wanted):  # there is nothing else to complain of
+            raise ScfsError(f"{error}: --ignore BEGINNING (or `ignore` of the run) leaves such tensors out") from None
+        raise
     return {f"teacher.backbone.{name}": tensor for name, tensor in tensors.items()} | {
         f"teacher.{name}": tensor for name, tensor in classifier.items()
     }

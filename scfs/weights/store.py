@@ -57,7 +57,7 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
             tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise ScfsError(f"{path}: not a readable safetensors file: {error}") from None
+        raise ScfsError(f"{path}: not a readable safetensors file: {error}: make the weights again") from None
     if "scfs" not in metadata:
         raise ScfsError(f"{path}: not written by scfs: its metadata has no 'scfs' entry")
     if not tensors:

@@ -163,6 +163,12 @@ def test_a_number_of_other_weights_is_refused(study: Study) -> None:
         ScfsError, match=r"dino/quick\.json: measured on weights .*: run the stage linear_cached of this"
     ):
         render_text(study, "main")
+    paths.weights("dino").parent.mkdir(exist_ok=True)
+    paths.weights("dino").write_bytes(b"damaged")
+    with pytest.raises(
+        ScfsError, match=r"dino\.safetensors is damaged or another file: make the weights again \(the sta"
+    ):
+        render_text(study, "main")
 
 
 def test_a_training_with_other_settings_is_refused(study: Study) -> None:

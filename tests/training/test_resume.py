@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from repository import ROOT
 from warm import warm_programs
 
 from scfs.config.pretrain import Pretrain
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.training.pretrain import pretrain
+from scfs.training.pretrain import Pretraining, pretrain
 
 CHILD = """
 import sys
@@ -199,9 +200,21 @@ def test_random_weights_do_not_replace_trained_ones(tiny: Pretrain, noise_folder
 
 
 def test_checkpoints_of_another_run_are_refused(tiny: Pretrain, noise_folder: Path, reference: Path) -> None:
-    other = tiny.model_copy(update={"seed": 7})
-    with pytest.raises(ScfsError, match="its checkpoints are of identity"):
+    """The line names what differs, the old value and the new one, and what to do."""
+    other = tiny.model_copy(update={"seed": 7, "optimizer": tiny.optimizer.model_copy(update={"lr": 0.125})})
+    differing = (
+        rf"made with optimizer.lr = {tiny.optimizer.lr} and not 0.125, seed = {tiny.seed} and not 7; give the old"
+    )
+    with pytest.raises(ScfsError, match=rf"its checkpoints are of identity .*: {differing} values \(--set KEY=VALUE\)"):
         train(other, noise_folder, reference)
+
+
+def test_checkpoints_from_before_they_named_their_settings_go_on_and_refuse_others(tiny: Pretrain) -> None:
+    training = Pretraining(tiny, 4, torch.device("cpu"), "fp32", "mine")
+    state = {key: value for key, value in training.state().items() if key != "made_of"}
+    training.restore(state, Path("run"))
+    with pytest.raises(ScfsError, match="made with other settings, data, precision or code version; give the old"):
+        training.restore({**state, "identity": "other"}, Path("run"))
 
 
 def test_run_is_held_by_one_process(tiny: Pretrain, noise_folder: Path, tmp_path: Path) -> None:
