@@ -56,7 +56,7 @@ def command_environment(folder: Path, warm: bool = False) -> dict[str, str]:
 
 def warm_scfs(*arguments: str) -> tuple[str, ...]:
     """Command that is `scfs`, and for which what it starts, Snakemake and DVC, is warm too: it looks beside Python."""
-    values = f"sys.executable, sys.argv = {str(warm_programs() / 'python')!r}, ['scfs', *{arguments!r}]"
+    values = f"sys.executable, sys.argv = {str(warm_programs() / 'warm-python')!r}, ['scfs', *{arguments!r}]"
     return "warm-python", "-c", f"import sys; {values}; import scfs.cli; scfs.cli.main()"
 
 
