@@ -5,9 +5,11 @@ and after a requeue the previous store may still be open. So all processes try t
 from the job's name, and a store is accepted only if it contains the name of this start of this job.
 """
 
+import os
 import socket
 import time
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from threading import Thread
@@ -15,7 +17,7 @@ from threading import Thread
 import torch.distributed as dist
 
 from scfs.errors import ScfsError
-from scfs.runtime.world import Rendezvous, World
+from scfs.runtime.world import LOOPBACK, Rendezvous, World
 
 PORTS = range(10_000, 32_000)
 """Ports below those that Linux assigns by itself (from 32768)."""
@@ -40,19 +42,36 @@ def rendezvous(world: World, timeout: float = TIMEOUT) -> dist.Store:
         timeout: seconds to look for the first process's store.
 
     Raises:
-        ScfsError: no port is free, or the first process does not open its store in time.
+        ScfsError: no port is free, the first process does not open its store in time, or torchrun has ended.
     """
     if world.rendezvous is None:
+        _require_torchrun(os.environ)
         return next(dist.rendezvous("env://", world.rank, world.size))[0]
     return _open(world.rendezvous) if world.rank == 0 else _find(world.rendezvous, timeout)
+
+
+def _require_torchrun(environment: Mapping[str, str]) -> None:
+    """Refuse to wait for a torchrun that has ended: its store was open before it started this process."""
+    if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        address, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
+        try:
+            socket.create_connection((address, int(port)), 60).close()
+        except OSError as error:
+            raise ScfsError(
+                f"torchrun cannot be reached at {address}, port {port}; it may have ended: {error}"
+            ) from None
 
 
 def _open(at: Rendezvous) -> dist.Store:
     ports = candidate_ports(at)
     for port in ports:
         try:
-            store = dist.TCPStore("0.0.0.0", port, None, True, KEY_TIMEOUT, wait_for_workers=False)
-        except RuntimeError:  # the port is taken
+            # Torch's server listens on every network; processes of one node need none.
+            host, fd = "0.0.0.0", None
+            if at.host == LOOPBACK:
+                host, fd = LOOPBACK, socket.create_server((LOOPBACK, port)).detach()
+            store = dist.TCPStore(host, port, None, True, KEY_TIMEOUT, wait_for_workers=False, master_listen_fd=fd)
+        except (OSError, RuntimeError):  # the port is taken
             continue
         store.set(at.name, "here")
         return store

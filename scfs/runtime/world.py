@@ -11,6 +11,7 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 """Variables of the step, not of the job: the batch script of a job with several tasks is a single process."""
 SUBMITIT_LOCAL = ("SUBMITIT_LOCAL_GLOBALID", "SUBMITIT_LOCAL_NTASKS", "SUBMITIT_LOCAL_LOCALID")
+LOOPBACK = "127.0.0.1"
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 
@@ -56,7 +57,7 @@ def find_world(environment: Mapping[str, str] = os.environ) -> World:
         return _torchrun(environment)
     if SUBMITIT_LOCAL[0] in environment:
         rank, size, local_rank = _numbers(environment, SUBMITIT_LOCAL)
-        return World(rank, size, local_rank, size, Rendezvous("127.0.0.1", environment["SUBMITIT_LOCAL_JOB_ID"]))
+        return World(rank, size, local_rank, size, Rendezvous(LOOPBACK, environment["SUBMITIT_LOCAL_JOB_ID"]))
     if all(name in environment for name in SRUN) and environment["SLURM_STEP_NUM_TASKS"] != "1":
         rank, size, local_rank = _numbers(environment, SRUN)
         # SLURM binds each task to cores of its own.
@@ -82,7 +83,8 @@ def _rendezvous_of_step(environment: Mapping[str, str]) -> Rendezvous | None:
     if found is None:
         raise ScfsError(f"SLURM_STEP_NODELIST={nodes!r}: not a list of nodes")
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-    return Rendezvous("".join(part or "" for part in found.groups()), ".".join(environment.get(n, "0") for n in names))
+    host = LOOPBACK if environment.get("SLURM_STEP_NUM_NODES") == "1" else "".join(filter(None, found.groups()))
+    return Rendezvous(host, ".".join(environment.get(n, "0") for n in names))
 
 
 def _numbers(environment: Mapping[str, str], names: tuple[str, ...]) -> list[int]:

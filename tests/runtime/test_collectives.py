@@ -35,6 +35,8 @@ def test_the_world_is_found_in_the_environment() -> None:
 def test_processes_of_srun_meet_on_the_first_node_anew_after_each_requeue(nodes: str, first: str) -> None:
     found = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes})
     assert found == World(5, 6, 2, 1, Rendezvous(first, "77.0.0"))
+    near = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes, "SLURM_STEP_NUM_NODES": "1"})
+    assert near.rendezvous is not None and near.rendezvous.host == "127.0.0.1", "one node needs no network"
     again = find_world(SRUN | {"SLURM_STEP_NODELIST": nodes, "SLURM_RESTART_COUNT": "2"})
     assert again.rendezvous == Rendezvous(first, "77.0.2")
 

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,37 @@ def test_a_taken_port_and_another_jobs_store_are_passed_by(monkeypatch: pytest.M
         store.set("from 0", "hello")
         other.join(60)
         assert found and found[0].get("from 0") == b"hello" and not stranger.check(["from 0"])
+
+
+def listening_addresses(port: int) -> set[str]:
+    """Addresses of this machine on which someone listens on a port, in hexadecimal digits."""
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    places = [local.split(":") for _, local, _, state, *_ in lines if state == "0A"]
+    return {address for address, number in places if int(number, 16) == port}
+
+
+def test_the_store_of_one_node_listens_on_its_loopback_address_alone() -> None:
+    store = rendezvous(world(0, "loopback.0"))
+    assert listening_addresses(store.port) == {"0100007F"}  # type: ignore[attr-defined]
+    far = rendezvous(World(0, 2, rendezvous=Rendezvous("some-node", "far.0")))
+    assert listening_addresses(far.port) - {"0100007F"}  # type: ignore[attr-defined]
+
+
+def test_a_torchrun_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name, value in {
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(
+        ScfsError, match=rf"^torchrun cannot be reached at 127\.0\.0\.1, port {port}; it may have ended: .*refused"
+    ):
+        rendezvous(World(1, 2))
 
 
 def test_a_first_process_that_does_not_come_is_one_line() -> None:
