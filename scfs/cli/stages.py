@@ -60,6 +60,7 @@ def pretrain(
         typer.Option(help="FOLDER: stop at an image that cannot be decoded, or leave it out.  [default: error]"),
     ] = None,
     max_pixels: Annotated[int | None, typer.Option(help="FOLDER: most pixels of an image.  [default: 2^27]")] = None,
+    damaged: Annotated[float | None, typer.Option(help="FOLDER: share of damaged JPEGs.  [default: 0.01]")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")] = None,
     device: Device = "auto",
     colour: Colour = "auto",
@@ -78,7 +79,8 @@ def pretrain(
     shortcuts = {key: value for key, value in given.items() if value is not None}
     if (run is None) == (folder is None):
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
-    taken = {key: value for key, value in (("unreadable", unreadable), ("max_pixels", max_pixels)) if value is not None}
+    limits = {"unreadable": unreadable, "max_pixels": max_pixels, "damaged": damaged}
+    taken = {key: value for key, value in limits.items() if value is not None}
     if run is not None and (shortcuts or overrides or out or taken or threads):
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     if activation_checkpointing and compile:

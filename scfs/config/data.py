@@ -144,6 +144,9 @@ class OwnImages(DataSource):
     """Images that a split is known to have: `scfs plan` counts with it, and another number found is a warning."""
     max_pixels: Annotated[int, Field(ge=1, le=2 * MAX_PIXELS)] = MAX_PIXELS
     """Most pixels of an image. One that has more by its header is not decoded, and counts as one that cannot be."""
+    damaged: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Largest share of JPEGs that are damaged, but decoded nevertheless, mostly with grey patches. unsourced: none of
+    398 sound photographs was taken for one."""
 
     @model_validator(mode="after")
     def _counted_splits_exist(self) -> Self:

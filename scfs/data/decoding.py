@@ -107,6 +107,17 @@ def decode_fast(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8] | None:
     return _decode_jpeg(data, max_pixels) if data.startswith(JPEG) else _decode_plain_png(data, max_pixels)
 
 
+def is_damaged(data: bytes) -> bool:
+    """True if libjpeg complains about a JPEG that it decodes nevertheless, mostly with grey patches."""
+    known = False  # of some kinds it does not know the header, and Pillow does
+    try:
+        known = bool(simplejpeg.decode_jpeg_header(data))
+        simplejpeg.decode_jpeg(data, "GRAY", strict=True)
+    except ValueError:
+        return known
+    return False
+
+
 def _decode_jpeg(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8] | None:
     """Decode a colour JPEG without any defect; None leaves the file to PIL."""
     try:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scfs.errors import ScfsError, reading
+from scfs.io.files import read_regular
 from scfs.io.progress import log
 
 MOST_OPEN = 128
@@ -173,7 +174,7 @@ class ImageSet:
             return read_place(self.root, place)
         path = Path(self.where(row))
         with reading(path):
-            return path.read_bytes()
+            return read_regular(path)
 
     def where(self, row: int) -> str:
         """Name an image for messages."""

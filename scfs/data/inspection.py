@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,19 @@ from scfs.config.data import MAX_PIXELS
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.decoding import opened
 from scfs.data.image_set import ImageSet, warn_of_new_labels
-from scfs.data.manifest import describe
+from scfs.data.manifest import count_notes, describe
 from scfs.data.opening import open_detection_split, open_split
 from scfs.data.sources.coco_json import load_coco
 from scfs.errors import ScfsError
-from scfs.io.dataset_stats import ClassCounts, DatasetStats, EqualImages, Range, Sample, SharedImages, SplitStats
+from scfs.io.dataset_stats import (
+    ClassCounts,
+    DatasetStats,
+    EqualImages,
+    Range,
+    Sample,
+    SharedImages,
+    SplitStats,
+)
 from scfs.io.parquet import read_parquet
 from scfs.io.progress import log, track
 
@@ -59,7 +67,9 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
     for split, images in opened.items():
         entry = about["splits"][split]
         has_boxes = "boxes" in entry or about["source"] == "garment-scenes"
-        stats.append(_split_stats(images, entry["unreadable"], manifest if has_boxes else None))
+        stats.append(_split_stats(images, entry, manifest if has_boxes else None))
+        for note, (number, first) in stats[-1].notes.items():
+            log(f"data set {about['name']}, split {split}: {note}: {number} images, the first is {first}")
     for pair in (pair for pair in between if pair.number):
         log(
             f"warning: data set {about['name']}: {pair.number} images of split {pair.splits[1]} are in split "
@@ -72,9 +82,10 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
     ).write(out)
 
 
-def _split_stats(images: ImageSet, left_out: int, annotated: Path | None) -> SplitStats:
+def _split_stats(images: ImageSet, entry: Mapping[str, Any], annotated: Path | None) -> SplitStats:
     """Count, measure and sample the images of a split; `annotated`: manifest of the data set, if it has boxes."""
     classes = objects = None
+    notes = entry.get("notes") or count_notes(entry.get("odd", {}).items())
     if images.labels is not None:
         counts = np.bincount(images.labels, minlength=len(images.classes))
         classes = ClassCounts(names=images.classes, counts=counts.tolist())
@@ -87,12 +98,13 @@ def _split_stats(images: ImageSet, left_out: int, annotated: Path | None) -> Spl
         split=images.split,
         images=len(images),
         digest=images.digest,
-        left_out=left_out,
+        left_out=entry["unreadable"],
         classes=classes,
         objects=objects,
         width=_range(images.widths),
         height=_range(images.heights),
         duplicates=EqualImages(**_equal_images(images, images)),
+        notes=notes,
         samples=tuple(_sample(images, row, boxes.get(images.paths[row])) for row in tracked),
     )
 

@@ -9,7 +9,7 @@ and odd images. Pages have checksums, and the metadata a SHA-256 of all (key `sh
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -132,7 +132,21 @@ def _entry(item: ManifestSplit) -> dict[str, Any]:
     defaults = BoxFile("", "")._asdict().items()
     boxes = {} if item.boxes is None else {"boxes": dict(item.boxes._asdict().items() - defaults)}
     odd = {} if item.odd is None else {"odd": item.odd}
-    return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes, **odd}
+    # Official sets list every odd image; of one's own, half of which may be turned, each kind has its number.
+    noted = item.odd is None and "odd" in item.rows.column_names
+    counts = count_notes(zip(*(item.rows[key].to_pylist() for key in ("path", "odd")))) if noted else {}
+    notes = {"notes": counts} if counts else {}
+    return {"root": item.root, "classes": item.classes, "unreadable": item.unreadable, **boxes, **odd, **notes}
+
+
+def count_notes(odd: Iterable[tuple[str, str | None]]) -> dict[str, tuple[int, str]]:
+    """Count images by what was noted of them (`odd`, by path): the number, and the first one's path."""
+    found: dict[str, tuple[int, str]] = {}
+    for path, text in odd:
+        for note in text.split("; ") if text else ():
+            number, first = found.get(note, (0, path))
+            found[note] = number + 1, first
+    return found
 
 
 def _rows(item: ManifestSplit, schema: pa.Schema) -> pa.Table:

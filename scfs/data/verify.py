@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scfs.config.data import MAX_PIXELS
 from scfs.data.image_set import ImageSet, close_files
 from scfs.data.manifest import describe, load_split
 from scfs.data.official.layouts import files_below, missing_of
-from scfs.data.sources.folders import ENDINGS
-from scfs.data.sources.image_probe import probe_image
+from scfs.data.sources.folders import ENDINGS, probe_file
 from scfs.data.sources.registry import RESTORE
 from scfs.errors import ScfsError
 from scfs.io.ordered_map import ordered_map
@@ -120,5 +120,5 @@ def _own_images(root: Path, names: Iterable[str], images: ImageSet, about: dict[
     for name in names:
         if not name.lower().endswith(ENDINGS) or (listed and name.partition("/")[0] not in images.classes):
             continue
-        if not (left_out and probe_image((root / name).read_bytes()).problem):
+        if not (left_out and probe_file(root / name, about["config"].get("max_pixels", MAX_PIXELS)).problem):
             yield name

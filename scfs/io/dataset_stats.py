@@ -83,6 +83,8 @@ class SplitStats(_Record):
     height: Range
     """Pixels."""
     duplicates: EqualImages
+    notes: dict[str, tuple[int, str]] = {}
+    """Number and first path of images of one colour, damaged, with an EXIF turn ..., by what was noted."""
     samples: tuple[Sample, ...] = Field(default=(), exclude=True)
 
 

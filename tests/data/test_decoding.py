@@ -12,7 +12,7 @@ from PIL import Image
 from scfs.config.data import MAX_PIXELS
 from scfs.data import decoding
 from scfs.data.decoding import decode
-from scfs.data.sources.image_probe import _Budget, probe_image
+from scfs.data.sources.image_probe import _in_flight, probe_image
 from scfs.errors import ScfsError
 
 
@@ -205,21 +205,21 @@ def test_long_texts_of_a_png(kind, monkeypatch):
 
 
 def test_no_more_pixels_are_decoded_at_a_time_than_the_budget():
-    budget, lock, held, passed = _Budget(10), Lock(), 0, []
+    lock, held, passed = Lock(), 0, []
 
     def work(pixels: int) -> None:
         nonlocal held
-        with budget.taken(pixels):
+        with _in_flight(pixels):
             with lock:
-                held += min(pixels, 10)
+                held += min(pixels, MAX_PIXELS)
                 passed.append(held)
             with lock:
-                held -= min(pixels, 10)
+                held -= min(pixels, MAX_PIXELS)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, [4, 3, 10, 1, 100, 6, 2, 100] * 50))
-    assert len(passed) == 400 and max(passed) == 10
-    with budget.taken(7), pytest.raises(ZeroDivisionError), budget.taken(3):
+        list(pool.map(work, [1, 4_000_000, 100_000_000, MAX_PIXELS, 2 * MAX_PIXELS] * 80))
+    assert len(passed) == 400 and max(passed) == MAX_PIXELS
+    with pytest.raises(ZeroDivisionError), _in_flight(2 * MAX_PIXELS):
         1 / 0  # noqa: B018
-    with budget.taken(100):
+    with _in_flight(MAX_PIXELS):
         pass

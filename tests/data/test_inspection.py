@@ -88,7 +88,8 @@ def test_equal_images_are_found_within_and_between_splits(folders, monkeypatch):
         ("test", "flat"): (0, []),
     }
     told = "warning: data set mine: 1 images of split test are in split train too, the first is dog/known.png (there"
-    assert len(lines) == 1 and lines[0].startswith(told)
+    assert lines[0] == "data set mine, split train: of one colour: 6 images, the first is cat/0.png"
+    assert len(lines) == 4 and lines[3].startswith(told)
 
 
 def test_the_contact_sheet_has_small_images_and_their_classes(folders):

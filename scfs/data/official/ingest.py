@@ -129,8 +129,9 @@ def _row(item: IncomingImage, found: ProbedImage, layout: ImageLayout) -> dict[s
     """Return a row of the journal."""
     readable, record = found.problem is None, item.record
     place = layout.place(item) if readable else Place("", 0, 0)
+    odd = filter(None, (format_mismatch(record.path, found.kind), *found.notes))
     return {
         **{"path": record.path, "label": record.label, "width": found.width, "height": found.height},
         **{"sha256": found.sha256 if readable else None, **place._asdict()},
-        **{"odd": format_mismatch(record.path, found.kind) if readable else None, "problem": found.problem},
+        **{"odd": "; ".join(odd) or None, "problem": found.problem},
     }

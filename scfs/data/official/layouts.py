@@ -23,6 +23,7 @@ from scfs.data.official.parsers.records import Record
 from scfs.data.official.shards import ShardWriter
 from scfs.errors import ScfsError, writing
 from scfs.io.atomic import move_into_place
+from scfs.io.files import walk
 from scfs.io.locks import file_lock
 
 LOCK = ".prepare.lock"
@@ -196,7 +197,7 @@ def files_below(folder: Path) -> set[str]:
     """List the relative paths of all files in a folder, with forward slashes; none if it is not there."""
     found: set[str] = set()
     start = len(f"{folder}/")
-    for place, _, names in os.walk(folder, followlinks=True):  # asks for no file's kind: there may be a million
+    for place, _, names in walk(folder):  # asks for no file's kind: there may be a million
         found.update(f"{place}/{name}"[start:] for name in names)
     return found
 

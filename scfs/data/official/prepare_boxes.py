@@ -65,10 +65,10 @@ def source_of(entry: str, files: Path) -> Coco | Voc:
             split: CocoSplit(images=f"{files / f'{split}2017'}", annotations=f"{files / file}")
             for split, file in INSTANCES.items()
         }
-        return Coco(source="coco", splits=splits)
+        return Coco(source="coco", splits=splits, damaged=1)
     parts = Official(source="official", entry=entry).splits
     lists = {split: tuple(f"{files / LISTS[role]}" for role in roles) for split, roles in parts.items()}
-    return Voc(source="voc", splits=lists)
+    return Voc(source="voc", splits=lists, damaged=1)
 
 
 def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
@@ -84,8 +84,7 @@ def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
 
 def _checked_columns(rows: pa.Table) -> pa.Table:
     """Add the columns that the checks of a whole set look at."""
-    nothing = pa.nulls(len(rows), pa.string())
-    return rows.append_column("odd", nothing).append_column("problem", nothing)
+    return rows.append_column("problem", pa.nulls(len(rows), pa.string()))
 
 
 def _relative(item: ManifestSplit, base: Path) -> ManifestSplit:

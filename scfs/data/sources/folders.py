@@ -1,24 +1,30 @@
 """Images of one's own: a folder of files, flat (no labels) or with one sub-folder per class."""
 
-import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scfs.config.data import MAX_PIXELS, ImageFolders, OwnImages
 from scfs.data.image_set import ROWS, ImageSet, with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
-from scfs.data.sources.image_probe import FORMAT_OF, ProbedImage, probe_image
+from scfs.data.sources.image_probe import DAMAGED, FORMAT_OF, ProbedImage, probe_image
 from scfs.data.sources.published_lists import read_class_list
 from scfs.data.sources.registry import PREPARE
 from scfs.errors import ScfsError
+from scfs.io.files import read_regular, walk
 from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
 
 ENDINGS = tuple(FORMAT_OF)
+SHOWN = 8
+"""Endings of files that are left out, of which the number is said: the most frequent ones."""
+PROBED = ROWS.append(pa.field("odd", pa.string()))
+"""Columns of images that were looked at: ROWS, and what was noted, with semicolons between; manifests count it."""
 
 
 @PREPARE.add("folder")
@@ -67,13 +73,18 @@ def list_images(folder: Path, only: Collection[str] | None = None) -> FolderList
     if missing:
         number = f"{len(missing)} of the {len(wanted)}"
         raise ScfsError(f"{folder}: no sub-folder {missing[0]!r}: {number} of the class list are missing")
-    found = (path for below in wanted or [""] for path in _walk(folder, below))
+    others: Counter[str] = Counter()
+    found = (path for below in wanted or [""] for path in _walk(folder, below, others))
     paths = sorted(track(found, f"listing {folder}", "images"))
     seen = sorted({path.partition("/")[0] for path in paths if "/" in path})
     flat = [path for path in paths if "/" not in path]
     empty = [folder / name for name in wanted if name not in seen] or [folder] * (not paths)
+    endings = ", ".join(f"{number} {ending!a}" for ending, number in others.most_common(SHOWN))
+    left_out = f"; {others.total()} files of other endings are left out: {endings}" if others else ""
     if empty:
-        raise ScfsError(f"{empty[0]}: no images in it (looked for {', '.join(ENDINGS)})")
+        raise ScfsError(f"{empty[0]}: no images in it (looked for {', '.join(ENDINGS)}{left_out})")
+    if left_out:
+        log(f"{folder}{left_out}")
     if seen and flat:
         raise ScfsError(
             f"{folder}: images both beside the sub-folders ({flat[0]}) and inside ({seen[0]}): "
@@ -82,12 +93,14 @@ def list_images(folder: Path, only: Collection[str] | None = None) -> FolderList
     return FolderListing(folder, tuple(paths), tuple(seen))
 
 
-def _walk(folder: Path, below: str = "") -> Iterator[str]:
-    """Yield the paths of all images below a folder, relative, with forward slashes; links are followed."""
-    for place, folders, files in os.walk(folder / below, onerror=_cannot_list, followlinks=True):
+def _walk(folder: Path, below: str, others: Counter[str]) -> Iterator[str]:
+    """Yield the paths of all images below a folder, relative, with forward slashes; count others by their endings."""
+    for place, folders, files in walk(folder / below, _cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+        for name in (name for name in files if not name.startswith(".")):
+            if not name.lower().endswith(ENDINGS):
+                others[Path(name).suffix.lower()] += 1
+            else:
                 path = Path(place, name).relative_to(folder).as_posix()
                 try:
                     path.encode()
@@ -134,7 +147,7 @@ def sound_rows(folder: Path, paths: Sequence[str], config: OwnImages, place: str
         Rows as of `probed_rows`, and the number of images left out.
 
     Raises:
-        ScfsError: an image cannot be decoded and is not to be left out; or none can.
+        ScfsError: an image cannot be decoded and is not to be left out; or none can; or too many are damaged.
     """
     rows, problems = probed_rows(folder, paths, config.max_pixels)
     place = place or f"{folder}"
@@ -143,6 +156,13 @@ def sound_rows(folder: Path, paths: Sequence[str], config: OwnImages, place: str
         require_readable(place, problems, len(paths), config.unreadable, hint)
     else:
         require_readable(place, problems, len(paths))
+    damaged = rows["path"].filter(pc.match_substring(rows["odd"], DAMAGED))
+    if damaged:
+        found = f"{place}: {len(damaged)} of {len(paths)} images are {DAMAGED}, in part grey, the first is {damaged[0]}"
+        if len(damaged) > config.damaged * len(paths):
+            allowed = f"a share of {config.damaged} is allowed (the setting damaged; `scfs pretrain FOLDER`: --damaged)"
+            raise ScfsError(f"{found}: {allowed}")
+        log(f"warning: {found}")
     return rows, len(problems)
 
 
@@ -174,24 +194,25 @@ def probed_rows(folder: Path, paths: Sequence[str], max_pixels: int = MAX_PIXELS
     """Open files of a folder, in order, and show how far that is.
 
     Returns:
-        Rows (scfs.data.image_set.ROWS) of those that can be decoded, without labels; and each of the others with its
+        Rows (`PROBED`) of those that can be decoded, without labels; and each of the others with its
         problem, as text.
     """
     rows, problems = [], []
-    found = ordered_map(paths, lambda path: _probe(folder / path, max_pixels), lambda path: 0)
+    found = ordered_map(paths, lambda path: probe_file(folder / path, max_pixels), lambda path: 0)
     for path, probe in track(found, f"{folder}", "images", len(paths)):
         if probe.problem is None:
-            rows.append({"path": path, **probe._asdict()})
+            rows.append({"path": path, **probe._asdict(), "odd": "; ".join(probe.notes) or None})
         else:
             problems.append(f"{path} ({probe.problem})")
-    return pa.Table.from_pylist(rows, ROWS), problems
+    return pa.Table.from_pylist(rows, PROBED), problems
 
 
-def _probe(path: Path, max_pixels: int) -> ProbedImage:
+def probe_file(path: Path, max_pixels: int) -> ProbedImage:
+    """Look at an image file, see `probe_image`; one that cannot be read has that as its problem."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
-        return ProbedImage(0, 0, b"", str(error))
+        return ProbedImage(0, 0, b"", error.strerror or str(error))
     return probe_image(content, max_pixels=max_pixels)
 
 
@@ -207,4 +228,4 @@ def image_folder(folder: Path, config: ImageFolders | None = None) -> ImageSet:
     """
     listing = list_images(folder)
     rows, _ = read_rows(listing, listing.classes, config or ImageFolders(source="folder", splits={"all": ""}))
-    return ImageSet.of(str(folder), "all", listing.folder, listing.classes, rows)
+    return ImageSet.of(str(folder), "all", listing.folder, listing.classes, rows.select(ROWS.names))

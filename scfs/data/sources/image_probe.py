@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from threading import Condition
+from threading import Lock, Semaphore
 from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
 from scfs.config.data import MAX_PIXELS
-from scfs.data.decoding import opened
+from scfs.data.decoding import JPEG, decode_fast, is_damaged, opened
 from scfs.errors import ScfsError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -19,6 +19,9 @@ OFFICIAL_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 """Oxford-IIIT Pets has GIF files among its .jpg; the loader decodes all of these."""
 FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".jpe": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 FORMAT_OF |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
+
+
+ONE_COLOUR, DAMAGED, TURNED = "of one colour", "damaged JPEGs", "with an EXIF turn"
 
 
 class ProbedImage(NamedTuple):
@@ -32,6 +35,8 @@ class ProbedImage(NamedTuple):
     """Why it cannot be decoded."""
     kind: tuple[str, str] = ("", "")
     """Format and mode in Pillow's words, such as JPEG and CMYK."""
+    notes: tuple[str, ...] = ()
+    """`ONE_COLOUR`, `DAMAGED` and `TURNED` if it is; the first two are not known if the header alone was read."""
 
 
 def probe_image(
@@ -47,41 +52,55 @@ def probe_image(
     """
     try:
         with opened(content, max_pixels, formats) as image:
+            notes = []
             if whole:
-                with _decoding.taken(image.width * image.height):
-                    image.load()
+                with _in_flight(image.width * image.height):
+                    notes = _look_at(image, content, max_pixels)
+            if _is_turned(image):
+                notes.append(TURNED)
             (width, height), kind = image.size, (image.format or "", image.mode)
     except ValueError as error:
         return ProbedImage(0, 0, b"", str(error))
-    return ProbedImage(width, height, hashlib.sha256(content).digest(), None, kind)
+    return ProbedImage(width, height, hashlib.sha256(content).digest(), None, kind, tuple(notes))
 
 
-class _Budget:
-    """Pixels that all threads together may decode at a time; a larger image is decoded alone.
-
-    Otherwise as many images as there are cores would be in memory, of half a gigabyte each.
-    """
-
-    def __init__(self, pixels: int) -> None:
-        self._most = self._free = pixels
-        self._changed = Condition()
-
-    @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until so many are free, and take them for the block."""
-        pixels = min(pixels, self._most)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= pixels)
-            self._free -= pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += pixels
-                self._changed.notify_all()
+def _look_at(image: Image.Image, content: bytes, max_pixels: int) -> list[str]:
+    """Decode an image, and note what its pixels show."""
+    is_jpeg = content.startswith(JPEG)
+    pixels = decode_fast(content, max_pixels) if is_jpeg else None
+    if pixels is not None:  # colour JPEG without a defect
+        one_colour = (pixels[0] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all()
+        return [ONE_COLOUR] * bool(one_colour)
+    image.load()
+    notes = [ONE_COLOUR] * (image.convert("RGB").getcolors(1) is not None)
+    return notes + [DAMAGED] * (is_jpeg and is_damaged(content))
 
 
-_decoding = _Budget(MAX_PIXELS)
+def _is_turned(image: Image.Image) -> bool:
+    """True if EXIF data say to turn or mirror an image; Pillow turns TIFFs itself, and forgets it."""
+    try:
+        return "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except Exception:  # damaged EXIF data, which nobody needs
+        return False
+
+
+UNITS = 16
+"""Sixteenths of MAX_PIXELS that all threads together may decode at a time: otherwise as many images as there are cores
+would be in memory, of half a gigabyte each. A larger image is decoded alone."""
+_turn, _free = Lock(), Semaphore(UNITS)
+
+
+@contextmanager
+def _in_flight(pixels: int) -> Iterator[None]:
+    """Wait until so many pixels may be decoded, and decode them in the block."""
+    units = min(UNITS, -(-pixels * UNITS // MAX_PIXELS))
+    with _turn:
+        for _ in range(units):
+            _free.acquire()
+    try:
+        yield
+    finally:
+        _free.release(units)
 
 
 def upright_size(path: Path) -> tuple[int, int]:

@@ -8,11 +8,15 @@ from PIL import Image
 
 from scfs.config.data import ImageFolders
 from scfs.data.inspection import inspect
+from scfs.data.manifest import describe
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.folders import image_folder
+from scfs.data.sources.image_probe import DAMAGED, ONE_COLOUR, TURNED
+from scfs.data.verify import verify
 from scfs.errors import ScfsError
 from scfs.io import progress
+from scfs.io.dataset_stats import DatasetStats
 
 
 def write_image(path, value=0, size=(20, 10), mode="RGB", **options):
@@ -215,3 +219,85 @@ def test_images_that_are_gone_later(tmp_path, flat):
     flat.rename(tmp_path / "moved")
     with pytest.raises(ScfsError, match="flat: folder of data set mine, split train: not found"):
         open_split(tmp_path / "data/mine/manifest.parquet", "train")
+
+
+def test_files_of_other_endings_are_counted_by_ending(flat, capsys):
+    for name in ("1.heic", "2.HEIC", "clip.mp4", "README", ".hidden.gif"):
+        (flat / name).write_bytes(b"")
+    assert len(image_folder(flat)) == 3
+    assert f"{flat.resolve()}; 4 files of other endings are left out: 2 '.heic', 1 " in capsys.readouterr().err
+    for path in flat.glob("*.[jpJ]*"):
+        path.unlink()
+    with pytest.raises(ScfsError, match=r"no images in it \(looked for .*; \d files of other endings .*: 2 '\.heic', "):
+        image_folder(flat)
+
+
+def test_other_formats_are_images_too(tmp_path):
+    kinds = {"a.webp": "WEBP", "b.tif": "TIFF", "c.TIFF": "TIFF", "d.bmp": "BMP", "e.jfif": "JPEG"}
+    for name, kind in kinds.items():
+        write_image(tmp_path / "x" / name, format=kind)
+    assert image_folder(tmp_path / "x").paths == sorted(kinds)
+
+
+def test_links_in_circles_and_what_is_no_file(tmp_path, labelled):
+    (labelled / "cat/latest").symlink_to(".")
+    assert len(image_folder(labelled)) == 3
+    os.mkfifo(labelled / "dog/pipe.jpg")
+    (labelled / "dog/zero.png").symlink_to("/dev/zero")
+    with pytest.raises(ScfsError, match=r"2 of 5 images cannot .*first is dog/pipe\.jpg \(not a regular file\)"):
+        image_folder(labelled)
+    manifest = prepared(tmp_path, unreadable="skip", train=labelled)
+    assert verify(manifest).sound
+
+
+def test_the_limit_of_pixels_is_a_setting(tmp_path, flat):
+    config = ImageFolders(source="folder", splits={"all": f"{flat}"}, max_pixels=210)
+    with pytest.raises(ScfsError, match=r"1 of 3 .*c\.Jpg \(22 x 10 pixels by its header, at most 210 .*max_pixels\)"):
+        prepare("mine", config, tmp_path / "data" / "mine")
+
+
+def damage(path):
+    """End the picture at two thirds, with the marker of its end, so that decoders fill the rest with grey."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_damaged_jpegs_are_counted_and_refused_above_a_share(tmp_path, mode, capsys):
+    for number in range(4):
+        write_image(tmp_path / "x" / f"{number}.jpg", number, (96, 72), mode)
+    damage(tmp_path / "x/2.jpg")
+    with pytest.raises(ScfsError, match=r"x: 1 of 4 images are damaged JPEGs, .*the first is 2\.jpg: a share of 0\.01"):
+        image_folder(tmp_path / "x")
+    config = ImageFolders(source="folder", splits={"train": f"{tmp_path / 'x'}"}, damaged=0.25)
+    prepare("mine", config, tmp_path / "data" / "mine")
+    assert "1 of 4 images are damaged JPEGs" in capsys.readouterr().err
+    manifest = tmp_path / "data/mine/manifest.parquet"
+    assert describe(manifest)["splits"]["train"]["notes"] == {DAMAGED: [1, "2.jpg"]}
+    inspect(manifest, "0" * 16, tmp_path / "out.json")
+    assert "split train: damaged JPEGs: 1 images, the first is 2.jpg" in capsys.readouterr().err
+
+
+def test_notes_of_images(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_image(tmp_path / "x/sound.jpg", size=(40, 30))
+    write_image(tmp_path / "x/turned.jpg", size=(40, 30), exif=exif.tobytes())
+    write_image(tmp_path / "x/turned.webp", size=(40, 30), exif=exif.tobytes())
+    for name in ("black.jpg", "black.png", "black.bmp"):
+        Image.new("RGB", (40, 30)).save(tmp_path / "x" / name)
+    icon = Image.new("RGBA", (40, 30))
+    icon.putalpha(Image.linear_gradient("L").resize((40, 30)))
+    icon.save(tmp_path / "x/icon.png")
+    (tmp_path / "x/broken_exif.jpg").write_bytes(
+        (tmp_path / "x/turned.jpg")
+        .read_bytes()
+        .replace(b"Exif\0\0II*\0", b"Exif\0\0II\xff\xff")
+        .replace(b"Exif\0\0MM\0*", b"Exif\0\0MM\xff\xff")
+    )
+    manifest = prepared(tmp_path, train=tmp_path / "x")
+    notes = describe(manifest)["splits"]["train"]["notes"]
+    assert notes == {ONE_COLOUR: [4, "black.bmp"], TURNED: [2, "turned.jpg"]}
+    inspect(manifest, "0" * 16, tmp_path / "out.json")
+    (split,) = DatasetStats.read(tmp_path / "out.json").splits
+    assert split.notes == {note: tuple(found) for note, found in notes.items()}
