@@ -33,7 +33,7 @@ MANIFEST = "manifest.parquet"
 
 DIGEST = b"sha256"
 """Key of the metadata: SHA-256 of all cells and of the metadata `scfs`; manifests made before do not have it."""
-ENTRY = {"root", "classes", "unreadable"}
+_log_once = cache(log)
 OUTSIDE = r"^/|(^|/)\.\.(/|$)"
 """Paths that are absolute or go up."""
 
@@ -210,23 +210,16 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
     if types not in (whole[: len(COLUMNS)], whole) or not {b"scfs"} <= metadata.keys() <= {b"scfs", DIGEST}:
         raise ScfsError(f"{manifest}: not a manifest: {again}")
     if DIGEST not in metadata:
-        _say_it_has_no_digest(manifest)
+        _log_once(f"{manifest}: made before manifests had checksums: damage to it may go unnoticed")
     elif _digest(table) != metadata[DIGEST]:
         raise ScfsError(f"{manifest}: damaged: its content is not the one whose SHA-256 it has: {again}")
     try:
         about: dict[str, Any] = json.loads(metadata[b"scfs"])
-        entries_are_whole = all(entry.keys() >= ENTRY for entry in about["splits"].values())
+        _ = about["name"], about["source"], about["config"]
+        _ = [(entry["root"], entry["classes"], entry["unreadable"]) for entry in about["splits"].values()]
     except (AttributeError, KeyError, TypeError, ValueError):
-        entries_are_whole = False
-    if not (entries_are_whole and about.keys() >= {"name", "source", "config"}):
-        raise ScfsError(f"{manifest}: damaged: its description is not one of a data set: {again}")
+        raise ScfsError(f"{manifest}: damaged: its description is not one of a data set: {again}") from None
     for name in ("path", "shard") if about["source"] != "table" else ():  # tables may name images anywhere
         if name in table.column_names and pc.any(pc.match_substring_regex(table[name], OUTSIDE)).as_py():
             raise ScfsError(f"{manifest}: damaged: column {name} leaves the folder of the images: {again}")
     return table, about
-
-
-@cache
-def _say_it_has_no_digest(manifest: Path) -> None:
-    """Say it once in a process."""
-    log(f"{manifest}: made before manifests had checksums: damage to it may go unnoticed")

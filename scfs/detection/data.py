@@ -21,17 +21,14 @@ Record = dict[str, Any]
 @contextmanager
 def read_as_annotated(record: Record) -> Iterator[None]:
     """Let Detectron2 read an image in the block as it was annotated: it would turn it as EXIF says in any case."""
-    apply_exif = detection_utils._apply_exif_orientation
-
-    def turned(image: Any) -> Any:
-        upright = apply_exif(image)
-        return upright if upright.size == (record["width"], record["height"]) else image
-
-    detection_utils._apply_exif_orientation = turned
+    turned, size = detection_utils._apply_exif_orientation, (record["width"], record["height"])
+    detection_utils._apply_exif_orientation = lambda image: (
+        upright if (upright := turned(image)).size == size else image
+    )
     try:
         yield
     finally:
-        detection_utils._apply_exif_orientation = apply_exif
+        detection_utils._apply_exif_orientation = turned
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The source `coco`: images with boxes and masks in COCO's format, which stay where they are."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def prepare_coco(name: str, config: Coco, folder: Path) -> None:
         ScfsError: see `read_coco`.
     """
     listed, texts = read_coco(config)
-    with folder_lock(folder / "annotations") if texts else nullcontext():  # against those that make missing ones again
+    with folder_lock(folder / "annotations"):  # against those that make missing ones again
         for file, text in texts.items():
             write_text(folder / file, text)
         write_manifest(folder / MANIFEST, name, config, listed)
