@@ -158,6 +158,11 @@ def test_other_settings_do_not_mix_with_a_folders_earlier_state(
         ),
         (["pretrain", "folder", "--set", "optimizer.lrr=1"], "pretrain: unknown key 'optimizer.lrr'"),
         (["pretrain", "folder", "--batch", "0"], "pretrain: batch = 0: Input should be greater than or equal to 1"),
+        (["pretrain", "folder", "--damaged", "2"], "pretrain: damaged = 2.0: Input should be less than or equal to 1"),
+        (
+            ["pretrain", "folder", "--max-pixels", "0"],
+            "pretrain: max_pixels = 0: Input should be greater than or equal to 1",
+        ),
         (["pretrain", "folder"], "folder: no such folder"),
         (["--log", "params.yaml/x.log", "report"], "params.yaml/x.log: could not be written: "),
     ],
