@@ -13,6 +13,11 @@ def shorten(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[: most - most // 4]} ... {text[-most // 4 :]}"
 
 
+def is_utf8(text: str) -> bool:
+    """True unless the text is a name from the system that is not UTF-8, as old archives have them."""
+    return text == text.encode(errors="replace").decode()
+
+
 class ScfsError(Exception):
     """Bad input or a failed run; the message names the file or key, the value and what is allowed, on one line.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scfs import __version__
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, is_utf8
 from scfs.io.progress import copy_log, log, silence
 from scfs.runtime.world import find_world
 
@@ -55,6 +55,9 @@ SideStream = Annotated[
 def main() -> None:
     """Run the command line: exit code 1 and one line on stderr for a known problem, 130 for Ctrl-C."""
     try:
+        for text in (*sys.argv[1:], str(Path.cwd())):  # both become names of runs, data sets and files
+            if not is_utf8(text):
+                raise ScfsError(f"{text!a}: not UTF-8: rename the file or folder")
         app()
     except ScfsError as error:
         log(f"scfs: {error}")

@@ -62,7 +62,8 @@ class ProjectionHead(Config):
     """Width of the MLP."""
     bottleneck: Positive = 256
     """Width before the last layer."""
-    prototypes: Annotated[int, Field(ge=2)] = 65536
+    # unsourced: the limit, 256 times the paper's number: the two encoders' last layers then take 34 GB
+    prototypes: Annotated[int, Field(ge=2, le=2**24)] = 65536
     """Output dimension K."""
     batch_norm: bool = False
     """BatchNorm after the MLP's hidden layers."""

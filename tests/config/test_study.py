@@ -104,6 +104,11 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("runs/one/split", "all", "runs.one.split = 'all': not among ['pretrain', 'train', 'val']"),
         ("runs/one/seed", -1, "runs.one: seed = -1: Input should be greater than or equal to 0"),
         ("runs/one/seed", 2**63, "runs.one: seed = 9223372036854775808: Input should be less than"),
+        (
+            "runs/one/head",
+            {"prototypes": 10**12},
+            "head.prototypes = 1000000000000: Input should be less than or equal",
+        ),
         ("runs/one/head", {"prototypes": 1}, "head.prototypes = 1: Input should be greater than or equal to 2"),
         ("runs/one", {"batch": 4, "accumulate": 4, "views": {"local_number": 1}}, "views.local_number must exceed 1:"),
         ("runs/one", {"method": "dino", "batch": 1, "views": {"local_number": 1, "local_size": 32}}, "must exceed 1:"),

@@ -20,10 +20,11 @@ PUBLISHED = [
 def test_names_and_shapes_fit(library: str, backbone: str) -> None:
     names = FORMATS[library].name_map(backbone)
     assert names is not None
-    theirs = library_model(names.architectures[backbone], library).state_dict()
+    state = library_model(names.architectures[backbone], library).state_dict()
+    theirs = {name: torch.zeros((), dtype=value.dtype).expand(value.shape) for name, value in state.items()}
     with torch.device("meta"):
         ours = build_backbone(backbone).state_dict()
-    classifier = match_classifier(theirs, names.classifier, library)
+    classifier = match_classifier(theirs, names.classifier, backbone, library)
     assert [len(value) for value in classifier.values()] == [1000, 1000]
     taken = match_backbone(theirs, backbone, names, library)  # raises ScfsError for a tensor too many or too few
     assert {key: value.shape for key, value in taken.items()} == {key: value.shape for key, value in ours.items()}

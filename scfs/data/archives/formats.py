@@ -188,7 +188,9 @@ def _zip_entries(file: IO[bytes], whole: ByteRange) -> Iterator[ArchiveEntry]:
                 offset = _offset_in_zip(archive, info, file, whole)
             content = partial(_open_in_zip, archive, info)
             # `filename` would be cut at a NUL.
-            yield ArchiveEntry(info.orig_filename, info.file_size, info.is_dir(), problem, offset, content)
+            yield ArchiveEntry(
+                info.orig_filename, info.file_size, info.filename.endswith("/"), problem, offset, content
+            )
 
 
 def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ByteRange:
@@ -209,7 +211,7 @@ def _problem_in_zip(info: zipfile.ZipInfo) -> str | None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
         return "a link"
-    if kind not in (0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
+    if kind not in (0, stat.S_IFDIR if info.filename.endswith("/") else stat.S_IFREG):
         return "neither a file nor a folder"
     return "encrypted" if info.flag_bits & 1 else None
 

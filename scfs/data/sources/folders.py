@@ -15,7 +15,7 @@ from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.image_probe import DAMAGED, FORMAT_OF, ProbedImage, probe_image
 from scfs.data.sources.published_lists import read_class_list
 from scfs.data.sources.registry import PREPARE
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, is_utf8
 from scfs.io.files import read_regular, walk
 from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
@@ -69,6 +69,8 @@ def list_images(folder: Path, only: Collection[str] | None = None) -> FolderList
     if not folder.is_dir():
         raise ScfsError(f"{folder}: no such folder")
     folder, wanted = folder.resolve(), sorted(only or ())
+    if not is_utf8(f"{folder}"):
+        raise ScfsError(f"{f'{folder}'!a}: names of folders must be in UTF-8")
     missing = [name for name in wanted if not (folder / name).is_dir()]
     if missing:
         number = f"{len(missing)} of the {len(wanted)}"
@@ -102,10 +104,8 @@ def _walk(folder: Path, below: str, others: Counter[str]) -> Iterator[str]:
                 others[Path(name).suffix.lower()] += 1
             else:
                 path = Path(place, name).relative_to(folder).as_posix()
-                try:
-                    path.encode()
-                except UnicodeEncodeError:
-                    raise ScfsError(f"{folder}: {path!a}: file names must be in UTF-8") from None
+                if not is_utf8(path):
+                    raise ScfsError(f"{folder}: {path!a}: file names must be in UTF-8")
                 yield path
 
 

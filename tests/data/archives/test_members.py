@@ -119,6 +119,16 @@ def test_one_file_in_a_gz(tmp_path: Path) -> None:
     assert problem(path, limit=1_000_000).endswith("more than 1000000 bytes in all up to here")
 
 
+def test_a_member_of_a_zip_without_a_name_is_one_line(tmp_path: Path) -> None:
+    content = zip_of([("x", b"1")]).replace(b"x", b"\0")
+    assert "a control character in its name" in problem(written(tmp_path / "a.zip", content))
+    nameless = zipfile.ZipInfo("x")
+    nameless.filename = ""
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive, archive.open(nameless, "w") as file:
+        file.write(b"1")
+    assert "has no name" in problem(tmp_path / "b.zip")
+
+
 @pytest.mark.parametrize("name", ["set.tar", "set.tar.gz", "set.zip"])
 def test_tars_inside(name: str, tmp_path: Path) -> None:
     inner = {"n01/n01_1.JPEG": b"x" * 700, "n01/n01_2.JPEG": b"y" * 512, "n02/n02_1.JPEG": b"", "list.txt": b"hello"}

@@ -116,6 +116,16 @@ def test_a_class_that_train_lacks_is_a_warning_with_its_count(tmp_path, labelled
     assert said in capsys.readouterr().err
 
 
+def test_a_folder_whose_name_is_not_utf8_is_one_line(tmp_path, flat):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    (odd / "a.png").write_bytes((flat / "b.png").read_bytes())
+    (tmp_path / "link").symlink_to(odd)
+    for folder in (odd, tmp_path / "link"):
+        with pytest.raises(ScfsError, match=r"caf\\udce9': names of folders must be in UTF-8"):
+            image_folder(folder)
+
+
 def test_hidden_and_other_files_are_ignored(flat):
     write_image(flat / ".hidden.png")
     write_image(flat / ".thumbnails" / "a.png")
