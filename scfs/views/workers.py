@@ -1,7 +1,6 @@
 """Loader workers: processes that read and decode images; every failure is one clear line."""
 
 import atexit
-import os
 import re
 import signal
 from collections.abc import Iterable, Iterator
@@ -117,4 +116,4 @@ def _start_worker(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     # A thread sends the items. One that does not fit into /dev/shm would be lost, and the main process wait for ever.
-    Queue._on_queue_feeder_error = staticmethod(lambda error, item: os._exit(1))  # type: ignore[attr-defined]
+    Queue._on_queue_feeder_error = staticmethod(lambda error, item: signal.raise_signal(signal.SIGKILL))  # type: ignore[attr-defined]
