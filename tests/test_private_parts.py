@@ -12,7 +12,15 @@ from repository import ROOT
 PAGE = (ROOT / "docs/upgrades.md").read_text()
 NAMED_TUPLES = {"_asdict", "_fields", "_replace"}
 """Public, whatever they look like: https://docs.python.org/3/library/collections.html#collections.namedtuple."""
-OVERRIDDEN = {"_submit_command", "_prepare_dag", "_build_dag", "_workflow", "_IOFile"}
+OVERRIDDEN = {
+    "_apply_exif_orientation",
+    "_on_queue_feeder_error",
+    "_submit_command",
+    "_prepare_dag",
+    "_build_dag",
+    "_workflow",
+    "_IOFile",
+}
 """Names that the search below does not see, or takes for our own: methods of ours in classes of theirs, tests, rules."""
 
 
