@@ -76,7 +76,7 @@ def test_a_report_of_the_papers_runs_says_that_it_is_computed() -> None:
     settings = ranks.settings("scfs")
     text = describe(settings, IMAGENET, [1, 2, 64], Cluster(), 1e-3, "given")
     assert "computed, not measured" in text and "1.00 ms of a core (given)" in text
-    assert "more than the 8 images of a batch" in text
+    assert f"more than the {settings.batch} images of a batch" in text
     assert text.count("\nscaling limit: ") == 1
 
 
