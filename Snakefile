@@ -15,7 +15,8 @@ if not config:
 include: "workflow/rules/common.smk"
 
 
-Draft202012Validator(params_schema()).validate(config)  # as workflow/schemas/params.schema.json, and with the kinds of plugins
+# As workflow/schemas/params.schema.json, and with the kinds of plugins.
+Draft202012Validator(params_schema()).validate(config)
 
 
 report: "workflow/report/workflow.rst"
