@@ -211,15 +211,22 @@ def test_a_rate_that_explodes_is_one_line(scenes: Path, weights: Path, tmp_path:
         train(training, data, tmp_path, save_every=1000)
 
 
-def test_weights_that_are_not_numbers_are_one_line(
-    scenes: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, r"^w\.pkl: .*'stem\.conv1\.weight' has numbers that are not finite"),
+        (3e38, "^training diverged at step 0: .*lr 0"),
+    ],
+)
+def test_weights_that_are_no_numbers_or_lead_to_none_are_one_line(
+    value: float, message: str, scenes: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     content = load(weights)
-    content["model"]["stem.conv1.weight"] = np.full_like(content["model"]["stem.conv1.weight"], np.nan)
-    Path("nan.pkl").write_bytes(dump(content))
-    with pytest.raises(ScfsError, match=r"^training diverged at step 0: .*lr 0"):
-        run(scenes, Path("nan.pkl"))
+    content["model"]["stem.conv1.weight"] = np.full_like(content["model"]["stem.conv1.weight"], value)
+    Path("w.pkl").write_bytes(dump(content))
+    with pytest.raises(ScfsError, match=message):
+        run(scenes, Path("w.pkl"))
 
 
 def test_weights_of_another_depth_are_one_line(scenes: Path, weights: Path, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def shorten(content: dict[str, Any]) -> None:
             r"1 key \('stem\.conv1\.norm\.running_var'\) missing",
         ),
         (lambda c: c["model"].update({"fc.bias": c["model"]["stem.conv1.norm.bias"]}), r"1 key \('fc\.bias'\) unknown"),
-        (lambda c: c["model"].update({"res2.0.conv1.weight": "none"}), "'res2.0.conv1.weight' is a str, not a tensor"),
+        (lambda c: c["model"].update({"res2.0.conv1.weight": "none"}), "'res2.0.conv1.weight' is a str, not a dense"),
         (shorten, r"'stem\.conv1\.weight' has shape \(32, 2, 7, 7\), allowed is \(32, 3, 7, 7\)"),
     ],
 )
