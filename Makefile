@@ -28,7 +28,7 @@ test: lint
 test-fast: .venv/.dev
 	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not ($(SLOW))"
 
-# The demo as `make demo` runs it, and what must hold of its numbers (half an hour); `make test` runs a shorter one.
+# The demo as `make demo` runs it, and what must hold of its numbers; `make test` runs a shorter one.
 demo-test: .venv/.dev
 	SCFS_WHOLE_DEMO=1 pytest -m demo
 

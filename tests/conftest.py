@@ -46,6 +46,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
             file = folder / "params.yaml"
             file.write_text(yaml.safe_dump(replaced(yaml.safe_load(file.read_text()), SHORT), sort_keys=False))
             git(folder, "commit", "--quiet", "--no-verify", "--all", "--message", "a shorter demo")
+    is_short = yaml.safe_load((folder / "params.yaml").read_text())["pretrain"]["epochs"] == SHORT["pretrain"]["epochs"]
+    assert is_short != WHOLE_DEMO, f"SCFS_DEMO_DIR: {folder} has the {'short' if is_short else 'whole'} demo"
     terminal = request.config.pluginmanager.getplugin("capturemanager")
     with terminal.global_and_fixture_disabled():  # minutes: progress has to be seen
         print("\nrunning the demo study", flush=True)

@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,7 +215,9 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
         return
     # Batches that workers prepare, and three more: in use by the trainer, just released by it, and being pinned.
     buffers = [min(len(steps), PREFETCH_FACTOR * number + 3) for number in range(1, workers + 1)]
-    free, size = shutil.disk_usage(SHM).free // dataset.world.core_sharers, sum(map(math.prod, dataset.shapes()))
+    # Where there is no such folder (macOS), nothing limits shared memory in this way.
+    free = shutil.disk_usage(SHM).free / dataset.world.core_sharers if Path(SHM).is_dir() else math.inf
+    size = sum(map(math.prod, dataset.shapes()))
     if (fitting := sum(number * size < 0.9 * free for number in buffers)) < workers:
         need = f"{workers} loader workers need {buffers[-1] * size / 2**20:.1f} MiB: {fitting} of them are started"
         log(f"warning: {SHM}: {free / 2**20:.1f} MiB are free for this process, and {need}; to have all: {MORE_MEMORY}")
