@@ -16,17 +16,16 @@ demo: .venv/.scfs
 	@snakemake --cores 2 --quiet host rules
 	@scfs summary
 
-# What needs the demo's results, or software that is not everywhere; it uses both cores itself, so one test at a time.
-SLOW := demo or detectron2 or slurm or container
+PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
 
 test: lint
-	@$(MAKE) --silent test-fast
-	pytest --durations 10 -m "$(SLOW)"
+	$(PYTEST)
 	python tests/fuzz --inputs 200
 	@$(MAKE) --silent bench-short
 
+# Without what needs the demo's results, software that is not everywhere, or many processes.
 test-fast: .venv/.dev
-	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not ($(SLOW))"
+	$(PYTEST) -m "not (demo or detectron2 or slurm or container or end_to_end)"
 
 # The demo as `make demo` runs it, and what must hold of its numbers; `make test` runs a shorter one.
 demo-test: .venv/.dev

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import warm
 import yaml
 from repository import command_environment, copy_repository, git
 
-SLOW_MARKERS = ("demo", "detectron2", "slurm", "container")
-
-# What takes longest, in files of which each stays in one process (--dist loadfile): first, so that both processes of
-# `make test-fast` end at the same time.
-LONGEST = ("smoke/test_rehearsal.py", "workflow/", "data/official/test_official_workflow.py", "launch/")
+SLOW_MARKERS = ("demo", "slurm", "container", "end_to_end", "detectron2")
+"""What takes longest comes first, so that both processes of `pytest -n 2` end at the same time."""
+SHARED = {"demo": "demo", "cluster": "slurm", "image": "container"}
+"""Fixtures that several files share, each with the marker of the tests that use it."""
 
 WHOLE_DEMO = bool(os.environ.get("SCFS_WHOLE_DEMO"))
 """Run the demo as it is (`make demo-test`), not with what SHORT has less of."""
@@ -68,19 +68,27 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[warm.SHARED] = str(warm.start())
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use the finished demo carry its marker; the longest come first."""
-    here = Path(__file__).parent
-    items.sort(key=lambda item: not str(item.path.relative_to(here)).startswith(LONGEST))
+    """What shares a fixture, and each other file, stays in one process (--dist loadgroup); the longest come first."""
     for item in items:
-        if "demo" in getattr(item, "fixturenames", ()):
-            item.add_marker("demo")
+        shared = next(
+            (marker for fixture, marker in SHARED.items() if fixture in getattr(item, "fixturenames", ())), ""
+        )
+        if shared:
+            item.add_marker(shared)
+        item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+    order = {marker: place for place, marker in enumerate(SLOW_MARKERS)}
+    items.sort(key=lambda item: order.get(slow_marker(item.keywords), len(order)))
+
+
+def slow_marker(keywords: Iterable[str]) -> str:
+    return next((marker for marker in SLOW_MARKERS if marker in keywords), "unmarked")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add up the time of setup, call and teardown."""
-    marker = next((marker for marker in SLOW_MARKERS if marker in report.keywords), "unmarked")
-    seconds[marker] += report.duration
+    seconds[slow_marker(report.keywords)] += report.duration
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,12 +13,6 @@ from repository import ROOT, copy_repository
 collect_ignore = [] if FULL else ["test_full_image.py"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "image" in getattr(item, "fixturenames", ()):
-            item.add_marker("container")
-
-
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest) -> Image:
     """Built from the working tree, on a stand-in for Debian's slim image."""

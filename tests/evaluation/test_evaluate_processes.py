@@ -16,6 +16,8 @@ import yaml
 from scfs import paths
 from scfs.data.opening import open_split
 
+pytestmark = pytest.mark.end_to_end
+
 SIZES = (2, 3)
 PASSES = {"knn": (1, 1), "layers": (1, 1), "linear": (2, 1), "linear_cached": (1, 1), "linear_cached, swept": (1, 1)}
 """How often each image of the train and of the test split is looked at."""

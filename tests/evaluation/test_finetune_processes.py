@@ -15,6 +15,8 @@ from scfs import paths
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune import job, stage
 
+pytestmark = pytest.mark.end_to_end
+
 Files = tuple[Path, Path]
 
 

@@ -15,6 +15,8 @@ from repository import ROOT, command_environment
 from safetensors.numpy import load_file
 from warm import warm_programs
 
+pytestmark = pytest.mark.end_to_end
+
 SMALL = [
     "--method",
     "dino",

@@ -17,6 +17,8 @@ from scfs.errors import ScfsError
 from scfs.pipeline import jobs
 from scfs.smoke.rehearsal import SCALE, set_up, small_study, smoke
 
+pytestmark = pytest.mark.end_to_end
+
 STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
 KEPT = ("method", "preset", "backbone", "layers", "drop_path")
 

@@ -40,6 +40,7 @@ def test_what_is_traced_trains_as_what_is_not(backbone: str, tiny: Pretrain, mon
             torch.testing.assert_close(value, other[name], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.end_to_end
 def test_by_two_processes_as_by_one(noise_folder: Path, tmp_path: Path) -> None:
     codes, errors = ranks.end(ranks.start("compile", tmp_path, noise_folder, 2))
     assert codes == [0, 0], errors

@@ -19,6 +19,8 @@ from scfs.runtime.world import World
 from scfs.training.pretrain import view_batches
 from scfs.weights.store import load_weights
 
+pytestmark = pytest.mark.end_to_end
+
 SIZES = (2, 3)
 
 

@@ -18,6 +18,8 @@ from warm import ORDINARY
 
 from scfs import paths
 
+pytestmark = pytest.mark.end_to_end
+
 STUDY: dict[str, Any] = {
     "study": "small",
     "scale": "tiny",

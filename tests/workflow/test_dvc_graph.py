@@ -18,6 +18,8 @@ from scfs.config.study import load_study
 from scfs.pipeline import sync
 from scfs.pipeline.dvc_file import dvc_path, render
 
+pytestmark = pytest.mark.end_to_end
+
 HERE = Path(__file__).parent
 STUDIES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/*/params.yaml"))]
 

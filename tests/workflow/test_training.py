@@ -14,6 +14,8 @@ from repository import ROOT, command_environment, copy_folder
 from scfs import paths
 from scfs.smoke.rehearsal import CODE
 
+pytestmark = pytest.mark.end_to_end
+
 WEIGHTS = [paths.weights(run) for run in ("small-scfs", "small-dino")]
 STUDY = {
     "study": "small",

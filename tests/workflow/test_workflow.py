@@ -22,6 +22,8 @@ from scfs.config.study import Study, load_study, params_schema
 from scfs.evaluation.run import EVALUATE
 from scfs.pipeline.code_inputs import inspection_modules, modules_of
 
+pytestmark = pytest.mark.end_to_end
+
 HERE = Path(__file__).parent
 ORDER = ["input", "output", "log", "benchmark", "wildcard_constraints", "threads", "resources", "params", "shell"]
 EVALUATIONS = {"knn", "layers", "attention", "linear-cached", "linear"}

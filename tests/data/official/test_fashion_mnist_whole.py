@@ -14,6 +14,8 @@ from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
 from scfs.data.scenes.fashion_mnist import NAMES
 
+pytestmark = pytest.mark.end_to_end
+
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 
 

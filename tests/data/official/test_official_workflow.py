@@ -12,6 +12,8 @@ from scfs.config.study import load_study
 from scfs.data.manifest import numbers_of_images
 from scfs.data.official.parsers import BOXES, LABELLED
 
+pytestmark = pytest.mark.end_to_end
+
 STUDY = "config/official/params.yaml"
 DVC = "config/official/dvc.yaml"
 LAYOUTS = {"imagenet": "archive", "imagenet100": "shards", "cars": "shards", "pets": "shards"}
