@@ -1,7 +1,7 @@
 """The one exception that a user is meant to see: its text is one line and `scfs` prints it without a traceback."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 LONGEST = 200
@@ -33,12 +33,25 @@ class ProcessLostError(ScfsError):
 
 
 @contextmanager
-def reading(path: Path | str) -> Iterator[None]:
-    """Turn an OSError of the block into a ScfsError: `path` cannot be read, and why."""
+def refusing(what: str, *kinds: type[Exception], advice: str = "", into: type[Exception] = ScfsError) -> Iterator[None]:
+    """Turn errors of some kinds in the block into one line: `what`, why, and the advice; other errors pass.
+
+    Args:
+        what: the file or key, and what is wrong with it.
+        kinds: errors that mean this.
+        advice: end of the line.
+        into: error of that line.
+    """
     try:
         yield
-    except OSError as error:
-        raise ScfsError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except kinds as error:
+        reason = repr(error) if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+        raise into(f"{what}: {reason}{advice}") from None
+
+
+def reading(path: Path | str) -> AbstractContextManager[None]:
+    """Turn an OSError of the block into a ScfsError: `path` cannot be read, and why."""
+    return refusing(f"{path}: cannot be read", OSError)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from scfs.config.report import AnyFigure, Figure, Table
 from scfs.config.seeds import with_seeds
 from scfs.config.strict_yaml import load_yaml
 from scfs.config.weight_formats import ExportFormat
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, reading, refusing
 
 
 class Study(Config):
@@ -232,14 +232,10 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ScfsError: the file is missing, is not UTF-8 or not YAML.
     """
-    try:
-        return load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScfsError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ScfsError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except yaml.YAMLError as error:
-        raise ScfsError(f"{path}: not valid YAML: {error}") from None
+    with reading(path), refusing(f"{path}: not UTF-8 text", UnicodeDecodeError):
+        text = path.read_text(encoding="utf-8")
+    with refusing(f"{path}: not valid YAML", yaml.YAMLError):
+        return load_yaml(text)
 
 
 def load_study(path: Path, chain: tuple[Path, ...] = ()) -> Study:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scfs.errors import ScfsError, reading
+from scfs.errors import reading, refusing
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, list[int]]:
@@ -60,7 +60,8 @@ def load_masks(annotations: Path) -> dict[str, np.ndarray]:
     """
     with reading(annotations):
         text = annotations.read_text()
-    try:
+    problem = f"{annotations}: not COCO JSON with masks as uncompressed RLE"
+    with refusing(problem, ValueError, KeyError, TypeError):
         content = json.loads(text)
         images = {image["id"]: image for image in content["images"]}
         if content["annotations"] and not any("segmentation" in item for item in content["annotations"]):
@@ -68,6 +69,4 @@ def load_masks(annotations: Path) -> dict[str, np.ndarray]:
         masks = {image["file_name"]: np.zeros((image["height"], image["width"]), bool) for image in images.values()}
         for item in content["annotations"]:
             masks[images[item["image_id"]]["file_name"]] |= decode_mask(item["segmentation"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ScfsError(f"{annotations}: not COCO JSON with masks as uncompressed RLE ({error!r})") from None
     return masks

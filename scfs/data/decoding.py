@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ import simplejpeg
 from PIL import Image, PngImagePlugin
 
 from scfs.config.data import MAX_PIXELS
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 
 # Threads that OpenCV starts here would make the loader's processes hang, which are forked.
 cv2.setNumThreads(1)
@@ -45,11 +45,8 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[
     fast = decode_fast(data, max_pixels)
     if fast is not None:
         return fast
-    try:
-        with opened(data, max_pixels) as image:
-            return np.array(image.convert("RGB"))
-    except ValueError as error:
-        raise ScfsError(f"{name}: not a readable image: {error}") from error
+    with refusing(f"{name}: not a readable image", ValueError), opened(data, max_pixels) as image:
+        return np.array(image.convert("RGB"))
 
 
 @contextmanager
@@ -120,12 +117,10 @@ def is_damaged(data: bytes) -> bool:
 
 def _decode_jpeg(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8] | None:
     """Decode a colour JPEG without any defect; None leaves the file to PIL."""
-    try:
+    with suppress(ValueError):
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         if colorspace in ("YCbCr", "RGB") and height * width <= max_pixels:
             return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True)
-    except ValueError:
-        pass
     return None
 
 

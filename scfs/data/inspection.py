@@ -18,16 +18,8 @@ from scfs.data.image_set import ImageSet, warn_of_new_labels
 from scfs.data.manifest import count_notes, describe
 from scfs.data.opening import open_detection_split, open_split
 from scfs.data.sources.coco_json import load_coco
-from scfs.errors import ScfsError
-from scfs.io.dataset_stats import (
-    ClassCounts,
-    DatasetStats,
-    EqualImages,
-    Range,
-    Sample,
-    SharedImages,
-    SplitStats,
-)
+from scfs.errors import ScfsError, refusing
+from scfs.io.dataset_stats import ClassCounts, DatasetStats, EqualImages, Range, Sample, SharedImages, SplitStats
 from scfs.io.parquet import read_parquet
 from scfs.io.progress import log, track
 
@@ -193,12 +185,10 @@ def _small(images: ImageSet, row: int, size: tuple[int, int] | None) -> np.ndarr
     content, path = images.read(row), images.root / images.paths[row]
     if hashlib.sha256(content).digest() != images.hashes[row]:
         raise ScfsError(f"{path}: not the image that was prepared: run `scfs prepare {images.name}` again")
-    try:
-        with opened(content, max(MAX_PIXELS, int(images.widths[row]) * int(images.heights[row]))) as stored:
-            upright = ImageOps.exif_transpose(stored) if size else stored
-            image = (upright if upright.size == size else stored).convert("RGB")
-    except ValueError as error:
-        raise ScfsError(f"{path}: cannot be decoded: {error}") from None
+    most = max(MAX_PIXELS, int(images.widths[row]) * int(images.heights[row]))
+    with refusing(f"{path}: cannot be decoded", ValueError), opened(content, most) as stored:
+        upright = ImageOps.exif_transpose(stored) if size else stored
+        image = (upright if upright.size == size else stored).convert("RGB")
     scale = SIDE / max(image.size)
     if scale < 1:
         width, height = (max(1, round(scale * side)) for side in image.size)

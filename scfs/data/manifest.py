@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from scfs.config.data import DataSource
 from scfs.config.identity import canonical
 from scfs.data.image_set import PLACES, ROWS, ImageSet, warn_of_new_labels
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.io.atomic import write_with
 from scfs.io.parquet import read_parquet
 from scfs.io.progress import log
@@ -198,12 +198,10 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
     if not manifest.is_file():
         raise ScfsError(f"{manifest}: not found: run `scfs prepare {manifest.parent.name}` first")
     again = f"run `scfs prepare {manifest.parent.name}`"
-    try:
-        with manifest.open("rb") as file:
-            table = read_parquet(file)
+    broken = f"{manifest}: damaged, or not a Parquet file"
+    with refusing(broken, pa.ArrowException, OSError, advice=f": {again}"), manifest.open("rb") as file:
+        table = read_parquet(file)
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ScfsError(f"{manifest}: damaged, or not a Parquet file: {error}: {again}") from None
     metadata = table.schema.metadata or {}
     types = [*zip(table.column_names, table.schema.types)]
     whole = [(field.name, field.type) for field in [*COLUMNS, *PLACES]]
@@ -213,12 +211,11 @@ def _read(manifest: Path) -> tuple[pa.Table, dict[str, Any]]:
         _log_once(f"{manifest}: made before manifests had checksums: damage to it may go unnoticed")
     elif _digest(table) != metadata[DIGEST]:
         raise ScfsError(f"{manifest}: damaged: its content is not the one whose SHA-256 it has: {again}")
-    try:
+    broken = f"{manifest}: damaged: its description is not one of a data set"
+    with refusing(broken, AttributeError, KeyError, TypeError, ValueError, advice=f": {again}"):
         about: dict[str, Any] = json.loads(metadata[b"scfs"])
         _ = about["name"], about["source"], about["config"]
         _ = [(entry["root"], entry["classes"], entry["unreadable"]) for entry in about["splits"].values()]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise ScfsError(f"{manifest}: damaged: its description is not one of a data set: {again}") from None
     for name in ("path", "shard") if about["source"] != "table" else ():  # tables may name images anywhere
         if name in table.column_names and pc.any(pc.match_substring_regex(table[name], OUTSIDE)).as_py():
             raise ScfsError(f"{manifest}: damaged: column {name} leaves the folder of the images: {again}")

@@ -13,7 +13,7 @@ from detectron2.data import DatasetMapper
 from detectron2.data.common import AspectRatioGroupedDataset, DatasetFromList
 
 from scfs.detection.data import Record, read_as_annotated
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 from scfs.runtime.philox import permutation, philox4x32, seed_key
 from scfs.runtime.world import World
 
@@ -107,11 +107,10 @@ class EvaluationImages:
 
 
 def _mapped(mapper: DatasetMapper, record: Record) -> Record:
-    try:
-        with read_as_annotated(record):
-            mapped: Record = mapper(record)
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's for a broken PNG file
-        raise ScfsError(f"{record['file_name']}: cannot be used as annotated: {error}") from None
+    what = f"{record['file_name']}: cannot be used as annotated"
+    # SyntaxError: Pillow's for a broken PNG file.
+    with refusing(what, OSError, SyntaxError, ValueError), read_as_annotated(record):
+        mapped: Record = mapper(record)
     return mapped
 
 

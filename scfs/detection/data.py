@@ -12,7 +12,7 @@ from detectron2.data import MetadataCatalog, detection_utils
 from detectron2.data.datasets import load_coco_json
 
 from scfs.data.opening import DetectionFiles
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 
 Record = dict[str, Any]
 """An image as Detectron2 describes it: file_name, height, width, image_id, annotations."""
@@ -66,10 +66,9 @@ def read_split(split: DetectionFiles, masks: bool) -> DetectionSplit:
         ScfsError: not COCO JSON that Detectron2 reads, no object in it that is not a crowd, or one without a mask.
     """
     name = f"scfs-coco-json:{split.images.name}:{split.images.split}:{split.annotations.resolve()}:{split.digest}"
-    try:
+    problems = AssertionError, AttributeError, KeyError, TypeError, ValueError
+    with refusing(f"{split.annotations}: not COCO JSON with boxes", *problems):
         records = load_coco_json(str(split.annotations), str(split.images.root), name, ["difficult"])
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ScfsError(f"{split.annotations}: not COCO JSON with boxes: {error!r}") from None
     metadata = MetadataCatalog.get(name).set(json_file=str(split.annotations))
     source = f"data set {split.images.name}, split {split.images.split}"
     found = DetectionSplit(name, source, records, tuple(metadata.thing_classes))

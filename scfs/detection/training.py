@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from scfs.detection.batches import HEADS, TrainingBatches, random_words
 from scfs.detection.data import Record
 from scfs.detection.weights import load_converted
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 from scfs.io.progress import track
 from scfs.model.ops.batch_norm import synchronize_batch_norm
 from scfs.runtime import collectives
@@ -122,8 +122,5 @@ def estimate_bn(training: DetectorTraining, data: TrainingBatches, batches: int,
             training.draw_heads(step)
             yield inputs
 
-    with EventStorage(training.total):
-        try:
-            update_bn_stats(training.model, drawn(), batches)
-        except FloatingPointError as error:
-            raise ScfsError(f"training diverged by step {training.total}: {error}") from None
+    with refusing(f"training diverged by step {training.total}", FloatingPointError), EventStorage(training.total):
+        update_bn_stats(training.model, drawn(), batches)

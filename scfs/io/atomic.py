@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from scfs.errors import ScfsError, writing
+from scfs.errors import refusing, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,10 +112,8 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         ScfsError: a number is not finite.
     """
-    try:
+    with refusing(f"{path}: not written", ValueError):
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        raise ScfsError(f"{path}: not written: {error}") from None
     write_text(path, f"{text}\n")
 
 

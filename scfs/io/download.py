@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
-from scfs.errors import ScfsError, writing
+from scfs.errors import ScfsError, refusing, writing
 from scfs.io.atomic import move_into_place
 from scfs.io.disk_space import require_space
 from scfs.io.locks import file_lock
@@ -77,10 +77,8 @@ def fetch(
         ScfsError: it is there but another one, or cannot be fetched, or there is no room for it. One line.
     """
     if path.is_file():
-        try:
+        with refusing(f"{path}: not the file of the catalogue: remove it to have it again", ScfsError):
             check(path)
-        except ScfsError as error:
-            raise ScfsError(f"{path}: not the file of the catalogue: remove it to have it again: {error}") from None
         return False
     if not urls:
         raise ScfsError(f"{path}: no such file, and there is nowhere to fetch it from")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scfs.errors import ScfsError, reading
+from scfs.errors import reading, refusing
 
 
 class _Pickler(pickle.Pickler):
@@ -55,7 +55,6 @@ def load(path: Path) -> Any:
     """
     with reading(path):
         content = path.read_bytes()
-    try:
+    # Bytes that are no pickle, or half of one, can make the reader raise anything.
+    with refusing(f"{path}: not a readable pickle of arrays", Exception):
         return _SafeUnpickler(io.BytesIO(content)).load()
-    except Exception as error:  # bytes that are no pickle, or half of one, can make the reader raise anything
-        raise ScfsError(f"{path}: not a readable pickle of arrays: {error}") from None

@@ -13,7 +13,7 @@ import yaml
 
 from scfs import paths
 from scfs.config.study import Study
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 from scfs.pipeline import jobs
 from scfs.pipeline.jobs import Job
 
@@ -75,12 +75,9 @@ def _stage(jobs: list[Job], wdir: str) -> dict[str, Any]:
     named = bool(jobs[0].variables)
     places = {"${key}" if named else "${item}": [job.key for job in jobs]}
     places |= {f"${{item.{name}}}": [job.variables[name] for job in jobs] for name in jobs[0].variables}
-    try:
+    what = f"{jobs[0].file}: stage {jobs[0].stage}: its jobs differ by more than their key and variables"
+    with refusing(what, ValueError):
         template = _template(entries, places)
-    except ValueError:
-        raise ScfsError(
-            f"{jobs[0].file}: stage {jobs[0].stage}: its jobs differ by more than their key and variables"
-        ) from None
     return {"foreach": {job.key: job.variables for job in jobs} if named else [job.key for job in jobs], "do": template}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from scfs.config.report import PaperRow
 from scfs.config.strict_yaml import load_yaml
 from scfs.config.study import Study
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 
 CITATION = "Song et al., ICCV 2023"
 SOURCE = "scfs/report/paper_tables.yaml"
@@ -63,12 +63,10 @@ def check(study: Study, source: str) -> None:
     """
     for name, table in study.tables.items():
         for reference in (row.paper for row in table.rows if row.paper):
-            try:
+            with refusing(f"{source}: tables.{name}", ScfsError):
                 _row(reference)
                 for column in table.columns:
                     number(reference, column.paper)
-            except ScfsError as error:
-                raise ScfsError(f"{source}: tables.{name}: {error}") from None
 
 
 def _table(reference: PaperRow) -> dict[str, Any]:

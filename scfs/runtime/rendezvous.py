@@ -16,7 +16,7 @@ from threading import Thread
 
 import torch.distributed as dist
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.runtime.world import LOOPBACK, Rendezvous, World
 
 PORTS = range(10_000, 32_000)
@@ -54,12 +54,8 @@ def _require_torchrun(environment: Mapping[str, str]) -> None:
     """Refuse to wait for a torchrun that has ended: its store was open before it started this process."""
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         address, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
-        try:
+        with refusing(f"torchrun cannot be reached at {address}, port {port}; it may have ended", OSError):
             socket.create_connection((address, int(port)), 60).close()
-        except OSError as error:
-            raise ScfsError(
-                f"torchrun cannot be reached at {address}, port {port}; it may have ended: {error}"
-            ) from None
 
 
 def _open(at: Rendezvous) -> dist.Store:

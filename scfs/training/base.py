@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.io.locks import run_lock
 from scfs.io.progress import log, track
 from scfs.model.ops.batch_norm import synchronize_batch_norm
@@ -182,11 +182,9 @@ class Training(ABC):
                 f" made with {said or 'other settings, data, precision or code version'}{more};"
                 " give the old values (--set KEY=VALUE), choose another folder (--out) or remove this one"
             )
-        try:
+        with refusing(f"{source}: its checkpoint does not fit this architecture", RuntimeError, ValueError):
             for key, part in self.stateful().items():
                 part.load_state_dict(state[key])
-        except (RuntimeError, ValueError) as error:
-            raise ScfsError(f"{source}: its checkpoint does not fit this architecture: {error}") from None
         self.step, self._seconds_before = state["step"], state["seconds"]
 
     def resume(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 from scfs.views.workers import MORE_MEMORY
 
 _numbers = itertools.count()
@@ -63,10 +63,8 @@ def shared_tensor(shape: tuple[int, ...]) -> Tensor:
     Raises:
         ScfsError: /dev/shm is too small.
     """
-    try:
+    with refusing("no shared memory", RuntimeError, advice=f": {MORE_MEMORY}"):
         storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    except RuntimeError as error:
-        raise ScfsError(f"no shared memory ({error}): {MORE_MEMORY}") from None
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 

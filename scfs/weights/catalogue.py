@@ -11,7 +11,7 @@ from scfs.config.base import NAME, Config, parse
 from scfs.config.strict_yaml import load_yaml
 from scfs.config.study import Study
 from scfs.config.weight_formats import FORMATS, ImportFormat
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.io.download import check_published
 from scfs.io.download import fetch as fetch_file
 from scfs.io.progress import log
@@ -87,12 +87,10 @@ def check(study: Study) -> None:
         imported = study.imported(run)
         if imported is None or imported.is_file:
             continue
-        try:
+        with refusing(f"{study.path}: runs.{run}", ScfsError):
             entry = entry_named(imported.weights)
             if entry.backbone != imported.backbone:
                 raise ScfsError(f"backbone = {imported.backbone!r}: {imported.weights} is a {entry.backbone}")
-        except ScfsError as error:
-            raise ScfsError(f"{study.path}: runs.{run}: {error}") from None
 
 
 def entry_named(name: str) -> PublicWeights:

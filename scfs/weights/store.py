@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from scfs.config.backbones import BACKBONES
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.io.atomic import write_with
 from scfs.model.backbones.base import Network
 from scfs.model.backbones.registry import build_backbone
@@ -51,21 +51,17 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
     """
     if not path.is_file():
         raise ScfsError(f"{path}: no such weights file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
-            tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise ScfsError(f"{path}: not a readable safetensors file: {error}: make the weights again") from None
+    problem, advice = f"{path}: not a readable safetensors file", ": make the weights again"
+    with refusing(problem, SafetensorError, OSError, advice=advice), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
+        tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     if "scfs" not in metadata:
         raise ScfsError(f"{path}: not written by scfs: its metadata has no 'scfs' entry")
     if not tensors:
         raise ScfsError(f"{path}: holds no tensors named {prefix}*")
-    try:
+    with refusing(f"{path}: its metadata is not that of this version of scfs", TypeError, ValueError):
         return tensors, Weights(**json.loads(metadata["scfs"]))
-    except (TypeError, ValueError):
-        raise ScfsError(f"{path}: its metadata is not that of this version of scfs") from None
 
 
 def backbone_tensors(path: Path, encoder: str) -> tuple[dict[str, Tensor], str, Weights]:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 
 HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
 """Classes that a pickle may name. DINO's checkpoints keep their command line in one, which has no behaviour."""
@@ -81,10 +81,8 @@ def _state_dicts(
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
-    try:
+    with refusing(f"{path}: not a readable safetensors file", SafetensorError, OSError):
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ScfsError(f"{path}: not a readable safetensors file: {error}") from None
 
 
 def _pickle(path: Path) -> Any:

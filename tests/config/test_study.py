@@ -179,7 +179,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ScfsError, match=r"bad\.yaml: not valid YAML"):
         load_study(tmp_path / "bad.yaml")
     (tmp_path / "latin.yaml").write_bytes("study: caf\u00e9".encode("latin-1"))
-    with pytest.raises(ScfsError, match=r"latin\.yaml: not UTF-8 text: .* at byte 10"):
+    with pytest.raises(ScfsError, match=r"latin\.yaml: not UTF-8 text: .* in position 10: "):
         load_study(tmp_path / "latin.yaml")
     (tmp_path / "date.yaml").write_text("study: 2025-13-01")
     with pytest.raises(ScfsError, match=r"date\.yaml: not valid YAML: month must be in 1\.\.12"):

@@ -88,5 +88,5 @@ def test_buffers_without_room_are_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
     monkeypatch.setattr(torch.UntypedStorage, "_new_shared", full)
-    with pytest.raises(ScfsError, match=r"no shared memory \(unable to allocate.*: take fewer loader workers"):
+    with pytest.raises(ScfsError, match=r"no shared memory: unable to allocate.*: take fewer loader workers"):
         BufferPool([(2, 3)], 1)

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+from scfs.errors import refusing
+
 PIECE = 1 << 20
 """Bytes read at a time, at most."""
 LONGEST_HEADER = 1 << 14
@@ -108,7 +110,7 @@ class _Headers:
     def read(self, size: int) -> bytes:
         self.left -= size
         if size < 0:
-            raise BrokenError("a broken header (negative size)")
+            raise BrokenError("a broken header: negative size")
         if self.left < 0:
             raise BrokenError(f"a member's header has more than {LONGEST_HEADER} bytes")
         self.last = self._tar.read(self.position, size)
@@ -125,35 +127,29 @@ class _Headers:
 def tar_entries(content: ByteRange) -> Iterator[ArchiveEntry]:
     """Yield the members of a tar. Nothing of it is kept, so that a tar may have any number of them."""
     headers = _Headers(content)
-    try:
+    with refusing("not a tar archive", BrokenError, tarfile.TarError, into=BrokenError):
         tar: Any = tarfile.TarFile(fileobj=cast(Any, headers))
         _check_end(tar.firstmember, headers)
-    except (BrokenError, tarfile.TarError) as error:
-        raise BrokenError(f"not a tar archive: {error}") from None
-    try:
+    with refusing("a broken header", tarfile.ReadError, into=BrokenError):
         while (info := tar.next()) is not None:
             tar.members.clear()  # an attribute that typeshed does not know
             if info.size < 0:
-                raise BrokenError("a broken header (negative size)")
+                raise BrokenError("a broken header: negative size")
             problem = _problem_in_tar(info)
             size = 0 if problem or info.isdir() else info.size
             found = content.part(info.offset_data, size)
             yield ArchiveEntry(info.name, size, info.isdir(), problem, found.offset, partial(found.part, 0, size))
             headers.left = LONGEST_HEADER
             headers.position = tar.offset  # else tarfile would look at the byte before: gone if it is compressed
-    except tarfile.ReadError as error:
-        raise BrokenError(f"a broken header ({error})") from None
     _check_end(None, headers)
 
 
 def _check_end(info: tarfile.TarInfo | None, headers: _Headers) -> None:
     """Refuse a broken header, which tarfile takes for an archive's end: that is zeros or nothing."""
     if info is None and any(headers.last):
-        try:
+        with refusing("a broken header", tarfile.TarError, into=BrokenError):
             tarfile.TarInfo.frombuf(headers.last, tarfile.ENCODING, "surrogateescape")
-        except tarfile.TarError as error:
-            raise BrokenError(f"a broken header ({error})") from None
-        raise BrokenError("a broken header (invalid)")
+        raise BrokenError("a broken header: invalid")
 
 
 def _problem_in_tar(info: tarfile.TarInfo) -> str | None:
@@ -177,10 +173,8 @@ def _compressed_tar_entries(file: IO[bytes]) -> Iterator[ArchiveEntry]:
 
 
 def _zip_entries(file: IO[bytes], whole: ByteRange) -> Iterator[ArchiveEntry]:
-    try:
+    with refusing("not a zip archive, or it ends too early", zipfile.BadZipFile, into=BrokenError):
         archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise BrokenError(f"not a zip archive, or it ends too early: {error}") from None
     with archive:
         for info in archive.infolist():
             problem, offset = _problem_in_zip(info), None
@@ -200,11 +194,9 @@ def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ByteRange:
 
 def _offset_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: IO[bytes], whole: ByteRange) -> int | None:
     """Return the offset of an uncompressed member's bytes: zipfile reads its local header and stops behind it."""
-    try:
-        with archive.open(info):
-            return whole.part(file.tell(), info.file_size).offset
-    except zipfile.BadZipFile as error:
-        raise BrokenError(f"{info.orig_filename!r}: a broken header ({error})") from None
+    what = f"{info.orig_filename!r}: a broken header"
+    with refusing(what, zipfile.BadZipFile, into=BrokenError), archive.open(info):
+        return whole.part(file.tell(), info.file_size).offset
 
 
 def _problem_in_zip(info: zipfile.ZipInfo) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scfs.data.archives.formats import PIECE, ArchiveEntry, BrokenError, ByteRange, entries, tar_entries
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, is_utf8
 
 LONGEST_PART = 255
 """Most bytes of one file's or folder's name: what Linux's file systems take."""
@@ -101,10 +101,9 @@ def safe_name(name: str) -> str:
     parts = PurePosixPath(name).parts
     if ".." in parts:
         raise BrokenError("leaves its folder")
-    try:
-        lengths = [len(part.encode()) for part in parts]
-    except UnicodeEncodeError:
-        raise BrokenError("its name is not in UTF-8") from None
+    if not is_utf8(name):
+        raise BrokenError("its name is not in UTF-8")
+    lengths = [len(part.encode()) for part in parts]
     if max(lengths, default=0) > LONGEST_PART or sum(lengths) + len(lengths) > LONGEST_NAME:
         raise BrokenError("its name is too long")
     return "/".join(parts)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 
 FOLDER = Path(__file__).parent / "fashion_mnist_subset"
 FILE_PREFIXES = {"train": "train", "test": "t10k"}
@@ -68,8 +68,6 @@ def silhouettes(images: np.ndarray) -> np.ndarray:
 
 def _read(name: str, header: int) -> np.ndarray:
     """Read the bytes of an idx file behind its header."""
-    try:
+    with refusing(f"{FOLDER / name}: the embedded garments are missing or damaged", OSError, lzma.LZMAError):
         content = lzma.decompress((FOLDER / name).read_bytes())
-    except (OSError, lzma.LZMAError) as error:
-        raise ScfsError(f"{FOLDER / name}: the embedded garments are missing or damaged ({error})") from None
     return np.frombuffer(content, np.uint8, offset=header)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from scfs.config.base import first_problem
 from scfs.data.coco_rle import decode_counts
 from scfs.data.sources.box_checks import REACH, outside
-from scfs.errors import ScfsError, reading
+from scfs.errors import ScfsError, reading, refusing
 from scfs.io.progress import log, track
 
 HUGE = 1e9
@@ -109,13 +109,11 @@ def load_coco(path: Path, text: str | None = None) -> CocoJson:
             image, or missing where other annotations have one.
     """
     content, digest = _parsed(path, text)
-    try:
+    with refusing(f"{path}", ScfsError):
         images = _rows(content, "images", CocoImage, "file_name")
         categories = dict(sorted(_rows(content, "categories", CocoCategory, "name")))
         annotations = _rows(content, "annotations", CocoAnnotation)
         lines = _check_annotations(path, annotations, {image.id: image for image in images}, categories)
-    except ScfsError as error:
-        raise ScfsError(f"{path}: {error}") from None
     return CocoJson(path, digest, images, annotations, categories, lines)
 
 
@@ -132,13 +130,11 @@ def _parsed(path: Path, replacement: str | None) -> tuple[Any, str]:
     log(f"{path}: reading")
     with reading(path):
         content = path.read_bytes() if replacement is None else replacement.encode()
-    try:
+    with refusing(f"{path}: not JSON", ValueError, RecursionError):  # ValueError: not UTF-8 as well
         digest = hashlib.sha256(content).hexdigest()
         text = content.decode()
         del content  # half a gigabyte of train2017's
         return json.loads(text, object_hook=_row, parse_constant=_refuse_constant), digest
-    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8 as well
-        raise ScfsError(f"{path}: not JSON: {error}") from None
 
 
 def _refuse_constant(name: str) -> None:

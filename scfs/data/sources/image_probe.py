@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from scfs.config.data import MAX_PIXELS
 from scfs.data.decoding import JPEG, decode_fast, is_damaged, opened
-from scfs.errors import ScfsError
+from scfs.errors import refusing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 """Formats of images of one's own."""
@@ -109,12 +109,10 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         ScfsError: it is gone or no image, or its EXIF data are damaged.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            return image.size[::-1] if turned and image.format != "TIFF" else image.size  # those Pillow turns itself
-    except Exception as error:  # see `scfs.data.decoding.opened`
-        raise ScfsError(f"{path}: size cannot be read: {error}") from None
+    # For the many types of exception see `scfs.data.decoding.opened`.
+    with refusing(f"{path}: size cannot be read", Exception), Image.open(path, formats=FORMATS) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return image.size[::-1] if turned and image.format != "TIFF" else image.size  # those Pillow turns itself
 
 
 def format_mismatch(path: str, kind: tuple[str, str]) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from scfs.config.data import ClassList, PublishedList
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 
 
 def read_class_list(config: ClassList) -> tuple[str, ...]:
@@ -26,16 +26,10 @@ def read_published(config: PublishedList, kind: str) -> str:
         ScfsError: the file is missing, is another one, or is no text.
     """
     path = Path(config.file)
-    try:
+    with refusing(f"{path}: {kind} cannot be read", OSError, advice=f": get it from {config.url} and put it there"):
         content = path.read_bytes()
-    except OSError as error:
-        raise ScfsError(
-            f"{path}: {kind} cannot be read ({error.strerror}): get it from {config.url} and put it there"
-        ) from None
     found = hashlib.sha256(content).hexdigest()
     if found != config.sha256:
         raise ScfsError(f"{path}: not the {kind} of {config.url}: its SHA-256 is {found}, wanted {config.sha256}")
-    try:
+    with refusing(f"{path}: {kind} is not UTF-8 text", UnicodeDecodeError):
         return content.decode()
-    except UnicodeDecodeError:
-        raise ScfsError(f"{path}: {kind} is not UTF-8 text") from None

@@ -14,7 +14,7 @@ from scfs.data.image_set import with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.folders import sound_rows
 from scfs.data.sources.registry import PREPARE
-from scfs.errors import ScfsError, reading
+from scfs.errors import ScfsError, reading, refusing
 from scfs.io.parquet import read_parquet
 from scfs.io.progress import log
 
@@ -83,21 +83,17 @@ def _read_csv(file: Path) -> Columns:
         raise ScfsError(f"{file}: row {row} (0 is the header): not UTF-8 text: save the table as UTF-8") from None
     # After a header such as `path, label`, blanks belong to the commas.
     spaced = ", " in text.partition("\n")[0]
-    try:
+    with refusing(f"{file}: not a table", csv.Error):
         rows = list(filter(None, csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=spaced)))
-        return [(cells[0], cells[1:]) for cells in zip(*rows, strict=True)]
-    except csv.Error as error:
-        raise ScfsError(f"{file}: not a table: {error}") from None
-    except ValueError:
-        row = next(number for number, cells in enumerate(rows) if len(cells) != len(rows[0]))
-        raise ScfsError(f"{file}: row {row}: {len(rows[row])} cells, and the header has {len(rows[0])}") from None
+    for row, cells in enumerate(rows):
+        if len(cells) != len(rows[0]):
+            raise ScfsError(f"{file}: row {row}: {len(cells)} cells, and the header has {len(rows[0])}")
+    return [(column[0], column[1:]) for column in zip(*rows)]
 
 
 def _read_parquet(file: Path) -> Columns:
-    try:
+    with refusing(f"{file}: not a table", pa.ArrowException):
         table = read_parquet(file)
-    except pa.ArrowException as error:
-        raise ScfsError(f"{file}: not a table: {str(error).splitlines()[0]}") from None
     return list(zip(table.column_names, table.columns, strict=True))
 
 
@@ -114,10 +110,8 @@ def _texts(file: Path, name: str, cells: Sequence[Any]) -> list[str]:
         kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
         if not any(right(kind) for right in (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer)):
             raise ScfsError(f"{file}: column {name!r} is of the type {kind}: text or whole numbers are expected")
-        try:
+        with refusing(f"{file}: column {name!r}: not UTF-8 text", pa.ArrowInvalid):
             cells.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise ScfsError(f"{file}: column {name!r}: not UTF-8 text: {error}") from None
         cells = cells.to_pylist()
     values = ["" if value is None else str(value) for value in cells]
     for row, value in enumerate(values, start=1):

@@ -18,7 +18,7 @@ from scfs.data.sources.box_checks import read_annotated_images, require_files, r
 from scfs.data.sources.folders import ENDINGS
 from scfs.data.sources.registry import PREPARE
 from scfs.data.sources.voc_xml import VOC_ORIGIN, Origin, VocAnnotation, VocObject, read_annotation
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.io.atomic import write_text
 from scfs.io.locks import folder_lock
 from scfs.io.progress import log, track
@@ -117,10 +117,8 @@ def _image_file(name: str, there: Collection[str]) -> str:
 
 
 def _names(file: Path) -> list[str]:
-    try:
+    with refusing(f"{file}: cannot be read", OSError, UnicodeDecodeError):
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScfsError(f"{file}: cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
         if len(line.split()) > 1 or "/" in line:
             raise ScfsError(f"{file}: line {number} = {line!r}: the name of one image is expected, without a folder")

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, f
 
 from scfs.data.sources.box_checks import outside
 from scfs.data.sources.image_probe import upright_size
-from scfs.errors import ScfsError, reading
+from scfs.errors import ScfsError, reading, refusing
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -45,16 +45,13 @@ def read_annotation(path: Path, image: Path, origin: Origin = VOC_ORIGIN) -> Voc
     """
     with reading(path):
         content = path.read_bytes()
-    try:
+    # ValueError and LookupError: an encoding that is not known.
+    with refusing(f"{path}", ScfsError), refusing("not XML", ParseError, ValueError, LookupError):
         root = fromstring(content, XMLParser(target=_NoDoctype()))
         sides = [_number(root, f"size/{key}") for key in ("width", "height")]
         width, height = map(_side, ("width", "height"), sides if any(sides) else upright_size(image))
         items = enumerate(root.findall("object"), start=1)
         objects = [_object(item, number, width, height, origin) for number, item in items]
-    except ScfsError as error:
-        raise ScfsError(f"{path}: {error}") from None
-    except (ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
-        raise ScfsError(f"{path}: not XML: {error}") from None
     return VocAnnotation(width, height, objects)
 
 

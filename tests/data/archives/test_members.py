@@ -300,7 +300,7 @@ def test_a_broken_header_is_not_the_end(ending: str, tmp_path: Path) -> None:
     whole = bytearray(tar_of({"x": b"1" * 512, "y": b"2" * 512}))
     whole[1024] ^= 1  # the second header's name
     path = written(tmp_path / f"set{ending}", bytes(whole) if ending == ".tar" else gzip.compress(whole))
-    assert problem(path) == "a broken header (bad checksum)"
+    assert problem(path) == "a broken header: bad checksum"
 
 
 @pytest.mark.parametrize("place", [-1, -6, 300])
@@ -350,7 +350,7 @@ def test_headers_that_would_fill_the_memory(kind: bytes, tmp_path: Path) -> None
         path = written(tmp_path / "set.tar", first + long_header(kind, size))
         said = problem(path)  # a negative size is a broken header for some of Python's patched versions
         assert (
-            said.startswith("a broken header (") if size < 0 else said == "a member's header has more than 16384 bytes"
+            said.startswith("a broken header: ") if size < 0 else said == "a member's header has more than 16384 bytes"
         )
 
 

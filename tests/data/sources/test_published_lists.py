@@ -49,7 +49,7 @@ def test_without_a_list_all_are_taken(folder):
 
 def test_the_list_is_missing(folder):
     wanted = ClassList(file=str(folder / "list.txt"), sha256="0" * 64, url=URL)
-    line = rf"list.txt: class list cannot be read \(No such file or directory\): get it from {URL} and put it there$"
+    line = rf"list.txt: class list cannot be read: No such file or directory: get it from {URL} and put it there$"
     with pytest.raises(ScfsError, match=line):
         prepared(folder, wanted)
 

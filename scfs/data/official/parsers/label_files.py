@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scfs.data.archives.members import members
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,8 @@ class LabelFile:
         Raises:
             ScfsError: the text is not UTF-8, has no lines, or one has fewer or more fields.
         """
-        try:
+        with refusing(f"{self.source}: not UTF-8 text", UnicodeDecodeError):
             lines = self.content.decode().splitlines()
-        except UnicodeDecodeError:
-            raise ScfsError(f"{self.source}: not UTF-8 text") from None
         if not any(line.strip() for line in lines):
             raise ScfsError(f"{self.source}: is empty")
         for number, line in enumerate(lines, start=1):

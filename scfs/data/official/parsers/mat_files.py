@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scfs.data.official.parsers.label_files import LabelFile
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 
 
 def read_structs(file: LabelFile, variable: str, fields: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -46,10 +46,8 @@ def _read(file: LabelFile, variable: str) -> np.ndarray:
     """Read a variable, (n,)."""
     from scipy.io import loadmat  # here, since every stage imports this module, and few of them read such a file
 
-    try:
+    with refusing(f"{file.source}: not a readable .mat file", Exception):  # scipy raises many types of them
         found = loadmat(io.BytesIO(file.content), squeeze_me=True, variable_names=[variable])
-    except Exception as error:  # scipy meets broken files with many types of exception
-        raise ScfsError(f"{file.source}: not a readable .mat file: {error}") from None
     if variable not in found:
         raise ScfsError(f"{file.source}: no variable {variable!r} in it")
     return np.atleast_1d(found[variable]).reshape(-1)
