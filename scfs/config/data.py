@@ -150,9 +150,10 @@ class OwnImages(DataSource):
 
     @model_validator(mode="after")
     def _counted_splits_exist(self) -> Self:
-        for split in self.images:
-            if split not in self.splits:
-                raise ValueError(f"images.{split}: not among the splits {sorted(self.splits)}")
+        for key in ("images", "images_per_class"):
+            for split in getattr(self, key, ()):
+                if split not in self.splits:
+                    raise ValueError(f"{key}.{split}: not among the splits {sorted(self.splits)}")
         return self
 
     @property
@@ -204,6 +205,8 @@ class ImageFolders(OwnImages):
     """Folder of each split: flat (no labels) or one sub-folder per class."""
     class_list: ClassList | None = None
     """Take only the sub-folders that this list names; none: all. All splits then need sub-folders."""
+    images_per_class: dict[Name, Positive] = {}
+    """Of a split, take only so many images of each class (of a flat folder: in all), the first by name; none: all."""
     unreadable: Literal["error", "skip"] = "error"
     """Treatment of an image that cannot be decoded: stop, or leave it out and say how many."""
 

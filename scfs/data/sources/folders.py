@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +40,8 @@ def prepare_folders(name: str, config: ImageFolders, folder: Path) -> None:
     classes = tuple(sorted({name for listing in listings.values() for name in listing.classes}))
     listed = []
     for split, listing in listings.items():
+        if number := config.images_per_class.get(split):
+            listing = listing.first(number)
         rows, unreadable = read_rows(listing, classes, config)
         listed.append(ManifestSplit(split, str(listing.folder), rows, classes if listing.classes else (), unreadable))
     write_manifest(folder / MANIFEST, name, config, listed)
@@ -54,6 +57,11 @@ class FolderListing:
     """Images relative to the folder, sorted."""
     classes: tuple[str, ...]
     """Names of the sub-folders, sorted; empty if the folder is flat."""
+
+    def first(self, number: int) -> Self:
+        """Keep so many images of each class, or of a flat folder in all: the first by name."""
+        of_classes = groupby(self.paths, lambda path: path.partition("/")[0] if self.classes else "")
+        return replace(self, paths=tuple(path for _, paths in of_classes for path in islice(paths, number)))
 
 
 def list_images(folder: Path, only: Collection[str] | None = None) -> FolderListing:

@@ -104,6 +104,18 @@ def test_classes_are_those_of_all_labelled_splits(tmp_path, flat, labelled):
     assert open_split(manifest, "val").require_labels().tolist() == [1]
 
 
+def test_the_first_images_of_each_class(tmp_path, flat, labelled):
+    splits = {"train": f"{labelled}", "val": f"{labelled}", "pretrain": f"{flat}"}
+    config = ImageFolders(source="folder", splits=splits, images_per_class={"train": 1, "pretrain": 2})
+    prepare("mine", config, tmp_path / "mine")
+    paths = {split: open_split(tmp_path / "mine" / "manifest.parquet", split).paths for split in splits}
+    assert paths["train"] == ["cat/2.png", "dog/1.jpg"]
+    assert paths["val"] == image_folder(labelled).paths
+    assert paths["pretrain"] == ["a.JPEG", "b.png"]
+    with pytest.raises(ValueError, match="images_per_class.test: not among the splits"):
+        ImageFolders(source="folder", splits=splits, images_per_class={"test": 1})
+
+
 def test_a_class_that_train_lacks_is_a_warning_with_its_count(tmp_path, labelled, capsys):
     for name in ("ant/1.png", "dog/2.png", "wolf/3.png"):
         write_image(tmp_path / "val" / name)
