@@ -112,7 +112,7 @@ def test_the_first_images_of_each_class(tmp_path, flat, labelled):
     assert paths["train"] == ["cat/2.png", "dog/1.jpg"]
     assert paths["val"] == image_folder(labelled).paths
     assert paths["pretrain"] == ["a.JPEG", "b.png"]
-    with pytest.raises(ValueError, match="images_per_class.test: not among the splits"):
+    with pytest.raises(ValueError, match=r"images_per_class\.test: not among the splits"):
         ImageFolders(source="folder", splits=splits, images_per_class={"test": 1})
 
 
