@@ -149,7 +149,5 @@ class FineTune(ViewProtocol):
         """Train for two steps, in a grid of four points at most."""
         steps = {"batch": SMALL_BATCH, "accumulate": 1, "steps": 2, "epochs": None}
         grid = {"lr": self.lr[:SMALL_GRID], "weight_decay": self.weight_decay[:SMALL_GRID]}
-        labels = (
-            {"labels": self.labels.small(f"{self.dataset}-labels")} if isinstance(self.labels, LabelledFiles) else {}
-        )
-        return super().small().model_copy(update={**steps, **grid, **labels})
+        labels = self.labels.small(f"{self.dataset}-labels") if isinstance(self.labels, LabelledFiles) else self.labels
+        return super().small().model_copy(update={**steps, **grid, "labels": labels})

@@ -87,9 +87,7 @@ def _problem(image: Image.Image, max_pixels: int) -> str | None:
     if image.width * image.height > max_pixels:
         return _too_large(f"{image.width:,} x {image.height:,}", max_pixels)
     if image.mode[0] in "IF":  # which of 65,536 levels matter, nobody says: X-rays have 4,096, and would turn black
-        return (
-            f"grey of more than 8 bits (Pillow's mode {image.mode}): {CONVERT}, with the range of values that matters"
-        )
+        return f"grey of more than 8 bits (Pillow's mode {image.mode}): {CONVERT}, with the range that matters"
     if image.format == "TIFF" and getattr(image, "is_animated", False):
         return "a TIFF of several pages: write each into a file of its own"
     return None

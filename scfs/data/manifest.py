@@ -9,6 +9,7 @@ and odd images. Pages have checksums, and the metadata a SHA-256 of all (key `sh
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,12 +142,9 @@ def _entry(item: ManifestSplit) -> dict[str, Any]:
 
 def count_notes(odd: Iterable[tuple[str, str | None]]) -> dict[str, tuple[int, str]]:
     """Count images by what was noted of them (`odd`, by path): the number, and the first one's path."""
-    found: dict[str, tuple[int, str]] = {}
-    for path, text in odd:
-        for note in text.split("; ") if text else ():
-            number, first = found.get(note, (0, path))
-            found[note] = number + 1, first
-    return found
+    noted = [(note, path) for path, text in odd if text for note in text.split("; ")]
+    first = dict(reversed(noted))
+    return {note: (number, first[note]) for note, number in Counter(note for note, _ in noted).items()}
 
 
 def _rows(item: ManifestSplit, schema: pa.Schema) -> pa.Table:

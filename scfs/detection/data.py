@@ -21,14 +21,12 @@ Record = dict[str, Any]
 @contextmanager
 def read_as_annotated(record: Record) -> Iterator[None]:
     """Let Detectron2 read an image in the block as it was annotated: it would turn it as EXIF says in any case."""
-    turned, size = detection_utils._apply_exif_orientation, (record["width"], record["height"])
-    detection_utils._apply_exif_orientation = lambda image: (
-        upright if (upright := turned(image)).size == size else image
-    )
+    turn, size = detection_utils._apply_exif_orientation, (record["width"], record["height"])
+    detection_utils._apply_exif_orientation = lambda image: upright if (upright := turn(image)).size == size else image
     try:
         yield
     finally:
-        detection_utils._apply_exif_orientation = turned
+        detection_utils._apply_exif_orientation = turn
 
 
 @dataclass(frozen=True)

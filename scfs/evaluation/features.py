@@ -139,12 +139,7 @@ def shown_batches(
 
 
 def own_features(
-    encoder: FrozenEncoder,
-    images: ImageSet,
-    layers: Sequence[str],
-    show: Show,
-    blocks: list[np.ndarray],
-    what: str = "features of",
+    encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], show: Show, blocks: list[np.ndarray], what: str
 ) -> Iterator[dict[str, Tensor]]:
     """Compute pooled features of the images in those blocks of rows that fall to this process.
 
@@ -159,12 +154,7 @@ def own_features(
 
 
 def stream(
-    encoder: FrozenEncoder,
-    images: ImageSet,
-    layers: Sequence[str],
-    show: Show,
-    blocks: list[np.ndarray],
-    what: str = "features of",
+    encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], show: Show, blocks: list[np.ndarray], what: str
 ) -> Iterator[dict[str, Tensor]]:
     """Compute pooled features of the images in all blocks of rows, in order, on all processes.
 
@@ -191,7 +181,7 @@ def extract(encoder: FrozenEncoder, images: ImageSet, layers: Sequence[str], sho
     """
     features = {layer: torch.empty(len(images), encoder.width(layer)) for layer in layers}
     done = 0
-    for block in stream(encoder, images, layers, show, blocks_of(images)):
+    for block in stream(encoder, images, layers, show, blocks_of(images), "features of"):
         for layer, part in block.items():
             features[layer][done : done + len(part)] = part
         done += len(part)

@@ -170,7 +170,7 @@ def knn_per_layer(
         for layer, features in queries.items()
     }
     blocks = blocks_of(train)
-    own = own_features(encoder, train, layers, show, blocks)
+    own = own_features(encoder, train, layers, show, blocks, "features of")
     for of_block, block in zip(collectives.round_robin(blocks), own, strict=True):
         for layer, features in block.items():
             neighbours[layer].add(features, torch.from_numpy(of_block), lengths(features))

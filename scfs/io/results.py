@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.io.atomic import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +44,10 @@ def read_result(path: Path, stage: str) -> dict[str, Any]:
     Raises:
         ScfsError: the file is missing, or is no JSON object.
     """
-    try:
+    if not path.exists():
+        raise ScfsError(f"{path}: missing: {stage} writes it")
+    with refusing(f"{path}: not a readable JSON file", OSError, ValueError):
         result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ScfsError(f"{path}: missing: {stage} writes it") from None
-    except (OSError, ValueError) as error:
-        raise ScfsError(f"{path}: not a readable JSON file: {error}") from None
     if not isinstance(result, dict):
         raise ScfsError(f"{path}: not a result of {stage}: a JSON object is expected")
     return result

@@ -46,6 +46,15 @@ class World:
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
 
+    def require_share(self, part: int) -> None:
+        """Refuse a part of a batch in which some process would have no image.
+
+        Raises:
+            ScfsError: the part has fewer images than there are processes.
+        """
+        if part < self.size:
+            raise ScfsError(f"batch / accumulate = {part} images, fewer than the {self.size} processes that share them")
+
 
 def find_world(environment: Mapping[str, str] = os.environ) -> World:
     """Read what torchrun, Submitit's local executor or srun have set; otherwise there is one process.

@@ -117,9 +117,7 @@ def set_up(study: Path, rows: int | None = None) -> Path:
         ScfsError: the study is unsound or lies elsewhere, or the folder is something else's.
     """
     if not (ROOT / "Snakefile").is_file():
-        raise ScfsError(
-            f"{ROOT}: has no Snakefile: smoke needs a working copy of the project, not an installed package"
-        )
+        raise ScfsError(f"{ROOT}: has no Snakefile: smoke needs a working copy of the project, no installed package")
     file = Path(os.path.relpath(study))
     before = load_study(file)
     if ".." in file.parts:

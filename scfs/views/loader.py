@@ -98,10 +98,7 @@ class ViewBatches(Dataset[Batch]):
         if number < self.batch:
             name = f"data set '{self.images.name}', split '{self.images.split}'"
             raise ScfsError(f"{name}: {number} images, fewer than a batch of {self.batch}")
-        if size < self.world.size:
-            raise ScfsError(
-                f"batch / accumulate = {size} images, fewer than the {self.world.size} processes that share them"
-            )
+        self.world.require_share(size)
         self.steps_per_epoch = number // self.batch
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 
@@ -210,9 +207,6 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
     """
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
     steps = range(start_step, len(dataset))
-    if not workers:
-        yield from prefetch(dataset, steps, 0, pin)
-        return
     # Batches that workers prepare, and three more: in use by the trainer, just released by it, and being pinned.
     buffers = [min(len(steps), PREFETCH_FACTOR * number + 3) for number in range(1, workers + 1)]
     # Where there is no such folder (macOS), nothing limits shared memory in this way.
@@ -221,7 +215,8 @@ def batches(dataset: ViewBatches, start_step: int, workers: int, pin_memory: boo
     if (fitting := sum(number * size < 0.9 * free for number in buffers)) < workers:
         need = f"{workers} loader workers need {buffers[-1] * size / 2**20:.1f} MiB: {fitting} of them are started"
         log(f"warning: {SHM}: {free / 2**20:.1f} MiB are free for this process, and {need}; to have all: {MORE_MEMORY}")
-        yield from batches(dataset, start_step, fitting, pin)
+    if not fitting:
+        yield from prefetch(dataset, steps, 0, pin)
         return
-    pool = BufferPool(dataset.shapes(), buffers[-1])
-    yield from prefetch(_PooledBatches(dataset, pool), pool.assign(steps), workers, pin)
+    pool = BufferPool(dataset.shapes(), buffers[fitting - 1])
+    yield from prefetch(_PooledBatches(dataset, pool), pool.assign(steps), fitting, pin)

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 
 from scfs.config.base import Config
 from scfs.data.prepare import prepare
+from scfs.data.sources import voc
 
 CROWD = {"size": [10, 20], "counts": [0, 10, 190]}
 """The first column of an image of 20 x 10 pixels."""
@@ -98,7 +98,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def prepare_and_die(name: str, config: Config, folder: Path, before: str) -> None:
-    """`prepare` in a process that is killed when it calls the named function, of its source's module."""
+    """`prepare` in a process that is killed when it calls the named function, of the module that writes for both."""
     process = get_context("fork").Process(target=_die, args=(name, config, folder, before))
     process.start()
     process.join(60)
@@ -107,9 +107,5 @@ def prepare_and_die(name: str, config: Config, folder: Path, before: str) -> Non
 
 def _die(name: str, config: Any, folder: Path, before: str) -> None:
     patch = pytest.MonkeyPatch()
-    patch.setattr(
-        import_module(f"scfs.data.sources.{config.source}"),
-        before,
-        lambda *arguments: os.kill(os.getpid(), signal.SIGKILL),
-    )
+    patch.setattr(voc, before, lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
     prepare(name, config, folder)

@@ -43,7 +43,9 @@ def test_every_image_once_in_the_manifests_order(
 def test_rows_give_the_order_and_blocks_their_size(images: ImageSet, encoder: FrozenEncoder) -> None:
     rows = np.array([7, 3, 30, 3, 12])
     every = extract(encoder, images, ["layer4"], SHOW)["layer4"]
-    blocks = [block["layer4"] for block in stream(encoder, images, ["layer4"], SHOW, split_rows(rows, 2))]
+    blocks = [
+        block["layer4"] for block in stream(encoder, images, ["layer4"], SHOW, split_rows(rows, 2), "features of")
+    ]
     assert [len(block) for block in blocks] == [2, 2, 1]
     torch.testing.assert_close(torch.cat(blocks), every[rows], rtol=1e-4, atol=1e-5)
 
@@ -62,7 +64,7 @@ def test_images_are_read_only_when_their_block_is_due(images: ImageSet, encoder:
         shown.append(row)
         return SHOW(image, row)
 
-    blocks = stream(encoder, images, ["layer4"], show, split_rows(np.arange(len(images)), 4))
+    blocks = stream(encoder, images, ["layer4"], show, split_rows(np.arange(len(images)), 4), "features of")
     next(blocks)
     assert shown == [0, 1, 2, 3]
     next(blocks)

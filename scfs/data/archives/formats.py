@@ -181,10 +181,8 @@ def _zip_entries(file: IO[bytes], whole: ByteRange) -> Iterator[ArchiveEntry]:
             if not problem and info.compress_type == zipfile.ZIP_STORED:
                 offset = _offset_in_zip(archive, info, file, whole)
             content = partial(_open_in_zip, archive, info)
-            # `filename` would be cut at a NUL.
-            yield ArchiveEntry(
-                info.orig_filename, info.file_size, info.filename.endswith("/"), problem, offset, content
-            )
+            name = info.orig_filename  # `filename` would be cut at a NUL
+            yield ArchiveEntry(name, info.file_size, info.filename.endswith("/"), problem, offset, content)
 
 
 def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> ByteRange:

@@ -100,8 +100,7 @@ def _finish(name: str, config: Official, found: Tables, classes: tuple[str, ...]
     for split, table in tables.items():
         about = report["splits"][split]
         broken = [f"{path} ({problem})" for path, problem in about["unreadable"].items()]
-        hint = "the setting unreadable: skip leaves such images out"
-        require_readable(f"{name}, split {split}", broken, len(table), config.unreadable, hint)
+        require_readable(f"{name}, split {split}", broken, len(table), config.unreadable)
         rows = table.filter(pc.is_null(table["problem"])).select(columns)
         listed.append(ManifestSplit(split, layout.root(split), rows, classes, len(broken), odd=about["odd"]))
     write_manifest(layout.folder / MANIFEST, name, config, listed, checksums(config.entry))

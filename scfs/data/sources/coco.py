@@ -4,15 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from scfs.config.data import Coco, CocoSplit
-from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
+from scfs.data.manifest import BoxFile, ManifestSplit
 from scfs.data.sources.box_checks import read_annotated_images, require_instances
 from scfs.data.sources.coco_json import CocoJson, load_coco
 from scfs.data.sources.coco_repair import repair_coco
 from scfs.data.sources.registry import PREPARE
-from scfs.data.sources.voc import json_file
+from scfs.data.sources.voc import json_file, write_annotated
 from scfs.errors import ScfsError
-from scfs.io.atomic import write_text
-from scfs.io.locks import folder_lock
 from scfs.io.progress import log
 
 
@@ -25,11 +23,7 @@ def prepare_coco(name: str, config: Coco, folder: Path) -> None:
     Raises:
         ScfsError: see `read_coco`.
     """
-    listed, texts = read_coco(config)
-    with folder_lock(folder / "annotations"):  # against those that make missing ones again
-        for file, text in texts.items():
-            write_text(folder / file, text)
-        write_manifest(folder / MANIFEST, name, config, listed)
+    write_annotated(folder, name, config, *read_coco(config))
 
 
 def read_coco(config: Coco) -> tuple[list[ManifestSplit], dict[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +24,7 @@ from scfs.io.progress import log, track
 ENDINGS = tuple(FORMAT_OF)
 SHOWN = 8
 """Endings of files that are left out, of which the number is said: the most frequent ones."""
+SKIP = "; the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
 PROBED = ROWS.append(pa.field("odd", pa.string()))
 """Columns of images that were looked at: ROWS, and what was noted, with semicolons between; manifests count it."""
 
@@ -159,11 +160,7 @@ def sound_rows(folder: Path, paths: Sequence[str], config: OwnImages, place: str
     """
     rows, problems = probed_rows(folder, paths, config.max_pixels)
     place = place or f"{folder}"
-    if isinstance(config, ImageFolders):
-        hint = "the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
-        require_readable(place, problems, len(paths), config.unreadable, hint)
-    else:
-        require_readable(place, problems, len(paths))
+    require_readable(place, problems, len(paths), config.unreadable if isinstance(config, ImageFolders) else None)
     damaged = rows["path"].filter(pc.match_substring(rows["odd"], DAMAGED))
     if damaged:
         found = f"{place}: {len(damaged)} of {len(paths)} images are {DAMAGED}, in part grey, the first is {damaged[0]}"
@@ -174,25 +171,22 @@ def sound_rows(folder: Path, paths: Sequence[str], config: OwnImages, place: str
     return rows, len(problems)
 
 
-def require_readable(
-    place: str, problems: Sequence[str], images: int, unreadable: Literal["error", "skip"] = "error", hint: str = ""
-) -> None:
+def require_readable(place: str, problems: Sequence[str], images: int, unreadable: str | None) -> None:
     """Refuse images that cannot be decoded, or say that they are left out.
 
     Args:
         place: where they are, for messages.
         problems: each image with its problem, as text.
         images: number of images with those that can be decoded.
-        unreadable: "skip" leaves them out.
-        hint: end of the refusal.
+        unreadable: the setting, "error" or "skip", which leaves them out; None: the source has none.
 
     Raises:
-        ScfsError: there are some and `unreadable` is "error"; or there are no others.
+        ScfsError: there are some and `unreadable` is not "skip"; or there are no others.
     """
     if problems:
         found = f"{place}: {len(problems)} of {images} images cannot be decoded, the first is {problems[0]}"
-        if unreadable == "error":
-            raise ScfsError("; ".join(filter(None, (found, hint))))
+        if unreadable != "skip":
+            raise ScfsError(found + (SKIP if unreadable else ""))
         if len(problems) == images:
             raise ScfsError(f"{found}: nothing is left")
         log(f"{found}; left out")

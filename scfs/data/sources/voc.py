@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scfs.config.data import Voc
+from scfs.config.data import Coco, Voc
 from scfs.data.coco_writer import coco_text
 from scfs.data.manifest import MANIFEST, BoxFile, ManifestSplit, write_manifest
 from scfs.data.sources.box_checks import read_annotated_images, require_files, require_instances
@@ -33,7 +33,13 @@ def prepare_voc(name: str, config: Voc, folder: Path) -> None:
     Raises:
         ScfsError: see `read_voc`.
     """
-    listed, texts = read_voc(name, config)
+    write_annotated(folder, name, config, *read_voc(name, config))
+
+
+def write_annotated(
+    folder: Path, name: str, config: Coco | Voc, listed: Sequence[ManifestSplit], texts: Mapping[str, str]
+) -> None:
+    """Write texts of annotations, by path within a data set's folder, and the manifest of its splits."""
     with folder_lock(folder / "annotations"):  # against those that make missing ones again
         for file, text in texts.items():
             write_text(folder / file, text)
@@ -178,9 +184,7 @@ def class_names(wanted: Sequence[str], root: Path, splits: Mapping[str, Mapping[
             for name in (item.name for item in annotation.objects if item.name not in classes):
                 raise ScfsError(f"{root / annotation_file(path)}: class {name!r}: not among {classes}")
     for split, annotations in splits.items():
-        counted = {
-            item.name for annotation in annotations.values() for item in annotation.objects if not item.difficult
-        }
+        counted = {item.name for one in annotations.values() for item in one.objects if not item.difficult}
         absent = [name for name in classes if name not in counted]
         require_instances(f"{root}", split, absent, len(classes))
     return classes

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from scfs.config.finetune import FineTune
 from scfs.data.image_set import ImageSet
-from scfs.errors import ScfsError
 from scfs.runtime.philox import permutation
 from scfs.runtime.world import World
 from scfs.views.crops import crop_and_flip, crops
@@ -45,10 +44,7 @@ class CropBatches:
     def __init__(self, images: ImageSet, protocol: FineTune, world: World = World()) -> None:  # noqa: B008
         self.images, self.protocol, self.world = images, protocol, world
         self.part = protocol.batch // protocol.accumulate
-        if self.part < world.size:
-            raise ScfsError(
-                f"batch / accumulate = {self.part} images, fewer than the {world.size} processes that share them"
-            )
+        world.require_share(self.part)
         passes = (protocol.epochs or 0) * len(images)
         self.steps = protocol.steps or -(-passes // protocol.batch)
         self.labels = torch.from_numpy(images.require_labels())

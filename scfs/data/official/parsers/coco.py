@@ -20,15 +20,13 @@ def extracted(archives: Mapping[str, Path]) -> Iterator[tuple[str, Member]]:
     Raises:
         ScfsError: annotations are missing, an archive has other files than images of its split, or none.
     """
-    left = set(INSTANCES.values())
-    for member in members(archives["annotations"]):
+    archive, left = archives["annotations"], set(INSTANCES.values())
+    for member in members(archive):
         if member.name in left:
             left.discard(member.name)
             yield member.name, member
     if left:
-        raise ScfsError(
-            f"{archives['annotations']}: no file {min(left)} in it: the layout is not the official archive's"
-        )
+        raise ScfsError(f"{archive}: no file {min(left)} in it: the layout is not the official archive's")
     for split in INSTANCES:
         yield from _images(archives[split], split)
 
