@@ -35,9 +35,10 @@ demo-test: .venv/.dev
 fuzz: .venv/.dev
 	python tests/fuzz $(ARGUMENTS)
 
-# Each fault of a cluster SCFS_SOAK times, and the demo's pre-training (hours; goes on where it was stopped); what happened is appended to soak.jsonl.
+# Each fault of a cluster SCFS_SOAK times, SIGKILL at that many moments of each of five commands, and the demo's
+# pre-training (hours; goes on where it was stopped); what happened is appended to soak.jsonl.
 soak: .venv/.dev
-	SCFS_SOAK=$${SCFS_SOAK:-20} SCFS_SOAK_TABLE=$(CURDIR)/soak.jsonl pytest -q tests/slurm/test_slurm_faults.py tests/slurm/test_slurm_demo.py
+	SCFS_SOAK=$${SCFS_SOAK:-20} SCFS_SOAK_TABLE=$(CURDIR)/soak.jsonl pytest -q tests/test_kills.py tests/slurm/test_slurm_faults.py tests/slurm/test_slurm_demo.py
 
 # The image of docker/Dockerfile, and Apptainer's of it. BASE_IMAGE=... names the base, $$(docker/base.sh) makes one.
 image:

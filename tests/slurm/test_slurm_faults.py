@@ -4,7 +4,6 @@ In CI three of them, with seeds that are written here; `make soak` tries each ki
 what happened to the file that SCFS_SOAK_TABLE names, and when started again leaves out what stands there of this code.
 """
 
-import json
 import os
 import random
 import re
@@ -12,9 +11,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+import soak
 from checkout import STEPS, Checkout, live_jobs
 from cluster import Cluster
 
@@ -86,25 +85,9 @@ TRACES = {
     "lose_node": r"resuming at step",
 }
 """What is said when the fault has met a training, not a moment before there was one."""
-TRIES = int(os.environ.get("SCFS_SOAK", "0"))
-TABLE = Path(os.environ.get("SCFS_SOAK_TABLE", os.devnull))
-CODE = subprocess.run(
-    ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-).stdout.strip()
 
 
-def passed_before() -> set[tuple[str, int]]:
-    """Cases that the table has of this code."""
-    lines = map(json.loads, TABLE.read_text().splitlines()) if TABLE.exists() else []
-    return {(line["fault"], line["seed"]) for line in lines if line["code"] == CODE}
-
-
-PASSED = passed_before()
-SOAK = [(fault, seed) for seed in range(TRIES) for fault in FAULTS if (fault, seed) not in PASSED]
-CASES = SOAK if TRIES else CI
-
-
-@pytest.mark.parametrize(("fault", "seed"), CASES)
+@pytest.mark.parametrize(("fault", "seed"), soak.cases(FAULTS, CI))
 def test_nothing_is_lost(fault: str, seed: int, checkout: Checkout, cluster: Cluster, undisturbed: str) -> None:
     started = time.monotonic()
     moment = random.Random(f"{fault} {seed}")
@@ -129,6 +112,5 @@ def test_nothing_is_lost(fault: str, seed: int, checkout: Checkout, cluster: Clu
     if step >= 10:
         assert re.search(TRACES[fault], checkout.said), checkout.said[-3000:]
     jobs = len(checkout.submitted())
-    line = {"fault": fault, "seed": seed, "step": step, "jobs": jobs, "seconds": round(time.monotonic() - started, 1)}
-    with TABLE.open("a") as file:
-        file.write(json.dumps({**line, "code": CODE}) + "\n")
+    seconds = round(time.monotonic() - started, 1)
+    soak.note(fault, seed, step=step, jobs=jobs, seconds=seconds)
