@@ -25,8 +25,7 @@ import yaml
 from PIL import Image
 from repository import ROOT, command_environment, copy_folder
 
-WARM = not soak.TRIES
-PYTHON = "warm-python" if WARM else sys.executable
+PYTHON = "warm-python"
 """A warm process has another parent than it seems, so none can see it die: `two processes` has an even seed in CI."""
 IMAGES, TESTED = 30, 3
 SMALL_SETTINGS = {
@@ -102,8 +101,10 @@ def write_inputs(folder: Path) -> None:
     (folder / "tmp").mkdir()
 
 
-def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    environment = command_environment(ROOT, WARM) | {"SCFS_SAVE_EVERY": "0", "PYTHON_EXEC": PYTHON}
+def start(words: list[str], folder: Path, warm: bool) -> subprocess.Popen[bytes]:
+    python = PYTHON if warm else sys.executable
+    words = [python if word == PYTHON else word for word in words]
+    environment = command_environment(ROOT, warm) | {"SCFS_SAVE_EVERY": "0", "PYTHON_EXEC": python}
     environment["PYTHONPATH"] += f"{os.pathsep}{ROOT / 'tests'}"
     environment |= {"SCFS_PLUGINS": "toys.backbone_and_method", "TMPDIR": str(folder / "tmp")}
     with (folder.parent / f"{folder.name}.txt").open("ab") as said:
@@ -114,9 +115,9 @@ def said(folder: Path) -> str:
     return (folder.parent / f"{folder.name}.txt").read_text(errors="replace")[-3000:]
 
 
-def finish(words: list[str], folder: Path) -> float:
+def finish(words: list[str], folder: Path, warm: bool = True) -> float:
     """Leave a command alone; returns its seconds."""
-    process, started = start(words, folder), time.monotonic()
+    process, started = start(words, folder, warm), time.monotonic()
     assert process.wait(300) == 0, said(folder)
     return time.monotonic() - started
 
@@ -143,7 +144,7 @@ def lingering(folder: Path) -> list[int]:
 
 def killed(words: list[str], folder: Path, moment: float, whole: bool) -> bool:
     """Start a command and kill it; False if it ended before."""
-    process = start(words, folder)
+    process = start(words, folder, warm=not soak.TRIES)
     try:
         process.wait(moment)
         return False
@@ -199,7 +200,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Und
         for words in BEFORE.get(kind, []):
             finish(["scfs", *words], folder)
         copy_folder(folder, before)
-        return Undisturbed(before, folder, finish(KINDS[kind], folder), outcome(folder), names(folder))
+        seconds = finish(KINDS[kind], folder, warm=not soak.TRIES)
+        return Undisturbed(before, folder, seconds, outcome(folder), names(folder))
 
     return of
 

@@ -7,18 +7,21 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scfs.errors import refusing, writing
+from scfs.io.locks import is_held, try_lock
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` if the block succeeds and is removed if it does not.
+def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` with an open binary file that becomes `path` when it returns, and is removed if it does not.
+
+    Those that killed processes left of `path` are removed too; a process that lives holds a lock on its own.
 
     Raises:
         ScfsError: the disk is full or the folder cannot be written; whatever stood at `path` is untouched.
@@ -27,8 +30,15 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            move_into_place(temporary, path)
+            for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+                with suppress(OSError):  # it is another user's
+                    if not is_held(left):
+                        left.unlink()
+            with temporary.open("wb") as file:
+                try_lock(file.fileno())
+                write(file)
+                file.flush()
+                move_into_place(temporary, path)
     finally:
         with suppress(OSError):  # not there, as after a success, or its folder is none
             temporary.unlink()
@@ -88,12 +98,6 @@ def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         for folder in (temporary, old):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with an open binary file that becomes `path` when it returns."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        write(file)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,13 +2,10 @@
 
 import json
 import os
-import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from scfs.io.progress import log, silence
 from scfs.launch import slurm
 from scfs.launch.logs import STARTED
 from scfs.runtime.cpu import worker_count
-from scfs.runtime.stop_signals import PreemptedError, stop_signals
+from scfs.runtime.stop_signals import PreemptedError, signal_when_gone, stop_signals
 from scfs.runtime.world import find_world
 
 EARLY_WARNING = 150.0
@@ -82,7 +79,7 @@ class Payload:
         started = time.monotonic()
         received: list[int] = []
         if self.launcher is not None:
-            die_with(self.launcher)
+            signal_when_gone(self.launcher, signal.SIGKILL)
         world = find_world()
         silence(world.local_rank > 0)
         try:
@@ -145,14 +142,3 @@ def wait_for_sigterm(seconds: float) -> None:
     """Leave the end to SLURM, whose SIGTERM is obeyed at once."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(seconds)
-
-
-def die_with(pid: int) -> None:
-    """Kill this process as soon as process `pid` is gone, in whatever way that ended."""
-
-    def watch() -> None:
-        with suppress(ProcessLookupError):  # it is gone already
-            select.select([os.pidfd_open(pid)], [], [])
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="launcher", daemon=True).start()

@@ -6,6 +6,7 @@ from the job's name, and a store is accepted only if it contains the name of thi
 """
 
 import os
+import signal
 import socket
 import time
 import zlib
@@ -17,6 +18,7 @@ from threading import Thread
 import torch.distributed as dist
 
 from scfs.errors import ScfsError, refusing
+from scfs.runtime.stop_signals import signal_when_gone
 from scfs.runtime.world import LOOPBACK, Rendezvous, World
 
 PORTS = range(10_000, 32_000)
@@ -45,17 +47,24 @@ def rendezvous(world: World, timeout: float = TIMEOUT) -> dist.Store:
         ScfsError: no port is free, the first process does not open its store in time, or torchrun has ended.
     """
     if world.rendezvous is None:
-        _require_torchrun(os.environ)
+        follow_torchrun(os.environ)
         return next(dist.rendezvous("env://", world.rank, world.size))[0]
     return _open(world.rendezvous) if world.rank == 0 else _find(world.rendezvous, timeout)
 
 
-def _require_torchrun(environment: Mapping[str, str]) -> None:
-    """Refuse to wait for a torchrun that has ended: its store was open before it started this process."""
+def follow_torchrun(environment: Mapping[str, str]) -> None:
+    """Refuse to wait for a torchrun that has ended, and stop when it ends: killed, it ends no process of its own.
+
+    Its store was open before it started this process.
+    """
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         address, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
         with refusing(f"torchrun cannot be reached at {address}, port {port}; it may have ended", OSError):
             socket.create_connection((address, int(port)), 60).close()
+
+
+from scfs.errors import ScfsError, refusing
+from scfs.runtime.stop_signals import signal_when_gone
 
 
 def _open(at: Rendezvous) -> dist.Store:

@@ -4,9 +4,12 @@ SIGINT and SIGTERM: save and end. SIGUSR2: SLURM's warning before a time limit o
 (not SIGUSR1, which NCCL may use); the job then saves and queues itself again.
 """
 
+import os
+import select
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from scfs.errors import ScfsError
@@ -53,3 +56,14 @@ def stop_signals() -> Iterator[list[int]]:
             yield _received
     finally:
         _contexts -= 1
+
+
+def signal_when_gone(pid: int, number: int) -> None:
+    """Send this process a signal as soon as process `pid` is gone, in whatever way that ended."""
+
+    def watch() -> None:
+        with suppress(ProcessLookupError):  # it is gone already
+            select.select([os.pidfd_open(pid)], [], [])
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, name=f"watches {pid}", daemon=True).start()

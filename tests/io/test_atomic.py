@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from scfs.errors import ScfsError
-from scfs.io.atomic import move_into_place, replacing_folder, write_arrays
+from scfs.io.atomic import move_into_place, replacing_folder, write_arrays, write_json
+from scfs.io.locks import file_lock
 
 ARRAYS = {"a/image": np.arange(6, dtype=np.uint8).reshape(2, 3), "names": np.array(["ä", "b"]), "scalar": np.array(0.5)}
 
@@ -34,6 +35,14 @@ def test_objects_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
         write_arrays(tmp_path / "arrays.npz", {"bad": np.array([{}])})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
+    for name in (".a[1].json.7.tmp", ".a[1].json.8.tmp", ".a1.json.9.tmp"):
+        (tmp_path / name).write_text("half")
+    with file_lock(tmp_path / ".a[1].json.8.tmp"):
+        write_json(tmp_path / "a[1].json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a1.json.9.tmp", ".a[1].json.8.tmp", "a[1].json"]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,13 +1,18 @@
 """Processes find each other by a job's name, past taken ports and the stores of other jobs."""
 
+import os
+import signal
 import socket
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from scfs.errors import ScfsError
-from scfs.runtime.rendezvous import CANDIDATES, PORTS, candidate_ports, rendezvous
+from scfs.runtime.rendezvous import CANDIDATES, PORTS, candidate_ports, follow_torchrun, rendezvous
+from scfs.runtime.stop_signals import stop_signals
 from scfs.runtime.world import Rendezvous, World
 
 
@@ -69,6 +74,21 @@ def test_a_torchrun_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyP
         ScfsError, match=rf"^torchrun cannot be reached at 127\.0\.0\.1, port {port}; it may have ended: .*refused"
     ):
         rendezvous(World(1, 2))
+
+
+def test_a_process_stops_when_its_torchrun_is_gone_in_whatever_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchrun = subprocess.Popen(["sleep", "100"])
+    monkeypatch.setattr(os, "getppid", lambda: torchrun.pid)
+    with socket.create_server(("127.0.0.1", 0)) as server, stop_signals() as received:
+        here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
+        follow_torchrun({"TORCHELASTIC_USE_AGENT_STORE": "True", **here})
+        assert not received
+        torchrun.kill()
+        torchrun.wait()
+        end = time.monotonic() + 10
+        while not received and time.monotonic() < end:
+            time.sleep(0.001)
+    assert received == [signal.SIGTERM]
 
 
 def test_a_first_process_that_does_not_come_is_one_line() -> None:
