@@ -25,6 +25,8 @@ import yaml
 from PIL import Image
 from repository import ROOT, command_environment, copy_folder
 
+pytestmark = pytest.mark.end_to_end
+
 PYTHON = "warm-python"
 """A warm process has another parent than it seems, so none can see it die: `two processes` has an even seed in CI."""
 IMAGES, TESTED = 30, 3
@@ -55,7 +57,7 @@ BEFORE = {
 }
 CI = [("prepare folder", 1), ("prepare coco", 2), ("one process", 3), ("two processes", 4), ("detect", 5)]
 DETECTION = {
-    **{"kind": "detection", "recipe": "coco_mask_rcnn_fpn_1x", "dataset": "boxes", "images_per_batch": 2},
+    **{"kind": "detection", "recipe": "voc_faster_rcnn_c4", "dataset": "boxes", "images_per_batch": 2},
     "figure_images": 1,
     "small_machine": {
         **{"iterations": 5, "short_side": 48, "rpn_batch": 16, "roi_batch": 8, "proposals": 4, "precise_bn": 2}

@@ -61,10 +61,7 @@ def follow_torchrun(environment: Mapping[str, str]) -> None:
         address, port = environment["MASTER_ADDR"], environment["MASTER_PORT"]
         with refusing(f"torchrun cannot be reached at {address}, port {port}; it may have ended", OSError):
             socket.create_connection((address, int(port)), 60).close()
-
-
-from scfs.errors import ScfsError, refusing
-from scfs.runtime.stop_signals import signal_when_gone
+        signal_when_gone(os.getppid(), signal.SIGTERM)  # which saves a training
 
 
 def _open(at: Rendezvous) -> dist.Store:
