@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from scfs.config.registry import Registry
-from scfs.config.strict_yaml import RefusedYamlError, load_yaml
-from scfs.errors import ScfsError, shorten
+from scfs.config.strict_yaml import load_yaml
+from scfs.errors import ScfsError, refusing, shorten
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 """Names of studies, data sets, splits, runs and evaluations: they become names of files and folders."""
@@ -191,11 +191,8 @@ def parse_value(text: str, source: str) -> Any:
     Raises:
         ScfsError: it is not YAML; one line that begins with `source`.
     """
-    try:
+    with refusing(f"{source}: not valid YAML", yaml.YAMLError):
         return load_yaml(text)
-    except yaml.YAMLError as error:
-        detail = f": {error}" if isinstance(error, RefusedYamlError) else ""
-        raise ScfsError(f"{source}: not valid YAML{detail}") from None
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

@@ -176,9 +176,7 @@ class Pretrain(Config):
         if len(set(self.layers)) != len(self.layers):
             raise ValueError("layers must not repeat")
         if self.epochs and self._part_is_a_single_value():
-            raise ValueError(
-                "batch / accumulate * views.local_number must exceed 1: BatchNorm needs more than one crop"
-            )
+            raise ValueError("batch / accumulate * views.local_number must exceed 1: BatchNorm needs several crops")
         if self.epochs and self.optimizer.warmup_epochs > self.epochs:
             raise ValueError(f"optimizer.warmup_epochs must not exceed epochs ({self.epochs})")
         return self

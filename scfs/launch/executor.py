@@ -14,7 +14,7 @@ from submitit.core.utils import DelayedSubmission, JobPaths, environment_variabl
 from submitit.local.local import LocalExecutor
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
-from scfs.errors import ScfsError
+from scfs.errors import ScfsError, refusing
 from scfs.launch.container import inside
 from scfs.launch.logs import ranks
 from scfs.launch.payload import REQUEST, Payload
@@ -72,10 +72,8 @@ def submit(payload: Payload, name: str, comment: str, settings: Launch, lock: IO
     delayed.dump(pickle)
     logs = payload.folder / "logs"
     logs.mkdir(exist_ok=True)
-    try:
+    with refusing("executor = slurm: srun not found on this machine", RuntimeError, advice="; allowed: none, local"):
         executor = LockedSlurmExecutor(lock, logs, max_num_timeout=payload.time_limits, python=_python(settings))
-    except RuntimeError:
-        raise ScfsError("executor = slurm: srun not found on this machine; allowed here: none, local") from None
     executor.update_parameters(**_sbatch_parameters(payload, name, comment, settings, pickle))
     with helpers.clean_env():  # inside another job, sbatch would take over that job's SLURM_* as its options
         return str(executor.submit(payload).job_id)

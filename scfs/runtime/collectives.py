@@ -6,14 +6,14 @@ use gloo, GPU tensors NCCL. What only the hosts agree on uses gloo in both cases
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from scfs.errors import ProcessLostError, ScfsError
+from scfs.errors import ProcessLostError, ScfsError, refusing
 from scfs.io import progress
 from scfs.runtime.rendezvous import rendezvous
 from scfs.runtime.world import World, find_world
@@ -120,12 +120,8 @@ def _is_dry(kind: str, given: Tensor) -> bool:
     return True
 
 
-@contextmanager
-def _communicating() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        raise ProcessLostError(f"another process of this training has ended: {error}") from error
+def _communicating() -> AbstractContextManager[None]:
+    return refusing("another process of this training has ended", RuntimeError, into=ProcessLostError)
 
 
 @torch.no_grad()

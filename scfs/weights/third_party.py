@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scfs.errors import ScfsError, refusing
 
+NamedValues = Mapping[str, Any]
 HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
 """Classes that a pickle may name. DINO's checkpoints keep their command line in one, which has no behaviour."""
 
@@ -33,7 +34,7 @@ def read_third_party(path: Path) -> dict[str, Any]:
 
 
 def find_network(
-    content: Mapping[str, Any], wanted: Collection[str], prefix: str, ignore: Sequence[str], path: Path
+    content: NamedValues, wanted: Collection[str], prefix: str, ignore: Sequence[str], path: Path
 ) -> dict[str, Any]:
     """Find the state dict of a network in what a file holds, however deep and under whatever prefix its names stand.
 
@@ -69,9 +70,7 @@ def find_network(
     }
 
 
-def _state_dicts(
-    content: Mapping[str, Any], place: str = "", levels: int = 4
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _state_dicts(content: NamedValues, place: str = "", levels: int = 4) -> Iterator[tuple[str, NamedValues]]:
     """Yield the dictionaries that hold tensors by name, and where they are."""
     if any(isinstance(value, Tensor) for value in content.values()):
         yield place, content

@@ -74,17 +74,13 @@ def source_of(entry: str, files: Path) -> Coco | Voc:
 def _write(name: str, config: Official, folder: Path, kept: Path) -> None:
     source = source_of(config.entry, folder / FILES)
     listed, texts = read_coco(source) if isinstance(source, Coco) else voc.read_voc(name, source)
-    tables = {item.split: _checked_columns(item.rows) for item in listed}
+    # The checks of a whole set look at this column, too.
+    tables = {item.split: item.rows.append_column("problem", pa.nulls(len(item.rows), pa.string())) for item in listed}
     checks.check_numbers(name, tables, config.known_images, ())
     write_json(folder / REPORT, checks.report(name, tables))
     for file, text in texts.items():
         write_text(folder / file, text)
     write_manifest(kept, name, config, [_relative(item, folder.resolve()) for item in listed], checksums(config.entry))
-
-
-def _checked_columns(rows: pa.Table) -> pa.Table:
-    """Add the columns that the checks of a whole set look at."""
-    return rows.append_column("problem", pa.nulls(len(rows), pa.string()))
 
 
 def _relative(item: ManifestSplit, base: Path) -> ManifestSplit:
