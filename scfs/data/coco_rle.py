@@ -1,7 +1,8 @@
-"""Masks of COCO JSON (cocodataset.org, "Data format": object detection) as uncompressed run lengths."""
+"""Masks of COCO JSON (cocodataset.org, "Data format": object detection): run lengths and polygons."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,21 @@ def decode_counts(text: str) -> list[int]:
     return counts
 
 
+def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Decode an object's polygons or run lengths, compressed or not, to a bool mask (H, W).
+
+    Raises:
+        Exception: it is none of them.
+    """
+    if isinstance(segmentation, list):
+        from pycocotools import mask
+
+        return np.asarray(mask.decode(mask.merge(mask.frPyObjects(segmentation, height, width))), bool)
+    counts = segmentation["counts"]
+    # Not by pycocotools, which reads beyond text that is cut off.
+    return decode_mask({**segmentation, "counts": decode_counts(counts) if isinstance(counts, str) else counts})
+
+
 def load_masks(annotations: Path) -> dict[str, np.ndarray]:
     """Load the masks of the objects of each image.
 
@@ -56,17 +72,18 @@ def load_masks(annotations: Path) -> dict[str, np.ndarray]:
         Nothing where the file has boxes alone.
 
     Raises:
-        ScfsError: the file is missing, is not COCO JSON, or its masks are not uncompressed RLE.
+        ScfsError: the file is missing, or is not COCO JSON.
     """
     with reading(annotations):
         text = annotations.read_text()
-    problem = f"{annotations}: not COCO JSON with masks as uncompressed RLE"
-    with refusing(problem, ValueError, KeyError, TypeError):
+    with refusing(f"{annotations}: not COCO JSON with masks", Exception):  # pycocotools raises no other
         content = json.loads(text)
         images = {image["id"]: image for image in content["images"]}
-        if content["annotations"] and not any("segmentation" in item for item in content["annotations"]):
+        masked = [item for item in content["annotations"] if item.get("segmentation")]
+        if content["annotations"] and not masked:
             return {}
         masks = {image["file_name"]: np.zeros((image["height"], image["width"]), bool) for image in images.values()}
-        for item in content["annotations"]:
-            masks[images[item["image_id"]]["file_name"]] |= decode_mask(item["segmentation"])
+        for item in masked:
+            mask = masks[images[item["image_id"]]["file_name"]]
+            mask |= decode_segmentation(item["segmentation"], *mask.shape)
     return masks

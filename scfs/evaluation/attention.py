@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from scfs import paths
 from scfs.config.evaluation import Attention
 from scfs.data.coco_rle import load_masks
-from scfs.data.manifest import ImageSet
-from scfs.data.opening import open_split
+from scfs.data.manifest import ImageSet, describe
+from scfs.data.opening import open_detection_split, open_split
+from scfs.errors import ScfsError
 from scfs.evaluation.features import FrozenEncoder, batches_of, clean_view, evenly_spaced, joined, shown_batches
 from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.search import attention_map
@@ -125,13 +126,17 @@ def _figure(
 def evaluate(protocol: Attention, encoder: FrozenEncoder) -> EvaluationResult:
     """Search with every image of the test split that has an object mask; without masks only the figure is made.
 
-    Garment scenes always have masks (`open_split` makes missing ones); folders of images never do.
+    Garment scenes always have masks, data sets in COCO's format may have them.
 
     Values: `images` scored; and if there are any, `score` (mean over images) and `score_sd` (spread over images),
     `pointing` (share in percent whose maximum lies inside the mask); see `score`.
     """
-    test = open_split(paths.manifest(protocol.dataset), protocol.test)
-    annotations = paths.annotations(protocol.dataset, protocol.test)
-    masks = load_masks(annotations) if annotations.is_file() else {}
+    manifest = paths.manifest(protocol.dataset)
+    test, about = open_split(manifest, protocol.test), describe(manifest)
+    annotated = about["source"] == "garment-scenes" or "boxes" in about["splits"][protocol.test]
+    masks = load_masks(open_detection_split(manifest, protocol.test).annotations) if annotated else {}
+    for row, path in enumerate(test.paths if masks else ()):
+        if masks[path].shape != (test.heights[row], test.widths[row]):
+            raise ScfsError(f"{test.where(row)}: its mask is upright, the image as stored is not: turn the image")
     values = _scores(protocol, encoder, test, masks)
     return EvaluationResult(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, masks))

@@ -68,9 +68,26 @@ def test_not_coco(tmp_path, text):
         load_masks(tmp_path / "a.json")
 
 
-def test_polygons_are_refused(tmp_path):
-    images = [{"id": 1, "file_name": "x.jpg", "width": 4, "height": 4}]
-    content = {"images": images, "annotations": [{"image_id": 1, "segmentation": [[0, 0, 3, 0, 3, 3]]}]}
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(ScfsError, match="uncompressed RLE"):
+ROUND = mask_of("....", ".##.", ".##.")
+POLYGON = [[1, 1, 3, 1, 3, 3, 1, 3]]
+COMPRESSED = {"size": [3, 4], "counts": "42102"}
+
+
+@pytest.mark.parametrize("segmentation", [encode_mask(ROUND), COMPRESSED, POLYGON, [*POLYGON, [1, 1, 3, 1, 3, 3]]])
+def test_masks_of_any_kind_are_read(tmp_path, segmentation):
+    images = [{"id": 1, "file_name": "x.jpg", "width": 4, "height": 3}]
+    items = [{"image_id": 1, "segmentation": segmentation}, {"image_id": 1, "segmentation": []}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": items}))
+    np.testing.assert_array_equal(load_masks(tmp_path / "a.json")["x.jpg"], ROUND)
+
+
+@pytest.mark.parametrize(
+    "segmentation", [[[0, 0]], ["x"], {"size": [3, 4], "counts": "zz"}, {"size": [9, 9], "counts": [81]}, 7]
+)
+def test_masks_that_are_none_are_one_line(tmp_path, segmentation):
+    images = [{"id": 1, "file_name": "x.jpg", "width": 4, "height": 3}]
+    (tmp_path / "a.json").write_text(
+        json.dumps({"images": images, "annotations": [{"image_id": 1, "segmentation": segmentation}]})
+    )
+    with pytest.raises(ScfsError, match=r"a\.json: not COCO JSON with masks"):
         load_masks(tmp_path / "a.json")

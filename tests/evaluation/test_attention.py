@@ -1,13 +1,18 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from scfs import paths
+from scfs.config.data import Coco
 from scfs.config.evaluation import Attention
 from scfs.data.coco_rle import load_masks
 from scfs.data.opening import open_split
+from scfs.data.prepare import prepare
+from scfs.errors import ScfsError
 from scfs.evaluation.attention import evaluate, jigsaw, score, search, upsampled, view_of_mask
 from scfs.evaluation.features import FrozenEncoder
 from scfs.model.backbones.resnet import pooled
@@ -138,6 +143,48 @@ def test_masks_of_scenes_are_made_again(workplace: Path, encoder: FrozenEncoder)
     paths.annotations("scenes", "val").unlink()
     again = evaluate(PROTOCOL, encoder)
     assert again.values == before.values and "masks" in again.arrays
+
+
+def prepare_boxed(area: dict[str, int], **exif: Image.Exif) -> None:
+    """Prepare one photograph of 48 x 40 pixels with a rectangular mask; upright, it is of 40 x 48 if EXIF turns it."""
+    width, height = (40, 48) if exif else (48, 40)
+    Path("photos").mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 48, 3), np.uint8)
+    Image.fromarray(pixels).save("photos/0.jpg", **exif)
+    item = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [10, 5, 20, 15], **area}
+    item["segmentation"] = [[10, 5, 30, 5, 30, 20, 10, 20]]
+    images = [{"id": 1, "file_name": "0.jpg", "width": width, "height": height}]
+    content = {"images": images, "annotations": [item], "categories": [{"id": 1, "name": "red"}]}
+    Path("val.json").write_text(json.dumps(content))
+    split = {"images": "photos", "annotations": "val.json"}
+    prepare("boxed", Coco.model_validate({"source": "coco", "splits": {"val": split}}), paths.data_folder("boxed"))
+
+
+BOXED = PROTOCOL.model_copy(update={"dataset": "boxed", "resize": 40, "crop": 36})
+
+
+@pytest.mark.parametrize("area", [{"area": 300}, {}])  # without it the annotations are repaired, and lie elsewhere
+def test_masks_of_a_coco_set_are_those_of_its_annotations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: FrozenEncoder, area: dict[str, int]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare_boxed(area)
+    measured = evaluate(BOXED, encoder)
+    assert measured.values["images"] == 1
+    inside = np.zeros((40, 48), bool)
+    inside[5:20, 10:30] = True
+    np.testing.assert_array_equal(measured.arrays["masks"][0], view_of_mask(inside, 40, 36))
+
+
+def test_masks_that_are_turned_against_their_image_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: FrozenEncoder
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    prepare_boxed({"area": 300}, exif=turned)
+    with pytest.raises(ScfsError, match=r"0\.jpg: its mask is upright, the image as stored is not: turn the image"):
+        evaluate(BOXED, encoder)
 
 
 def test_without_masks_there_is_only_the_figure(workplace: Path, encoder: FrozenEncoder) -> None:
