@@ -70,10 +70,8 @@ def warn_of_new_labels(name: str, splits: Mapping[str, tuple[pa.Table, Sequence[
         new = labels[split].filter(pc.invert(pc.is_in(labels[split], pc.unique(labels[first]))))
         if len(new):
             example = splits[split][1][new[0].as_py()]
-            log(
-                f"warning: data set {name}: {len(new)} images of split {split} have labels that split {first} lacks, "
-                f"the first is {example!r}"
-            )
+            number = f"{len(new)} images of split {split} have labels that split {first} lacks"
+            log(f"warning: data set {name}: {number}, the first is {example!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,6 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
 def _split_stats(images: ImageSet, entry: Mapping[str, Any], annotated: Path | None) -> SplitStats:
     """Count, measure and sample the images of a split; `annotated`: manifest of the data set, if it has boxes."""
     classes = objects = None
-    notes = entry.get("notes") or count_notes(entry.get("odd", {}).items())
     if images.labels is not None:
         counts = np.bincount(images.labels, minlength=len(images.classes))
         classes = ClassCounts(names=images.classes, counts=counts.tolist())
@@ -96,7 +95,7 @@ def _split_stats(images: ImageSet, entry: Mapping[str, Any], annotated: Path | N
         width=_range(images.widths),
         height=_range(images.heights),
         duplicates=EqualImages(**_equal_images(images, images)),
-        notes=notes,
+        notes=entry.get("notes") or count_notes(entry.get("odd", {}).items()),
         samples=tuple(_sample(images, row, boxes.get(images.paths[row])) for row in tracked),
     )
 

@@ -35,10 +35,8 @@ def read_image(images: "ImageSet", row: int) -> Pixels:
     expected = int(images.heights[row]), int(images.widths[row])
     image = decode(images.read(row), name, max(MAX_PIXELS, expected[0] * expected[1]))
     if image.shape[:2] != expected:
-        raise ScfsError(
-            f"{name}: {image.shape[0]}x{image.shape[1]} pixels, but {expected[0]}x{expected[1]} when the data were "
-            "prepared: prepare them again"
-        )
+        sizes = "{}x{} pixels, but {}x{}".format(*image.shape[:2], *expected)
+        raise ScfsError(f"{name}: {sizes} when the data were prepared: prepare them again")
     return image
 
 

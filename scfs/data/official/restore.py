@@ -125,10 +125,8 @@ def _write(manifest: Path, wanted: Wanted, layout: ImageLayout, records: Iterato
             layout.close(image.batch)
     if wanted:
         split, path = next(iter(wanted))
-        raise ScfsError(
-            f"{manifest}: {len(wanted)} images that are listed are not in the archives, the first is {path} of split "
-            f"{split}"
-        )
+        number = f"{len(wanted)} images that are listed are not in the archives"
+        raise ScfsError(f"{manifest}: {number}, the first is {path} of split {split}")
 
 
 def _another_image(manifest: Path, split: str, path: str) -> ScfsError:

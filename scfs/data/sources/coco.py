@@ -68,8 +68,6 @@ def _checked(split: str, settings: CocoSplit, texts: dict[str, str]) -> CocoJson
     absent = [name for number, name in file.categories.items() if number not in counted]
     require_instances(f"{file.path}", split, absent, len(file.categories))
     if file.lines:
-        log(
-            f"warning: {file.path}: {len(file.lines)} boxes of split {split} have no area, the first is of annotation "
-            f"{file.lines[0]}; Detectron2 leaves them out of the training"
-        )
+        number = f"{len(file.lines)} boxes of split {split} have no area, the first is of annotation {file.lines[0]}"
+        log(f"warning: {file.path}: {number}; Detectron2 leaves them out of the training")
     return replace(file, annotations=[])  # train2017's do not stay in memory
