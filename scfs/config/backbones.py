@@ -26,6 +26,8 @@ class ResNetSpec(BackboneSpec):
     """Number of blocks of each layer."""
     width: int = 64
     """Channels of the stem."""
+    small_stem: bool = False
+    """True: a stem of 3 x 3 with stride 1 and no pooling, as in the field's trainings on 32-pixel images."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ BACKBONES.add("resnet34")(ResNetSpec(blocks=(3, 4, 6, 3)))
 BACKBONES.add("resnet50")(ResNetSpec(bottleneck=True, blocks=(3, 4, 6, 3)))
 BACKBONES.add("resnet101")(ResNetSpec(bottleneck=True, blocks=(3, 4, 23, 3)))
 BACKBONES.add("narrow_resnet18")(ResNetSpec(blocks=(2, 2, 2, 2), width=32))
+for _depth, _blocks in ((18, (2, 2, 2, 2)), (50, (3, 4, 6, 3))):  # 15 times the products of the usual stem
+    BACKBONES.add(f"small_stem_resnet{_depth}")(
+        ResNetSpec(strides=(2, 4, 8), bottleneck=_depth == 50, blocks=_blocks, small_stem=True)
+    )
 BACKBONES.add("vit_small_16")(vit(16, side=224, channels=384, blocks=12, heads=6))
 BACKBONES.add("vit_base_16")(vit(16, side=224, channels=768, blocks=12, heads=12))
 BACKBONES.add("narrow_vit_8")(vit(8, side=64, channels=128, blocks=6, heads=4))  # unsourced: for small machines

@@ -136,7 +136,8 @@ class Pretrain(Config):
     """Where paper and authors' code differ: the code, or Eq. 2, 3 and 9-11 read literally."""
     backbone: Annotated[str, NameIn(BACKBONES)] = "resnet50"
     """ResNet in torchvision's names, or ViT of 16 or 8 pixels per patch in timm's and DINO's. For small machines:
-    narrow_resnet18 has half of ResNet-18's channels, narrow_vit_8 128 channels and 6 blocks (# unsourced: ours)."""
+    narrow_resnet18 has half of ResNet-18's channels, narrow_vit_8 128 channels and 6 blocks (# unsourced: ours).
+    small_stem_resnet18 and _resnet50 are for images of 32 pixels: a stem of 3 x 3 without stride and pooling."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that the last block of a student ViT leaves out a residual branch for a crop; it rises linearly from
     0 at the first block [DINO: 0.1]. Only ViT has it."""

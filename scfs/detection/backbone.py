@@ -24,9 +24,11 @@ def set_backbone(cfg: CfgNode, name: str) -> None:
     """Write one of our architectures into MODEL.RESNETS.
 
     Raises:
-        ScfsError: it is not a ResNet.
+        ScfsError: it is not a ResNet with the usual stem.
     """
-    specs = {known: spec for known in BACKBONES if isinstance(spec := BACKBONES[known], ResNetSpec)}
+    specs = {
+        known: spec for known in BACKBONES if isinstance(spec := BACKBONES[known], ResNetSpec) and not spec.small_stem
+    }
     if name not in specs:
         raise ScfsError(f"detection: backbone = {name!r}: allowed are {sorted(specs)}")
     spec = specs[name]

@@ -213,10 +213,11 @@ def test_the_rate_falls_at_distinct_steps_or_not_at_all(iterations: int) -> None
 
 
 def test_what_does_not_fit_is_one_line() -> None:
-    with pytest.raises(
-        ScfsError, match=r"^detection: backbone = 'vit_small_16': allowed are \['narrow_resnet18', 'res"
-    ):
-        config(VOC, "vit_small_16")
+    for name in ("vit_small_16", "small_stem_resnet18"):
+        with pytest.raises(
+            ScfsError, match=rf"^detection: backbone = '{name}': allowed are \['narrow_resnet18', 'res.*50'\]$"
+        ):
+            config(VOC, name)
     with pytest.raises(ScfsError, match=r"^detection: images_per_batch = 16: does not divide by 3 GPUs$"):
         config(VOC, gpus=3)
     assert config(VOC, gpus=3, images_per_batch=6).SOLVER.IMS_PER_BATCH == 6

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 
+from scfs.config.backbones import BACKBONES
 from scfs.config.pretrain import ProjectionHead as Settings
 from scfs.model.backbones.registry import build_backbone, image_feature
 from scfs.model.backbones.resnet import LAYERS, Backbone, pooled
@@ -32,6 +33,20 @@ def test_the_narrow_one_has_the_same_names_and_half_the_channels() -> None:
     narrow, wide = Backbone("narrow_resnet18"), Backbone("resnet18")
     assert list(narrow.state_dict()) == list(wide.state_dict())
     assert narrow.channels == {layer: channels // 2 for layer, channels in wide.channels.items()}
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_the_small_stem_is_torchvisions_network_as_cifar_has_it(depth: int) -> None:
+    theirs = torchvision.models.get_model(f"resnet{depth}").eval()
+    theirs.conv1 = torch.nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    theirs.maxpool, theirs.fc = torch.nn.Identity(), torch.nn.Identity()
+    ours = build_backbone(f"small_stem_resnet{depth}").eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        maps = ours(images)
+        assert torch.equal(image_feature(maps), theirs(images))
+    assert tuple(16 // maps[layer].shape[-1] for layer in LAYERS[1:]) == BACKBONES[ours.name].strides
 
 
 def test_pooling_of_bf16_maps_is_summed_in_float32() -> None:

@@ -86,7 +86,7 @@ LARGE = LAYERS[:2]
 class Backbone(Network):
     """torchvision's ResNet without its classifier.
 
-    The paper's Res2, Res3, Res4 are `layer2`, `layer3`, `layer4` (strides 8, 16, 32).
+    The paper's Res2, Res3, Res4 are `layer2`, `layer3`, `layer4` (strides 8, 16, 32; with a small stem 2, 4, 8).
     """
 
     def __init__(self, name: str) -> None:
@@ -94,9 +94,9 @@ class Backbone(Network):
         spec = BACKBONES[name]
         assert isinstance(spec, ResNetSpec)
         block, width = block_of(spec), spec.width
-        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.conv1 = _convolution(3, width, 3) if spec.small_stem else _convolution(3, width, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(width)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.maxpool = nn.Identity() if spec.small_stem else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         inputs = width
         for index, (layer, depth) in enumerate(zip(LAYERS, spec.blocks, strict=True)):
             setattr(self, layer, _layer(block, inputs, width * 2**index, depth, stride=1 if index == 0 else 2))
