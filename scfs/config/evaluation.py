@@ -164,6 +164,44 @@ class Attention(ViewProtocol):
 
 
 @evaluation
+class ObjectSearch(ViewProtocol):
+    """What crops find in their image (Eq. 5 and 6), by how much of it is the object: the paper's claim, on images with
+    masks. The crops are drawn as pre-training draws its local ones, and neither flipped nor coloured."""
+
+    quarters: ClassVar[tuple[int, ...]] = (0, 25, 50, 75)
+    """Crops are told apart by the percentage of their pixels that the object covers: from each of these to the next."""
+
+    kind: Literal["object_search"]
+    layers: tuple[Literal["layer2", "layer3", "layer4"], ...] = Field(
+        default=("layer2", "layer3", "layer4"), min_length=1
+    )
+    """Layers whose map is searched, each with its own query."""
+    crops: Positive = 8
+    """Crops of each image [paper 3.4]."""
+    local_size: Positive = 96
+    """Side of these crops in pixels [paper 3.4]."""
+    local_scale: Scale = (0.05, 0.25)
+    """Share of the image's area that such a crop covers [script]."""
+    seed: Seed = 0
+    """Seed of the crops."""
+
+    def values(self) -> dict[str, Value]:
+        """Number of crops of each quarter, and each layer's score and pointing; a quarter without crops has none."""
+        values = {f"crops_{quarter}": Value(0, better=None) for quarter in self.quarters}
+        for measure, value in (("score", Value(digits=2)), ("pointing", PERCENT)):
+            values |= {f"{layer}_{measure}_{quarter}": value for layer in self.layers for quarter in self.quarters}
+        return values
+
+    def passes(self, images: Callable[[str], int], part: bool = False) -> Passes:
+        """Count the views and their crops."""
+        return [*super().passes(images), (self.crops * images(self.test), self.local_size)]
+
+    def small(self) -> Self:
+        """Draw few and small crops."""
+        return super().small().model_copy(update={"local_size": SMALL_CROP, "crops": 2})
+
+
+@evaluation
 class ClassProbabilities(ViewProtocol):
     """Class probabilities of a supervised model for an image, an over-augmented crop of it, and what the crop's feature
     finds in the image (Eq. 6 and 7), as in the paper's Fig. 1. Needs a run of the method supervised."""

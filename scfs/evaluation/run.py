@@ -10,7 +10,7 @@ import torch
 from scfs import paths
 from scfs.config.identity import identity
 from scfs.config.protocol import Evaluation
-from scfs.evaluation import attention, class_probabilities, knn, linear  # noqa: F401  # they add themselves
+from scfs.evaluation import attention, class_probabilities, knn, linear, object_search  # noqa: F401  # they add themselves
 from scfs.evaluation.features import FrozenEncoder
 from scfs.evaluation.result import EVALUATE, result_record
 from scfs.io.atomic import write_arrays

@@ -29,6 +29,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "linear": {**FAST_PROBE, "epochs": 6},
     "attention": {**SMALL, "dataset": "scenes", "local_crop": 32, "figure_images": 2},
     "class_probabilities": {**SMALL, "local_size": 32, "crops": 2, "figure_images": 2},
+    "object_search": {**SMALL, "dataset": "scenes", "local_size": 32, "local_scale": [0.02, 0.2], "crops": 12},
 }
 VALUES = {
     "knn": {"top1", "top5", "top1_k3", "top5_k3", "top1_k5", "top5_k5"},
@@ -40,6 +41,11 @@ VALUES = {
         f"{measure}_{sample}"
         for measure in ("probability", "top1")
         for sample in ("original", "over_augmented", "searched")
+    },
+    "object_search": {
+        f"{name}_{quarter}"
+        for name in ("crops", *(f"layer{number}_{value}" for number in (2, 3, 4) for value in ("score", "pointing")))
+        for quarter in (0, 25, 50, 75)
     },
 }
 

@@ -19,6 +19,7 @@ PROTOCOLS: list[dict[str, Any]] = [
     {**SMALL, "kind": "linear", "epochs": 1},
     {**SMALL, "kind": "linear", "epochs": 1, "seeds": [4]},
     {**SMALL, "kind": "attention", "dataset": "scenes", "local_crop": 32, "figure_images": 1},
+    {**SMALL, "kind": "object_search", "dataset": "scenes", "local_size": 32, "local_scale": [0.02, 0.2], "crops": 12},
     {**SMALL, "kind": "class_probabilities", "local_size": 32, "crops": 2, "figure_images": 1},
 ]
 
