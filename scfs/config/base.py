@@ -79,13 +79,14 @@ class Config(BaseModel):
 
     def flattened(self) -> dict[str, Any]:
         """Return the plain value of every field, new ones too, by dotted key."""
-        return _flattened(self.model_dump(mode="json", context=EVERY_FIELD))
+        return flattened(self.model_dump(mode="json", context=EVERY_FIELD))
 
 
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 

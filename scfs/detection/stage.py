@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 
+from scfs.config.base import flattened
 from scfs.config.detection import Detection
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.data.opening import DetectionFiles, open_detection_split
@@ -58,8 +59,8 @@ class Trial:
         return self.protocol.seed + self.protocol.parts.index(self.part)
 
     @property
-    def identity(self) -> str:
-        """Identity of the training; the number of trials, and what figures show, are no part of it."""
+    def made_of(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parameters and inputs of the identity, not the number of trials, nor what figures show."""
         parameters = {
             "protocol": self.protocol.model_dump(mode="json", exclude={"trials", "seed", "figure_images"}),
             "seed": self.seed,
@@ -68,7 +69,12 @@ class Trial:
             "detectron2": hashlib.sha256(self.cfg.dump().encode()).hexdigest(),
         }
         splits = {name: (split.images.digest, split.digest) for name, split in self.opened.items()}
-        return identity("detect", parameters, {"weights": self.weights.weights_sha256, "splits": splits})
+        return parameters, {"weights": self.weights.weights_sha256, "splits": splits}
+
+    @property
+    def identity(self) -> str:
+        """Identity of the training."""
+        return identity("detect", *self.made_of)
 
     def record(self, scores: Scores) -> dict[str, Any]:
         """Make the result."""
@@ -185,6 +191,7 @@ def _trained_and_tested(
 ) -> tuple[Metric, Arrays, dict[str, float | None]]:
     """Train from where the folder stands, and test: predictions in a metric, arrays of figures, and times."""
     training = DetectorTraining(trial.cfg, trial.seed, trial.identity, converted)
+    training.made_of = flattened({**trial.made_of[0], **trial.made_of[1]})
     _log_start(trial, folder)
     training.resume(folder)
     workers = execution.workers

@@ -54,6 +54,8 @@ class Training(ABC):
 
     task: ClassVar[str]
     """Name in progress lines."""
+    advice: ClassVar[str] = "go back to the old values, or remove this folder"
+    """What to do about a folder of another training."""
 
     def __init__(self, identity: str, total: int, device: torch.device, precision: str = "fp32") -> None:
         """Begin at step 0.
@@ -180,7 +182,7 @@ class Training(ABC):
             raise ScfsError(
                 f"{source}: its checkpoints are of identity {state['identity']}, this run's is {self.identity}:"
                 f" made with {said or 'other settings, data, precision or code version'}{more};"
-                " give the old values (--set KEY=VALUE), choose another folder (--out) or remove this one"
+                f" {self.advice}"
             )
         with refusing(f"{source}: its checkpoint does not fit this architecture", RuntimeError, ValueError):
             for key, part in self.stateful().items():

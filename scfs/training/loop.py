@@ -46,6 +46,7 @@ class Pretraining(Training):
     """
 
     task = "pretrain"
+    advice = "give the old values (--set KEY=VALUE), choose another folder (--out) or remove this one"
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from detectron2.structures import Boxes, Instances
 from scfs.config.identity import identity
 from scfs.data.coco_rle import decode_mask
 from scfs.data.opening import open_detection_split
+from scfs.detection import stage
 from scfs.detection.batches import EvaluationImages, TrainingBatches
 from scfs.detection.data import Record
 from scfs.detection.inference import figure_arrays, figure_size
@@ -179,6 +180,18 @@ def test_only_one_process_trains_a_trial(
     folder = checkpoints(finished)[0].parents[1]
     with run_lock(folder), pytest.raises(ScfsError, match="another process is training this run"):
         run(scenes, weights)
+
+
+def test_checkpoints_of_another_trial_are_refused_with_what_differs(
+    scenes: Path, weights: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished)
+    folder = checkpoints(finished)[0].parents[1]
+    monkeypatch.setattr(stage, "run_folder", lambda name, identity: folder)
+    with pytest.raises(
+        ScfsError, match=r", protocol\.box_head = '2fc' and not '4conv1fc', .*seed = 0 and not 1; go back"
+    ):
+        run(scenes, weights, protocol(box_head="4conv1fc", seed=1))
 
 
 def trial(scenes: Path, weights: Path, **more: object):

@@ -1,6 +1,7 @@
 """The stages of fine-tuning from files to files: grid, choice, final training, refusals."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from scfs.config.finetune import FineTune
 from scfs.data.opening import open_split
 from scfs.errors import ScfsError
 from scfs.evaluation.finetune import job, stage
+from scfs.evaluation.finetune.crops import CropBatches
 from scfs.io.results import sha256_of
 
 GRID: dict[str, Any] = {"lr": [0.05, 0.2], "weight_decay": [0.0, 0.001], "validation": 0.3}
@@ -115,6 +117,26 @@ def test_a_finished_training_leaves_its_outcome_and_no_state(files: Files, monke
     for other in ({"seed": 1}, {"steps": 7}, {"scale": [0.1, 1.0]}, {"validation": 0.2}, {"labels": {"share": 0.9}}):
         with pytest.raises(TypeError, match="NoneType"):
             tune(small(lr=[0.1, 0.2], **other), files, "lr0-wd0")
+
+
+def test_checkpoints_of_another_training_are_refused_with_what_differs(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "run_folder", lambda name, identity: Path("runs/mine"))
+    get = CropBatches.__getitem__
+
+    def then_terminate(self: CropBatches, index: int) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return get(self, index)
+
+    with monkeypatch.context() as patch, pytest.raises(ScfsError, match="stopped by SIGTERM at step 1 of 6"):
+        patch.setattr(CropBatches, "__getitem__", then_terminate)
+        tune(small(lr=[0.1, 0.2]), files, "lr0-wd0")
+    differing = (
+        r"made with lr = 0\.1 and not 0\.3, protocol\.seed = 0 and not 1, .*; go back to the old values, or remove"
+    )
+    with pytest.raises(ScfsError, match=differing):
+        tune(small(lr=[0.3, 0.2], seed=1), files, "lr0-wd0")
 
 
 def test_what_can_be_learnt_is_learnt_and_the_better_rate_chosen(

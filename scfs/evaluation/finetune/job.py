@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from scfs.config.base import flattened
 from scfs.config.finetune import FineTune
 from scfs.config.identity import identity
 from scfs.data.image_set import ImageSet
@@ -69,7 +70,8 @@ def fine_tune(
     """
     backbone, precision = load_backbone(setup.weights, setup.protocol.weights)[0], setup.record["precision"]
     data = CropBatches(train, setup.protocol, setup.world)
-    own = _identity(setup, lr, weight_decay, train, test)
+    made_of = _made_of(setup, lr, weight_decay, train, test)
+    own = identity("finetune", *made_of)
     folder, name = run_folder(f"{setup.run}-{setup.evaluation}-{part}", own), f"{setup.run}, {setup.evaluation}, {part}"
     with hold_run(folder, own):
         left = folder / "outcome.json"
@@ -79,6 +81,7 @@ def fine_tune(
             log(f"{folder}: already finished")
             return outcome
         training = FineTuning(setup.protocol, lr, weight_decay, backbone, data, setup.device, precision, own)
+        training.made_of = flattened({**made_of[0], **made_of[1]})
         _log_start(setup, name, training, data, folder)
         training.resume(folder)
         parts = setup.protocol.accumulate
@@ -100,8 +103,10 @@ def fine_tune(
         return outcome
 
 
-def _identity(setup: Setup, lr: float, weight_decay: float, train: ImageSet, test: ImageSet) -> str:
-    """Return the identity of one training; the rest of the grid, and of the data set, is no part of it."""
+def _made_of(
+    setup: Setup, lr: float, weight_decay: float, train: ImageSet, test: ImageSet
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters and inputs of one training's identity, not the rest of the grid, and of the data set."""
     parameters = {
         "protocol": setup.protocol.model_dump(mode="json", exclude=ELSEWHERE),
         "lr": lr,
@@ -111,7 +116,7 @@ def _identity(setup: Setup, lr: float, weight_decay: float, train: ImageSet, tes
         "device": setup.device.type,
     }
     inputs = {"weights": setup.record["weights"]["sha256"], "train": train.digest, "test": test.digest}
-    return identity("finetune", parameters, inputs)
+    return parameters, inputs
 
 
 def _log_start(setup: Setup, name: str, training: FineTuning, data: CropBatches, folder: Path) -> None:
