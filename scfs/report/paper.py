@@ -43,15 +43,14 @@ def number(reference: PaperRow | None, column: str | None) -> float | None:
         return None
     columns = _table(reference)["columns"]
     column = reference.column or column
+    place = f"{SOURCE}: {reference.table}: column {column!r}"
     if column not in columns:
-        raise ScfsError(f"{SOURCE}: {reference.table}: column {column!r}: not among {columns}")
+        raise ScfsError(f"{place}: not among {columns}")
     value = _row(reference)[columns.index(column)]
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ScfsError(
-            f"{SOURCE}: {reference.table}: column {column!r} of row {reference.row!r} is no number: {value!r}"
-        )
+        raise ScfsError(f"{place} of row {reference.row!r} is no number: {value!r}")
     return float(value)
 
 

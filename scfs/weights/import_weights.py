@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from scfs.config.identity import STAGE_VERSIONS, identity
 from scfs.config.pretrain import Imported
 from scfs.config.weight_formats import FORMATS, WeightFormat
@@ -13,7 +11,7 @@ from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
 from scfs.weights.catalogue import PublicWeights, entry_named, fetch
-from scfs.weights.state_dict_matching import backbone_shapes, match_backbone, match_classifier, match_encoder
+from scfs.weights.state_dict_matching import Tensors, backbone_shapes, match_backbone, match_classifier, match_encoder
 from scfs.weights.store import Weights, save_weights
 from scfs.weights.third_party import find_network, read_third_party
 
@@ -81,9 +79,7 @@ def import_weights(
     return about
 
 
-def tensors_of(
-    path: Path, format: str, backbone: str, prefix: str = "", ignore: Sequence[str] = ()
-) -> dict[str, Tensor]:
+def tensors_of(path: Path, format: str, backbone: str, prefix: str = "", ignore: Sequence[str] = ()) -> Tensors:
     """Read a third-party file, and return its tensors under our names: `teacher.*`, `student.*`.
 
     A checkpoint of the format has several encoders; else one network is looked for, see `find_network`.

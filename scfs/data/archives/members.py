@@ -153,8 +153,8 @@ class _Names:
             above = above.rpartition("/")[0]
 
 
-READ_ERRORS = (BrokenError, tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError)
-"""Errors of reading a broken archive."""
+READ_ERRORS = (BrokenError, tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError)
+"""Errors of reading a broken archive; gzip's are OSErrors."""
 PARSING_ERRORS = (ValueError, OverflowError, NotImplementedError, RuntimeError)
 """Errors of tarfile's and zipfile's own parsing."""
 
@@ -166,8 +166,6 @@ def _one_line(archive: Path, name: str | None = None) -> Iterator[None]:
     try:
         yield
     except READ_ERRORS as error:
-        raise ScfsError(f"{place}: {error}") from None
-    except OSError as error:  # gzip's errors are such, too
-        raise ScfsError(f"{place}: {error.strerror or error}") from None
+        raise ScfsError(f"{place}: {getattr(error, 'strerror', None) or error}") from None
     except PARSING_ERRORS as error:
         raise ScfsError(f"{place}: cannot be read: {error}") from None
