@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scfs.config.base import Config
+from scfs.config.base import ORDERED, Config
 from scfs.config.registry import KindRegistry
 
 
@@ -28,6 +28,8 @@ class Row(Config):
     """Runs that are averaged: one per seed. None: the row is only cited from the paper."""
     paper: PaperRow | None = None
     """The paper's row that this one answers to."""
+    expected: dict[str, Annotated[tuple[float, float], ORDERED]] = {}
+    """Least and largest mean, by the column's label, that a sound repetition has: `scfs summary` marks any other."""
 
     @model_validator(mode="after")
     def _shows_something(self) -> Self:
@@ -58,6 +60,14 @@ class Table(Config):
     """Measured columns."""
     rows: tuple[Row, ...] = Field(min_length=1)
     """Lines."""
+
+    @model_validator(mode="after")
+    def _expects_what_it_shows(self) -> Self:
+        labels = [column.label for column in self.columns]
+        for row in self.rows:
+            if unknown := sorted(row.expected.keys() - set(labels)):
+                raise ValueError(f"row {row.label!r}: expected: {unknown[0]!r}: not among the columns {labels}")
+        return self
 
     @property
     def runs(self) -> list[str]:

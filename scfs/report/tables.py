@@ -1,5 +1,6 @@
 """Tables of a study: measured values with their identities, and the paper's numbers beside them, never among them."""
 
+from math import inf
 from pathlib import Path
 from statistics import fmean, stdev
 from textwrap import fill
@@ -54,8 +55,20 @@ def render_text(study: Study, name: str) -> str:
         blocks.append((paper_heading(table), aligned(numbers, left=())))
     lines = [" | ".join(parts).rstrip() for parts in zip(*(_block(*block) for block in blocks))]
     width = max(100, max(map(len, lines)))
-    said = [fill(note, width, subsequent_indent="  ") for note in notes(table) + scale_note(table)]
+    remarks = unexpected(study.tables[name], table) + notes(table) + scale_note(table)
+    said = [fill(note, width, subsequent_indent="  ") for note in remarks]
     return "\n".join([table["title"], *lines, *said])
+
+
+def unexpected(config: TableConfig, table: Table) -> list[str]:
+    """Name each mean outside of the range that the study expects, one line each."""
+    return [
+        f"! {row.label}, {cell['label']}: {cell['mean']:.{cell['digits']}f}, expected are {low:g} to {high:g}"
+        for row, built in zip(config.rows, table["rows"], strict=True)
+        for cell in built["cells"]
+        for low, high in [row.expected.get(cell["label"], (-inf, inf))]
+        if cell["n"] and not low <= cell["mean"] <= high
+    ]
 
 
 def _block(heading: str, lines: list[str]) -> list[str]:

@@ -76,6 +76,20 @@ def test_text_is_aligned_and_separates_the_paper(study: Study) -> None:
     assert STUDY["scale"] in rest
 
 
+def test_a_mean_outside_its_expected_range_is_marked(fake: FakeResults, study: Study) -> None:
+    main = STUDY["tables"]["main"]
+    first = main["columns"][0]["label"]
+    rows = [row | {"expected": {first: [29, 30]}} if row.get("runs") else row for row in main["rows"]]
+    expecting = parse_study(STUDY | {"tables": {"main": main | {"rows": rows}}}, "fake.yaml")
+    marked = [line for line in render_text(expecting, "main").splitlines() if line.startswith("!")]
+    assert marked[-1] == f"! SCFS, {first}: 26.0, expected are 29 to 30"
+    assert not any("random weights" in line for line in marked)  # 29.4
+    assert written(expecting) == written(study)
+    rows[0] = rows[0] | {"expected": {"accuracy": [0, 1]}}
+    with pytest.raises(ScfsError, match="expected: 'accuracy': not among the columns"):
+        parse_study(STUDY | {"tables": {"main": main | {"rows": rows}}}, "fake.yaml")
+
+
 def test_one_seed_is_never_ranked(study: Study) -> None:
     assert not any(cell["best"] for row in written(study)["rows"] for cell in row["cells"])
     text = render_text(study, "main")
