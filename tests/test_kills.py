@@ -1,7 +1,7 @@
 """SIGKILL at any moment of a command: given again it ends with the bytes of an undisturbed one, and nothing is left.
 
-In CI each kind once, by warm programs; `make soak` kills real ones SCFS_SOAK times each. With an even seed every process
-of the command is killed, with an odd one the first alone, whose children then have to end by themselves.
+In CI each kind once, by warm programs; `make soak` kills real ones, each SCFS_SOAK times, 100 in all by default. With an
+even seed every process of the command is killed, with an odd one the first alone, whose children have to end by themselves.
 """
 
 import hashlib
