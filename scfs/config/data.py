@@ -137,6 +137,10 @@ class GarmentScenes(DataSource):
         return self.model_copy(update={"splits": splits})
 
 
+SCENES = ("garment-scenes", "photo-scenes")
+"""Sources whose images and annotations we compose."""
+
+
 class OwnImages(DataSource):
     """A data set of one's own, in files of one's own."""
 
@@ -286,6 +290,52 @@ class Voc(OwnImages):
     def _small_split(self, split: str, place: str) -> tuple[str, ...]:
         """Make a devkit for each list."""
         return tuple(f"{place}-{number}/ImageSets/Main/{split}.txt" for number, _ in enumerate(self.splits[split]))
+
+
+class PhotoSceneSplit(Config):
+    """One split of scenes of photographs."""
+
+    scenes: Positive
+    """Number of images."""
+    photos: str
+    """Folder of photographs with a sub-folder for each class: what the objects and the backgrounds are cut from."""
+    objects: Annotated[tuple[Positive, Positive], ORDERED] = (1, 1)
+    """Least and most objects in a scene; with one, the scene's class is that object's."""
+    side: Annotated[tuple[Side, Side], ORDERED] = (32, 48)
+    """Least and greatest side of the square around an object's round outline, in pixels of the 96 of a scene."""
+    fragments: Annotated[tuple[Count, Count], ORDERED] = (0, 3)
+    """Least and most squares that are cut from other photographs and lie behind the objects."""
+
+
+@data_source
+class PhotoScenes(DataSource):
+    """Scenes in which crops disagree: round parts of photographs of one's own, on an enlarged corner of another."""
+
+    boxes: ClassVar[bool] = True
+    known_from: ClassVar[str] = ""
+
+    source: Literal["photo-scenes"]
+    seed: Seed = 0
+    """Seed of the composition; the same seed and photographs give the same pixels on any machine."""
+    splits: dict[Name, PhotoSceneSplit] = Field(min_length=1)
+    """Splits by name."""
+
+    @property
+    def known_images(self) -> Mapping[str, int]:
+        """Number of scenes by split."""
+        return {split: settings.scenes for split, settings in self.splits.items()}
+
+    def inputs(self) -> list[Path]:
+        """List the folders and their sub-folders."""
+        return [path for settings in self.splits.values() for path in _folders(Path(settings.photos))]
+
+    def small(self, name: str, complete: Collection[str]) -> GarmentScenes:
+        """Make a few garment scenes instead, which need no photographs."""
+        splits = {
+            split: SceneSplit(scenes=1, garments=settings.objects, fragments=settings.fragments)
+            for split, settings in self.splits.items()
+        }
+        return GarmentScenes(source="garment-scenes", splits=splits).small(name, complete)
 
 
 @data_source

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
-from scfs.config.data import MAX_PIXELS
+from scfs.config.data import MAX_PIXELS, SCENES
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.data.decoding import opened
 from scfs.data.image_set import ImageSet, warn_of_new_labels
@@ -58,7 +58,7 @@ def inspect(manifest: Path, identity: str, out: Path) -> None:
     stats = []
     for split, images in opened.items():
         entry = about["splits"][split]
-        has_boxes = "boxes" in entry or about["source"] == "garment-scenes"
+        has_boxes = "boxes" in entry or about["source"] in SCENES
         stats.append(_split_stats(images, entry, manifest if has_boxes else None))
         for note, (number, first) in stats[-1].notes.items():
             log(f"data set {about['name']}, split {split}: {note}: {number} images, the first is {first}")

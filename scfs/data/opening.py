@@ -1,6 +1,6 @@
 """Splits with boxes and masks: images, and COCO JSON whose `file_name`s are the images' paths in the manifest.
 
-Where the JSON is: beside the embedded images for garment scenes; where the user has it for the source `coco`; made of
+Where the JSON is: beside the images for scenes; where the user has it for the source `coco`; made of
 the devkit by `prepare` for the source `voc`, and made again when it is missing, as it is no stage's declared output.
 Annotations of the source `coco` that had to be repaired are made again as well.
 Of official archives: among the extracted files for COCO, as for the source `voc` for VOC.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scfs.config.data import SCENES
 from scfs.data.image_set import ImageSet
 from scfs.data.manifest import describe, load_with_table
 from scfs.data.official import restore  # noqa: F401  # registers itself
@@ -60,7 +61,7 @@ def open_detection_split(manifest: Path, split: str) -> DetectionFiles:
     """
     images, about = open_split(manifest, split), describe(manifest)
     boxes = about["splits"][split].get("boxes")
-    if boxes is None and about["source"] != "garment-scenes":
+    if boxes is None and about["source"] not in SCENES:
         raise ScfsError(f"data set {images.name}, split {split}: has no boxes: its source is {about['source']!r}")
     path = manifest.parent / (boxes["file"] if boxes else voc.json_file(split))
     if boxes and boxes["file"] == voc.json_file(split) and not path.is_file():

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from scfs import paths
+from scfs.config.data import SCENES
 from scfs.config.evaluation import Attention
 from scfs.data.coco_rle import load_masks
 from scfs.data.manifest import ImageSet, describe
@@ -122,21 +123,31 @@ def _figure(
     return arrays
 
 
+def open_masks(dataset: str, split: str) -> tuple[ImageSet, dict[str, np.ndarray]]:
+    """Open a split with the masks of its objects by the images' paths, none if the data have none.
+
+    Scenes always have masks, data sets in COCO's format may have them.
+
+    Raises:
+        ScfsError: a mask has another size than its image.
+    """
+    manifest = paths.manifest(dataset)
+    images, about = open_split(manifest, split), describe(manifest)
+    annotated = about["source"] in SCENES or "boxes" in about["splits"][split]
+    masks = load_masks(open_detection_split(manifest, split).annotations) if annotated else {}
+    for row, path in enumerate(images.paths if masks else ()):
+        if masks[path].shape != (images.heights[row], images.widths[row]):
+            raise ScfsError(f"{images.where(row)}: its mask is upright, the image as stored is not: turn the image")
+    return images, masks
+
+
 @evaluates(Attention)
 def evaluate(protocol: Attention, encoder: FrozenEncoder) -> EvaluationResult:
     """Search with every image of the test split that has an object mask; without masks only the figure is made.
 
-    Garment scenes always have masks, data sets in COCO's format may have them.
-
     Values: `images` scored; and if there are any, `score` (mean over images) and `score_sd` (spread over images),
     `pointing` (share in percent whose maximum lies inside the mask); see `score`.
     """
-    manifest = paths.manifest(protocol.dataset)
-    test, about = open_split(manifest, protocol.test), describe(manifest)
-    annotated = about["source"] == "garment-scenes" or "boxes" in about["splits"][protocol.test]
-    masks = load_masks(open_detection_split(manifest, protocol.test).annotations) if annotated else {}
-    for row, path in enumerate(test.paths if masks else ()):
-        if masks[path].shape != (test.heights[row], test.widths[row]):
-            raise ScfsError(f"{test.where(row)}: its mask is upright, the image as stored is not: turn the image")
+    test, masks = open_masks(protocol.dataset, protocol.test)
     values = _scores(protocol, encoder, test, masks)
     return EvaluationResult(values=values, splits=(test,), arrays=_figure(protocol, encoder, test, masks))

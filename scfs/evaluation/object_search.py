@@ -7,13 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from scfs import paths
 from scfs.config.evaluation import ObjectSearch
 from scfs.config.pretrain import Views
-from scfs.data.coco_rle import load_masks
-from scfs.data.opening import open_split
 from scfs.errors import ScfsError
-from scfs.evaluation.attention import score, upsampled, view_of_mask
+from scfs.evaluation.attention import open_masks, score, upsampled, view_of_mask
 from scfs.evaluation.features import FrozenEncoder, batches_of, clean_view, shown_batches
 from scfs.evaluation.result import EvaluationResult, evaluates
 from scfs.model.search import attention_map
@@ -51,11 +48,9 @@ def evaluate(protocol: ObjectSearch, encoder: FrozenEncoder) -> EvaluationResult
     `<layer>_pointing_...`, means over these crops; see `scfs.evaluation.attention.score`.
 
     Raises:
-        ScfsError: no image has a mask.
+        ScfsError: no image has a mask; or see `open_masks`.
     """
-    test = open_split(paths.manifest(protocol.dataset), protocol.test)
-    annotations = paths.annotations(protocol.dataset, protocol.test)
-    masks = load_masks(annotations) if annotations.is_file() else {}
+    test, masks = open_masks(protocol.dataset, protocol.test)
     rows = np.array([row for row, path in enumerate(test.paths) if path in masks], dtype=np.int64)
     if not len(rows):
         raise ScfsError(f"object_search: data set {test.name}, split {test.split}: no image has an object mask")

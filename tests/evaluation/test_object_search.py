@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from scfs import paths
 from scfs.config.evaluation import ObjectSearch
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
@@ -46,9 +45,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray
     (tmp_path / "images").mkdir()
     Image.fromarray(pixels).save(tmp_path / "images/one.png")
     masks = {"one.png": object_mask()}
-    monkeypatch.setattr(object_search, "open_split", lambda manifest, split: image_folder(tmp_path / "images"))
-    monkeypatch.setattr(object_search, "load_masks", lambda annotations: masks)
-    monkeypatch.setattr(paths, "annotations", lambda name, split: tmp_path / "images/one.png")
+    monkeypatch.setattr(object_search, "open_masks", lambda name, split: (image_folder(tmp_path / "images"), masks))
     return masks
 
 

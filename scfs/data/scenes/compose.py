@@ -13,7 +13,7 @@ from math import isqrt
 import numpy as np
 
 from scfs.config.data import SceneSplit
-from scfs.data.scenes.fashion_mnist import SIDE, Garments, load_garments
+from scfs.data.scenes.fashion_mnist import Garments, load_garments
 
 CANVAS = 96
 FRAGMENT_CUT = (9, 14)
@@ -34,10 +34,10 @@ PLACES = 16
 
 @dataclass(frozen=True, eq=False)
 class SceneObject:
-    """A main garment in a scene."""
+    """A main garment, or a photographed object, in a scene."""
 
     label: int
-    """Index into the classes of the split's group."""
+    """Index into the classes of the split."""
     mask: np.ndarray
     """(96, 96) bool: its visible part."""
 
@@ -47,9 +47,9 @@ class Scene:
     """One image and what is in it."""
 
     pixels: np.ndarray
-    """(96, 96) uint8, grey."""
+    """(96, 96) uint8, grey, or (96, 96, 3)."""
     objects: tuple[SceneObject, ...]
-    """Main garments from back to front."""
+    """Those that have masks, from back to front."""
 
 
 class Draws:
@@ -85,10 +85,10 @@ def compose(split: SceneSplit, name: str, seed: int, index: int) -> Scene:
     rows = [draws.below(number) for _ in range(draws.between(split.garments))]
     for _ in range(draws.between(split.fragments)):
         other = (rows[0] + 1 + draws.below(number - 1)) % number
-        _paste_fragment(canvas, _layers(garments, other, split), draws)
+        paste_fragment(canvas, _layers(garments, other, split), draws)
     masks: list[np.ndarray] = []
     for row in rows:
-        masks = _paste_garment(canvas, _layers(garments, row, split), split.side, draws, masks)
+        masks = paste_object(canvas, _layers(garments, row, split), split.side, draws, masks)
     return Scene(canvas, tuple(SceneObject(int(garments.labels[row]), mask) for row, mask in zip(rows, masks)))
 
 
@@ -115,25 +115,25 @@ def equalised(layers: np.ndarray) -> np.ndarray:
     return np.stack([np.where(inside, np.clip(scaled, 0, 255), 0).astype(np.uint8), layers[1]])
 
 
-def _paste_fragment(canvas: np.ndarray, layers: np.ndarray, draws: Draws) -> None:
-    """Paste a square that is cut from around the middle of a garment."""
+def paste_fragment(canvas: np.ndarray, layers: np.ndarray, draws: Draws) -> None:
+    """Paste a square that is cut from around the middle of a garment or a photograph; see `_paste` for the arrays."""
     cut, side = draws.between(FRAGMENT_CUT), draws.between(FRAGMENT_SIDE)
-    margin = SIDE - cut
+    margin = layers.shape[-1] - cut
     top, left = (margin // 4 + draws.below(margin // 2 + 1) for _ in range(2))
     square = layers[:, top : top + cut, left : left + cut]
     _paste(canvas, resize(square, side), _place(draws, side))
 
 
-def _paste_garment(
-    canvas: np.ndarray, garment: np.ndarray, sides: tuple[int, int], draws: Draws, behind: list[np.ndarray]
+def paste_object(
+    canvas: np.ndarray, thing: np.ndarray, sides: tuple[int, int], draws: Draws, behind: list[np.ndarray]
 ) -> list[np.ndarray]:
-    """Paste a whole garment in front of the others, whose visible parts are `behind`.
+    """Paste a whole garment or object in front of the others, whose visible parts are `behind`; see `_paste`.
 
     Returns:
-        The visible part of everyone, the new garment's last: (96, 96) bool each.
+        The visible part of everyone, the new one's last: (96, 96) bool each.
     """
     side = draws.between(sides)
-    layers = resize(garment, side)
+    layers = resize(thing, side)
     places = [_place(draws, side) for _ in range(PLACES if behind else 1)]
     candidates = {place: _mask(layers, place) for place in places}
 
@@ -157,14 +157,20 @@ def _window(side: int, place: tuple[int, int]) -> tuple[slice, slice]:
 def _mask(layers: np.ndarray, place: tuple[int, int]) -> np.ndarray:
     """Return where a pasted garment covers at least half of a pixel: (96, 96) bool."""
     mask = np.zeros((CANVAS, CANVAS), bool)
-    mask[_window(layers.shape[-1], place)] = layers[1] >= 128
+    mask[_window(layers.shape[-1], place)] = layers[-1] >= 128
     return mask
 
 
 def _paste(canvas: np.ndarray, layers: np.ndarray, place: tuple[int, int]) -> None:
-    """Lay grey levels over the canvas by their coverage (premultiplied: the levels are 0 outside the garment)."""
-    levels, coverage = layers.astype(np.int32)
-    window = _window(layers.shape[-1], place)
+    """Lay levels over the canvas by their coverage (premultiplied: the levels are 0 outside of what is pasted).
+
+    Args:
+        canvas: (96, 96), or (3, 96, 96), uint8.
+        layers: levels and, last, coverage, (2, s, s) or (4, s, s) uint8.
+        place: top left corner.
+    """
+    levels, coverage = layers[:-1].astype(np.int32), layers[-1].astype(np.int32)
+    window = (..., *_window(layers.shape[-1], place))
     canvas[window] = (canvas[window] * (255 - coverage) + 127) // 255 + levels
 
 

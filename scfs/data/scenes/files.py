@@ -1,4 +1,4 @@
-"""Image files and annotations of the garment scenes: made together, and made again when they are missing.
+"""Image files and annotations of scenes: made together, and made again when they are missing.
 
 They are not a declared output of any stage: the manifest is, and it holds all that is needed to rebuild them. The
 images appear as a whole folder; annotations are removed before it and written after it, so that those that are there
@@ -7,6 +7,7 @@ belong to the images beside them.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from scfs.config.base import parse
-from scfs.config.data import GarmentScenes
+from scfs.config.data import GarmentScenes, PhotoScenes, PhotoSceneSplit, SceneSplit
 from scfs.data import png
 from scfs.data.coco_rle import encode_mask
 from scfs.data.coco_writer import AnnotatedImage, coco_text
@@ -22,11 +23,16 @@ from scfs.data.image_set import ROWS, ImageSet
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.scenes.compose import CANVAS, Scene, SceneObject, compose
 from scfs.data.scenes.fashion_mnist import class_names
+from scfs.data.scenes.photographs import compose as compose_photographs
+from scfs.data.scenes.photographs import photographs
 from scfs.data.sources.registry import PREPARE, RESTORE
 from scfs.errors import ScfsError
 from scfs.io.atomic import replacing_folder, write_text
 from scfs.io.locks import folder_lock
 from scfs.io.progress import log, track
+
+Scenes = GarmentScenes | PhotoScenes
+Split = SceneSplit | PhotoSceneSplit
 
 IMAGES = "images"
 COMPLETE = ".complete"
@@ -61,8 +67,9 @@ def annotation(item: SceneObject) -> dict[str, Any]:
     }
 
 
+@PREPARE.add("photo-scenes")
 @PREPARE.add("garment-scenes")
-def prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
+def prepare_scenes(name: str, config: Scenes, folder: Path) -> None:
     """Make images, annotations and manifest.
 
     Raises:
@@ -71,30 +78,50 @@ def prepare_scenes(name: str, config: GarmentScenes, folder: Path) -> None:
     images = folder / IMAGES
     with folder_lock(images):
         listed = [
-            ManifestSplit(split, images.name, rows, class_names(config.splits[split].classes))
+            ManifestSplit(split, images.name, rows, classes_of(config.splits[split]))
             for split, rows in write_scenes(images, name, config).items()
         ]
         write_manifest(folder / MANIFEST, name, config, listed)
+
+
+def classes_of(split: Split) -> tuple[str, ...]:
+    """List the names of a split's classes.
+
+    Raises:
+        ScfsError: see `photographs`.
+    """
+    return class_names(split.classes) if isinstance(split, SceneSplit) else photographs(split).classes
+
+
+def _maker(split: Split, name: str, seed: int) -> Callable[[int], Scene]:
+    """Return the function that composes a split's scenes by their index."""
+    if isinstance(split, SceneSplit):
+        return partial(compose, split, name, seed)
+    return partial(compose_photographs, split, photographs(split), name, seed)
+
+
+def _has_one_object(split: Split) -> bool:
+    """True if every scene has one object, whose class is the scene's."""
+    return (split.garments if isinstance(split, SceneSplit) else split.objects) == (1, 1)
 
 
 Check = Callable[[SceneFile], None]
 """Function that raises if a scene is not the one that it should be."""
 
 
-def _scene_files(split: str, config: GarmentScenes, check: Check) -> Iterator[SceneFile]:
+def _scene_files(split: str, config: Scenes, check: Check) -> Iterator[SceneFile]:
     """Compose and check the scenes of a split, one by one."""
     settings = config.splits[split]
+    make = _maker(settings, split, config.seed)
     for index in track(range(settings.scenes), f"scenes: {split}", "images"):
-        scene = compose(settings, split, config.seed, index)
+        scene = make(index)
         content = png.encode(scene.pixels)
         file = SceneFile(f"{split}/{index:06d}.png", content, hashlib.sha256(content).digest(), scene)
         check(file)
         yield file
 
 
-def write_scenes(
-    images: Path, name: str, config: GarmentScenes, check: Check = lambda file: None
-) -> dict[str, pa.Table]:
+def write_scenes(images: Path, name: str, config: Scenes, check: Check = lambda file: None) -> dict[str, pa.Table]:
     """Replace the images and the annotations beside them; the caller holds the lock of `images`.
 
     Args:
@@ -117,7 +144,7 @@ def write_scenes(
             (temporary / split).mkdir()
             for file in _scene_files(split, config, check):
                 (temporary / file.path).write_bytes(file.content)
-                label = file.scene.objects[0].label if settings.garments == (1, 1) else None
+                label = file.scene.objects[0].label if _has_one_object(settings) else None
                 row = {"path": file.path, "width": CANVAS, "height": CANVAS, "label": label, "sha256": file.sha256}
                 found.append(row)
                 annotated[split].append(file.annotated)
@@ -131,11 +158,14 @@ def write_scenes(
 
 
 def _write_annotations(
-    images: Path, name: str, config: GarmentScenes, annotated: Mapping[str, Iterable[AnnotatedImage]]
+    images: Path, name: str, config: Scenes, annotated: Mapping[str, Iterable[AnnotatedImage]]
 ) -> None:
     """Write the annotations of each split beside the images."""
     for split, entries in annotated.items():
-        description, classes = f"{name}, split {split}: garment scenes", class_names(config.splits[split].classes)
+        description, classes = (
+            f"{name}, split {split}: {config.source.replace('-', ' ')}",
+            classes_of(config.splits[split]),
+        )
         write_text(_annotation_file(images, split), coco_text(description, classes, entries))
 
 
@@ -147,6 +177,7 @@ def _digest(hashes: Mapping[str, bytes]) -> str:
     return hashlib.sha256(b"".join(path.encode() + b"\0" + hashes[path] for path in sorted(hashes))).hexdigest()
 
 
+@RESTORE.add("photo-scenes")
 @RESTORE.add("garment-scenes")
 def restore_scenes(manifest: Path, split: ImageSet, table: pa.Table, about: Mapping[str, Any]) -> None:
     """Make again what is missing of images and annotations of all splits; several processes may ask at once.
@@ -161,7 +192,8 @@ def restore_scenes(manifest: Path, split: ImageSet, table: pa.Table, about: Mapp
         ScfsError: a rebuilt image differs from the manifest's, or the folder cannot be written.
     """
     images, name = split.root, about["name"]
-    config: GarmentScenes = parse(GarmentScenes, about["config"], f"{manifest}")
+    kind: type[Scenes] = GarmentScenes if about["source"] == "garment-scenes" else PhotoScenes
+    config = parse(kind, about["config"], f"{manifest}")
     hashes: dict[str, bytes] = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
 
     def check(file: SceneFile) -> None:
@@ -183,7 +215,7 @@ def restore_scenes(manifest: Path, split: ImageSet, table: pa.Table, about: Mapp
             _write_annotations(images, name, config, found)
 
 
-def _are_annotated(images: Path, config: GarmentScenes) -> bool:
+def _are_annotated(images: Path, config: Scenes) -> bool:
     return all(_annotation_file(images, split).is_file() for split in config.splits)
 
 
