@@ -114,6 +114,10 @@ class Optimizer(Config):
     """Largest gradient norm of each parameter on its own; 0 switches clipping off [code]."""
     freeze_last_layer: Annotated[int, Field(ge=0)] = 1
     """Epochs in which the projection head's last layer gets no gradient [code]."""
+    last_layer_lr: NonNegative = 1.0
+    """Factor of the rate for the projection head's last layer."""
+    last_layer_weight_decay: NonNegative | None = None
+    """Of the projection head's last layer, constant; none: that of the others."""
     teacher_momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
     """Momentum of the teacher's moving average at the start; cosine to 1 [code]."""
 

@@ -16,7 +16,7 @@ from scfs.runtime import collectives
 from scfs.training.base import Training
 from scfs.training.loggers import Loggers
 from scfs.training.metrics import Metrics, Throughput
-from scfs.training.optimizer import build_optimizer, clip_per_parameter
+from scfs.training.optimizer import build_optimizer, clip_per_parameter, set_rates
 from scfs.training.schedules import Schedules
 from scfs.views.colour_batched import augment_batch
 from scfs.views.images import normalize
@@ -84,9 +84,7 @@ class Pretraining(Training):
             Scalars: the terms of the losses, averaged over the whole batch.
         """
         settings, schedules = self.settings.optimizer, self.schedules
-        self.optimizer.param_groups[0]["weight_decay"] = schedules.weight_decay(self.step)  # the other group has none
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(self.step)
+        set_rates(self.optimizer, settings, self.lr(self.step), schedules.weight_decay(self.step))
         self.model.world_fraction = fraction = len(batch.rows) / self.settings.batch
         terms = self.backward(batch.parts(self.settings.accumulate), fraction)
         self.model.update_center()

@@ -9,13 +9,32 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import Optimizer
 
+LAST_LAYER = "head.last_layer."
+"""Beginning of the names of the projection head's last layer."""
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Make two groups: first matrices and kernels, which decay; then biases and norms, which do not (authors' code)."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trained if p.ndim > 1 and not name.endswith(".bias")]
-    plain = [p for name, p in trained if p.ndim <= 1 or name.endswith(".bias")]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict]:
+    """Make two groups: first matrices and kernels, which decay; then biases and norms, which do not (authors' code).
+
+    The projection head's last layer is a third, with the factor of its rate as `rate`, where it has its own settings.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    own = settings.last_layer_lr, settings.last_layer_weight_decay
+    last = [trained.pop(name) for name in list(trained) if name.startswith(LAST_LAYER)] if own != (1.0, None) else []
+    decayed = [p for name, p in trained.items() if p.ndim > 1 and not name.endswith(".bias")]
+    plain = [p for name, p in trained.items() if p.ndim <= 1 or name.endswith(".bias")]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    decay = settings.weight_decay if settings.last_layer_weight_decay is None else settings.last_layer_weight_decay
+    return groups + ([{"params": last, "weight_decay": decay, "rate": settings.last_layer_lr}] if last else [])
+
+
+def set_rates(optimizer: torch.optim.Optimizer, settings: Optimizer, lr: float, weight_decay: float) -> None:
+    """Give the groups of `parameter_groups` the rate and the weight decay of a step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("rate", 1.0)
+    decaying = slice(0, None, 2) if settings.last_layer_weight_decay is None else slice(0, 1)
+    for group in optimizer.param_groups[decaying]:
+        group["weight_decay"] = weight_decay
 
 
 Kind = TypeVar("Kind", bound=type[torch.optim.Optimizer])
@@ -35,7 +54,7 @@ def eager(kind: Kind) -> Kind:
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Make the optimiser of the model's trained parameters; the loop sets rate and weight decay before each step."""
-    groups = parameter_groups(model, settings.weight_decay)
+    groups = parameter_groups(model, settings)
     if settings.name == "lars":
         return LARS(groups, lr=0.0, momentum=settings.momentum)
     if settings.name == "adamw":
