@@ -16,7 +16,7 @@ demo: .venv/.scfs
 	@snakemake --cores 2 --quiet host rules
 	@scfs summary
 
-PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: lint
 	$(PYTEST)

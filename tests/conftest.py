@@ -15,7 +15,9 @@ from repository import command_environment, copy_repository, git
 SLOW_MARKERS = ("demo", "slurm", "container", "end_to_end", "detectron2")
 """What takes longest comes first, so that both processes of `pytest -n 2` end at the same time."""
 SHARED = {"demo": "demo", "cluster": "slurm", "image": "container"}
-"""Fixtures that several files share, each with the marker of the tests that use it."""
+"""Fixtures that take minutes, each with the marker of the tests that use it."""
+TOGETHER = ("tests/slurm", "tests/containers")
+"""Folders whose files share such a fixture."""
 
 WHOLE_DEMO = bool(os.environ.get("SCFS_WHOLE_DEMO"))
 """Run the demo as it is (`make demo-test`), not with what SHORT has less of."""
@@ -68,18 +70,28 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[warm.SHARED] = str(warm.start())
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a fixture, and each other file, stays in one process (--dist loadgroup); the longest come first."""
+    """What shares a fixture carries its marker; the longest come first."""
     for item in items:
-        shared = next(
-            (marker for fixture, marker in SHARED.items() if fixture in getattr(item, "fixturenames", ())), ""
-        )
-        if shared:
-            item.add_marker(shared)
-        item.add_marker(pytest.mark.xdist_group(shared or item.path.stem))
+        for fixture, marker in SHARED.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
     order = {marker: place for place, marker in enumerate(SLOW_MARKERS)}
     items.sort(key=lambda item: order.get(slow_marker(item.keywords), len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of `pytest -n`, one process takes a whole file (--dist loadfile), or a whole folder of `TOGETHER`."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            folder = file.rpartition("/")[0]
+            return folder if folder in TOGETHER else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def slow_marker(keywords: Iterable[str]) -> str:
