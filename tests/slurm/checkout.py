@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +154,17 @@ class Checkout:
             if is_rank and values.get("SLURM_JOB_ID") == job and "SLURM_PROCID" in values:
                 found[int(values["SLURM_PROCID"])] = int(path.parent.name)
         return found
+
+    @contextlib.contextmanager
+    def paused(self, job: str) -> Iterator[None]:
+        """Stop the two processes of a running job for as long as the block takes, so that it cannot end before."""
+        self.until(lambda: len(self.pids(job)) == 2)
+        pids = self.pids(job).values()
+        _send(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _send(pids, signal.SIGCONT)
 
     def stall(self, job: str, number: signal.Signals, seconds: float = 45) -> None:
         """Keep a running job's processes from going on, as a long step would, until this signal waits for them."""

@@ -44,23 +44,20 @@ def test_preemption_by_a_higher_partition(checkout: Checkout, cluster: Cluster, 
 
 def test_two_snakemakes_at_once(checkout: Checkout, undisturbed: str) -> None:
     first = checkout.snakemake()
-    checkout.job()
-    second = subprocess.run(
-        ["snakemake", "--profile", PROFILE, "checkpoints/small.safetensors"],
-        cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True,
-    )  # fmt: skip
-    assert second.returncode == 1 and "lock" in second.stderr
-    unlock = subprocess.run(
-        ["scfs", "unlock"], cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True
-    )
-    assert unlock.returncode == 1 and "still works in this folder" in unlock.stderr
-    third = checkout.pretrain()  # past Snakemake's lock
-    assert "follows this run's job" in checkout.finished(third, code=1)
-    assert len(live_jobs()) == 1
-    status = subprocess.run(
-        ["scfs", "status"], cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True
-    )
-    assert f"job {checkout.job()} RUNNING" in status.stdout
+    with checkout.paused(checkout.job()):
+        second, unlock = (
+            subprocess.run(command, cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True)
+            for command in (["snakemake", "--profile", PROFILE, "checkpoints/small.safetensors"], ["scfs", "unlock"])
+        )
+        assert second.returncode == 1 and "lock" in second.stderr
+        assert unlock.returncode == 1 and "still works in this folder" in unlock.stderr
+        third = checkout.pretrain()  # past Snakemake's lock
+        assert "follows this run's job" in checkout.finished(third, code=1)
+        assert len(live_jobs()) == 1
+        status = subprocess.run(
+            ["scfs", "status"], cwd=checkout.folder, env=checkout.environment(), capture_output=True, text=True
+        )
+        assert f"job {checkout.job()} RUNNING" in status.stdout
     checkout.finished(first)
     assert checkout.weights() == undisturbed and len(checkout.submitted()) == 1
 
