@@ -142,7 +142,7 @@ def test_a_list_that_is_another_one_or_not_there(flowers: Path, tmp_path: Path) 
     with pytest.raises(ScfsError, match=rf"not the list of labelled images of {URL}: its SHA-256 is \w+, wanted"):
         opened(flowers, labels=labels, test="test")
     (tmp_path / "list.txt").unlink()
-    with pytest.raises(ScfsError, match=rf"list of labelled images cannot be read .*: get it from {URL}"):
+    with pytest.raises(ScfsError, match=rf"list of labelled images cannot be read: .*: get it from {URL}"):
         opened(flowers, labels=labels, test="test")
 
 
