@@ -1,144 +1,23 @@
-"""The data sources of a study: everything that one declares, in one class.
-
-`prepare`, the plan, the rehearsal, the schema and the graphs take what they need from here. So a new source is a class
-with `@data_source`, and a function with `@prepares` (scfs.data.sources.registry) that writes its manifest.
-"""
+"""Data sources whose images somebody else has: one's own in folders, tables, COCO and VOC, and the official sets."""
 
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scfs.config import official_sets as official
-from scfs.config.base import ORDERED, Config, Name, Positive, Seed, Sha256
-from scfs.config.registry import KindRegistry
-
-Side = Annotated[int, Field(ge=28, le=96)]
-Count = Annotated[int, Field(ge=0)]
+from scfs.config.base import Config, Name, Positive, Sha256
+from scfs.config.data_source import SMALL_IMAGES, DataSource, data_source, folders_within
+from scfs.config.scenes import GarmentScenes  # noqa: F401  # the scenes add themselves, first
 
 MAX_PIXELS = 1 << 27
 """Most pixels of an image unless a study says otherwise; half a gigabyte when decoded. unsourced: above the 108 million
 of telephones, below what Pillow takes by itself (179 million)."""
 
-SMALL_IMAGES = 8
-"""Images of a split in a rehearsal."""
-SMALL_SCENES = 64
-"""Scenes of a split in a rehearsal where every class must have one: among eight, chance leaves some out."""
 SMALL_CLASSES = ("class-0", "class-1", "class-2", "class-3")
 """Classes of the images in a rehearsal."""
-
-
-class DataSource(Config):
-    """A data set: where its images come from."""
-
-    boxes: ClassVar[bool] = False
-    """True if all data sets of this source have boxes."""
-    known_from: ClassVar[str] = "the study says"
-    """Words of `scfs plan` for where `known_images` are from; empty: they are exact."""
-
-    source: str
-    if TYPE_CHECKING:
-
-        @property
-        def splits(self) -> Mapping[str, Any]:
-            """Settings of each split, by name: a field of every source, or computed from its fields."""
-
-    @property
-    def has_boxes(self) -> bool:
-        """True if its images have annotated boxes, on which detectors can be trained."""
-        return self.boxes
-
-    @property
-    def known_images(self) -> Mapping[str, int]:
-        """Number of images by split, where it is known before `prepare` has counted them."""
-        return {}
-
-    @property
-    def catalogue_entries(self) -> Mapping[str, str]:
-        """Entries of the catalogue of official data sets that it is made from: they make its manifest stale."""
-        return {}
-
-    def inputs(self) -> list[Path]:
-        """List the user's own files and folders whose times tell if the manifest is stale; only those that are there.
-
-        A file that is added to a folder, removed or renamed changes the folder's time. A file that is overwritten in
-        place does not, nor does anything further down.
-        """
-        return []
-
-    def small(self, name: str, complete: Collection[str]) -> "DataSource":
-        """Make the data set that takes its place in a rehearsal.
-
-        Args:
-            name: of the data set; images of a rehearsal are in datasets/<name>.
-            complete: splits in which every class must have an image.
-
-        Returns:
-            Garment scenes, or ImageFolders, Coco or Voc, whose files the rehearsal writes.
-        """
-        return self
-
-
-SOURCES: KindRegistry[DataSource] = KindRegistry("source")
-"""Data sources by the value of their field `source`."""
-data_source = SOURCES.add_kind
-"""Decorator that adds a class to the data sources."""
-DataSet = Annotated[DataSource, SOURCES]
-
-
-class SceneSplit(Config):
-    """One split of the garment scenes."""
-
-    scenes: Positive
-    """Number of images."""
-    part: Literal["train", "test"] = "train"
-    """Part of Fashion-MNIST that the garments are taken from; the two are disjoint."""
-    classes: Literal["seen", "held-out"] = "seen"
-    """Garment classes: those of pre-training, or those kept out of it for the transfer set."""
-    garments: Annotated[tuple[Positive, Positive], ORDERED] = (1, 1)
-    """Least and most main garments in a scene; with one, the scene's class is that garment's."""
-    side: Annotated[tuple[Side, Side], ORDERED] = (36, 64)
-    """Least and greatest side of the square that a main garment is resized to, in pixels of the 96 of a scene."""
-    fragments: Annotated[tuple[Count, Count], ORDERED] = (0, 3)
-    """Least and most fragments of other garments behind the main ones."""
-    background: Literal["noise", "flat"] = "noise"
-    """Grey noise that differs from scene to scene, or one grey level, the same in all scenes."""
-    equal_grey: bool = False
-    """Give every garment the same mean grey level and the same contrast, so that neither tells one from another."""
-
-
-@data_source
-class GarmentScenes(DataSource):
-    """The embedded data set: scenes composed from a committed subset of Fashion-MNIST (MIT licence, Zalando)."""
-
-    boxes: ClassVar[bool] = True
-    known_from: ClassVar[str] = ""
-
-    source: Literal["garment-scenes"]
-    seed: Seed = 0
-    """Seed of the composition; the same seed gives the same pixels on any machine."""
-    splits: dict[Name, SceneSplit] = Field(min_length=1)
-    """Splits by name."""
-
-    @property
-    def known_images(self) -> Mapping[str, int]:
-        """Number of scenes by split."""
-        return {split: settings.scenes for split, settings in self.splits.items()}
-
-    def small(self, name: str, complete: Collection[str]) -> "GarmentScenes":
-        """Make the same with few scenes."""
-        splits = {
-            split: settings.model_copy(update={"scenes": SMALL_SCENES if split in complete else SMALL_IMAGES})
-            for split, settings in self.splits.items()
-        }
-        return self.model_copy(update={"splits": splits})
-
-
-SCENES = ("garment-scenes", "photo-scenes")
-"""Sources whose images and annotations we compose."""
 
 
 class OwnImages(DataSource):
@@ -216,7 +95,7 @@ class ImageFolders(OwnImages):
 
     def inputs(self) -> list[Path]:
         """List the folders and their sub-folders."""
-        return [path for folder in self.splits.values() for path in _folders(Path(folder))]
+        return [path for folder in self.splits.values() for path in folders_within(Path(folder))]
 
     def small(self, name: str, complete: Collection[str]) -> OwnImages:
         """Make folders of a few images."""
@@ -263,7 +142,7 @@ class Coco(OwnImages):
 
     def inputs(self) -> list[Path]:
         """List the annotations, and the folders of images and their sub-folders."""
-        folders = (path for split in self.splits.values() for path in _folders(Path(split.images)))
+        folders = (path for split in self.splits.values() for path in folders_within(Path(split.images)))
         return [*_files(split.annotations for split in self.splits.values()), *folders]
 
     def _small_split(self, split: str, place: str) -> CocoSplit:
@@ -290,52 +169,6 @@ class Voc(OwnImages):
     def _small_split(self, split: str, place: str) -> tuple[str, ...]:
         """Make a devkit for each list."""
         return tuple(f"{place}-{number}/ImageSets/Main/{split}.txt" for number, _ in enumerate(self.splits[split]))
-
-
-class PhotoSceneSplit(Config):
-    """One split of scenes of photographs."""
-
-    scenes: Positive
-    """Number of images."""
-    photos: str
-    """Folder of photographs with a sub-folder for each class: what the objects and the backgrounds are cut from."""
-    objects: Annotated[tuple[Positive, Positive], ORDERED] = (1, 1)
-    """Least and most objects in a scene; with one, the scene's class is that object's."""
-    side: Annotated[tuple[Side, Side], ORDERED] = (32, 48)
-    """Least and greatest side of the square around an object's round outline, in pixels of the 96 of a scene."""
-    fragments: Annotated[tuple[Count, Count], ORDERED] = (0, 3)
-    """Least and most squares that are cut from other photographs and lie behind the objects."""
-
-
-@data_source
-class PhotoScenes(DataSource):
-    """Scenes in which crops disagree: round parts of photographs of one's own, on an enlarged corner of another."""
-
-    boxes: ClassVar[bool] = True
-    known_from: ClassVar[str] = ""
-
-    source: Literal["photo-scenes"]
-    seed: Seed = 0
-    """Seed of the composition; the same seed and photographs give the same pixels on any machine."""
-    splits: dict[Name, PhotoSceneSplit] = Field(min_length=1)
-    """Splits by name."""
-
-    @property
-    def known_images(self) -> Mapping[str, int]:
-        """Number of scenes by split."""
-        return {split: settings.scenes for split, settings in self.splits.items()}
-
-    def inputs(self) -> list[Path]:
-        """List the folders and their sub-folders."""
-        return [path for settings in self.splits.values() for path in _folders(Path(settings.photos))]
-
-    def small(self, name: str, complete: Collection[str]) -> GarmentScenes:
-        """Make a few garment scenes instead, which need no photographs."""
-        splits = {
-            split: SceneSplit(scenes=1, garments=settings.objects, fragments=settings.fragments)
-            for split, settings in self.splits.items()
-        }
-        return GarmentScenes(source="garment-scenes", splits=splits).small(name, complete)
 
 
 @data_source
@@ -422,11 +255,3 @@ JOINED_SPLITS = {"voc": {"train": ("trainval2007", "trainval2012"), "test": ("te
 
 def _files(names: Iterable[str]) -> list[Path]:
     return list(filter(Path.is_file, map(Path, names)))
-
-
-def _folders(folder: Path) -> list[Path]:
-    """List a folder and its sub-folders; nothing if it is not there."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:  # which asks for no file's kind one by one: there may be a hundred thousand
-        return [folder, *sorted(Path(entry.path) for entry in entries if entry.is_dir())]

@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from scfs.config.base import ORDERED, Config, Positive, Seed
-from scfs.config.data import SMALL_IMAGES, PublishedList
+from scfs.config.data import PublishedList
+from scfs.config.data_source import SMALL_IMAGES
 from scfs.config.protocol import PERCENT, SMALL_BATCH, TRAINED, Passes, Value, ViewProtocol, evaluation
 
 Share = Annotated[float, Field(gt=0, lt=1)]

@@ -11,8 +11,9 @@ from pydantic import PrivateAttr, model_validator
 from pydantic.json_schema import models_json_schema
 
 import scfs.config.evaluation  # noqa: F401  # they add themselves
+from scfs.config import data  # noqa: F401  # the sources add themselves
 from scfs.config.base import NAME, Config, Name, Positive, Seed, merged, parse
-from scfs.config.data import DataSet
+from scfs.config.data_source import DataSet
 from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.protocol import Evaluation
 from scfs.config.report import AnyFigure, Figure, Table

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
-from scfs.config.data import MAX_PIXELS, SCENES
+from scfs.config.data import MAX_PIXELS
 from scfs.config.identity import STAGE_VERSIONS
+from scfs.config.scenes import SCENES
 from scfs.data.decoding import opened
 from scfs.data.image_set import ImageSet, warn_of_new_labels
 from scfs.data.manifest import count_notes, describe

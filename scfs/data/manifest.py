@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scfs.config.data import DataSource
+from scfs.config.data_source import DataSource
 from scfs.config.identity import canonical
 from scfs.data.image_set import PLACES, ROWS, ImageSet, warn_of_new_labels
 from scfs.errors import ScfsError, refusing

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scfs.config.data import SCENES
+from scfs.config.scenes import SCENES
 from scfs.data.image_set import ImageSet
 from scfs.data.manifest import describe, load_with_table
 from scfs.data.official import restore  # noqa: F401  # registers itself

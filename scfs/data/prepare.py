@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scfs.config.data import DataSource
+from scfs.config.data_source import DataSource
 from scfs.data.official import prepare as official  # noqa: F401  # the sources register themselves
 from scfs.data.scenes import files  # noqa: F401
 from scfs.data.sources import coco, folders, tables, voc  # noqa: F401

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from scfs import paths
-from scfs.config.data import SCENES
 from scfs.config.evaluation import Attention
+from scfs.config.scenes import SCENES
 from scfs.data.coco_rle import load_masks
 from scfs.data.manifest import ImageSet, describe
 from scfs.data.opening import open_detection_split, open_split

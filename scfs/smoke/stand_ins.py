@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scfs.config.data import SMALL_CLASSES, SMALL_IMAGES, Coco, ImageFolders, PublishedList, Voc
+from scfs.config.data import SMALL_CLASSES, Coco, ImageFolders, PublishedList, Voc
+from scfs.config.data_source import SMALL_IMAGES
 from scfs.config.pretrain import Imported, Pretrain, ProjectionHead, SearchHead
 from scfs.config.study import Study
 from scfs.config.weight_formats import FORMATS

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scfs.config.data import SOURCES
+from scfs.config.data_source import SOURCES
 from scfs.config.identity import STAGE_VERSIONS
 from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.protocol import EVALUATIONS

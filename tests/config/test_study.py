@@ -133,7 +133,7 @@ def test_a_run_is_the_shared_settings_with_its_differences_laid_over() -> None:
         ("evaluate/k.n", {"kind": "knn", "dataset": "photos"}, "evaluate.k.n"),
         ("evaluate/knn/report_k", 5, "report_k must be one of k [10, 20, 30]"),
         ("evaluate/knn/crop", 300, "crop must not exceed resize (256)"),
-        ("data/photos/source", "web", "data.photos.source = 'web': not among 'garment-scenes', 'folder'"),
+        ("data/photos/source", "web", "data.photos.source = 'web': not among 'garment-scenes', 'photo-scenes'"),
         ("data/photos", {"splits": {"pretrain": "a"}}, "key 'data.photos.source' is missing"),
         ("tables/main/rows/0/runs", ["three"], "tables.main: run = 'three': not among ['one', 'two']"),
         ("tables/main/columns/0/evaluation", "svm", "tables.main: evaluation = 'svm': not among ['knn']"),

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from tiny_boxes import write_coco, write_voc
 
-from scfs.config.data import Coco, GarmentScenes, ImageFolders, Voc
+from scfs.config.data import Coco, ImageFolders, Voc
+from scfs.config.scenes import GarmentScenes
 from scfs.data.inspection import evenly, inspect, sample_rows
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare

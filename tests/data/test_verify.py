@@ -8,7 +8,8 @@ from tiny_boxes import write_coco, write_image, write_voc
 from tiny_official import files, install, make, tiny_catalogue
 
 from scfs import paths
-from scfs.config.data import Coco, GarmentScenes, ImageFolders, Official, Voc
+from scfs.config.data import Coco, ImageFolders, Official, Voc
+from scfs.config.scenes import GarmentScenes
 from scfs.data.official import ingest
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare

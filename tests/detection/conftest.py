@@ -7,7 +7,7 @@ import small_detector
 from converted_weights import converted, encoder
 
 from scfs import paths
-from scfs.config.data import GarmentScenes
+from scfs.config.scenes import GarmentScenes
 from scfs.data.prepare import prepare
 
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from scfs import paths
-from scfs.config.data import GarmentScenes, ImageFolders
+from scfs.config.data import ImageFolders
+from scfs.config.scenes import GarmentScenes
 from scfs.data.prepare import prepare
 from scfs.evaluation.features import FrozenEncoder
 from scfs.model.backbones.resnet import Backbone

@@ -10,7 +10,7 @@ import yaml
 from repository import ROOT
 from warm import warm_programs
 
-from scfs.config.data import SMALL_IMAGES
+from scfs.config.data_source import SMALL_IMAGES
 from scfs.config.protocol import SMALL_BATCH
 from scfs.config.study import Study, load_study, parse_study
 from scfs.errors import ScfsError

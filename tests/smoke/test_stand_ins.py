@@ -12,7 +12,8 @@ from pycocotools.coco import COCO
 from repository import ROOT, command_environment
 
 from scfs import paths
-from scfs.config.data import SMALL_IMAGES, ImageFolders
+from scfs.config.data import ImageFolders
+from scfs.config.data_source import SMALL_IMAGES
 from scfs.config.study import Study, load_study
 from scfs.costs.plan import Images
 from scfs.data.opening import open_detection_split

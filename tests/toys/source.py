@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from scfs.config.data import SMALL_IMAGES, DataSource, data_source
+from scfs.config.data_source import SMALL_IMAGES, DataSource, data_source
 from scfs.data.image_set import with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.folders import probed_rows

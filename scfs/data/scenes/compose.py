@@ -12,7 +12,7 @@ from math import isqrt
 
 import numpy as np
 
-from scfs.config.data import SceneSplit
+from scfs.config.scenes import SceneSplit
 from scfs.data.scenes.fashion_mnist import Garments, load_garments
 
 CANVAS = 96

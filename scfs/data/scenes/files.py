@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from scfs.config.base import parse
-from scfs.config.data import GarmentScenes, PhotoScenes, PhotoSceneSplit, SceneSplit
+from scfs.config.scenes import GarmentScenes, PhotoScenes, PhotoSceneSplit, SceneSplit
 from scfs.data import png
 from scfs.data.coco_rle import encode_mask
 from scfs.data.coco_writer import AnnotatedImage, coco_text

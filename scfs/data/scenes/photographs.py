@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scfs.config.data import PhotoSceneSplit
+from scfs.config.scenes import PhotoSceneSplit
 from scfs.data.decoding import decode
 from scfs.data.scenes.compose import CANVAS, Draws, Scene, SceneObject, paste_fragment, paste_object, resize
 from scfs.data.sources.folders import FolderListing, list_images

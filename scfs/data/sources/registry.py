@@ -1,4 +1,4 @@
-"""Functions of the data sources (scfs.config.data), by name: each source's module registers its own here.
+"""Functions of the data sources (scfs.config.data_source), by name: each source's module registers its own here.
 
 Our modules are imported by scfs.data.prepare and scfs.data.opening; those of others are plugins (scfs.config.registry).
 """

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scfs.config.data import SceneSplit
+from scfs.config.scenes import SceneSplit
 from scfs.data.scenes import compose as compose_module
 from scfs.data.scenes.compose import CANVAS, compose, resize
 from scfs.data.scenes.fashion_mnist import load_garments

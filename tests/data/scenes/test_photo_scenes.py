@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scfs.config.data import PhotoScenes, PhotoSceneSplit
+from scfs.config.scenes import PhotoScenes, PhotoSceneSplit
 from scfs.data.coco_rle import load_masks
 from scfs.data.opening import open_detection_split, open_split
 from scfs.data.prepare import prepare

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from scfs.config.data import GarmentScenes
+from scfs.config.scenes import GarmentScenes
 from scfs.config.study import parse_study
 from scfs.data.coco_rle import load_masks
 from scfs.data.opening import open_split

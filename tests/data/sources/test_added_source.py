@@ -94,4 +94,4 @@ def test_everything_takes_a_source_from_its_module(folder: Path) -> None:
 def test_without_its_module_it_is_an_unknown_source(folder: Path) -> None:
     program = "from pathlib import Path; from scfs.config.study import load_study; load_study(Path('params.yaml'))"
     said = run(folder, program).stderr.splitlines()[-1]
-    assert "params.yaml: data.lines.source = 'stripes': not among 'garment-scenes', 'folder', 'table'" in said
+    assert "params.yaml: data.lines.source = 'stripes': not among 'garment-scenes', 'photo-scenes', 'folder'" in said

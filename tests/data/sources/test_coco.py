@@ -13,7 +13,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from tiny_boxes import CONTENT, CROWD, files, prepare_and_die, write_coco, write_image
 
-from scfs.config.data import Coco, GarmentScenes, ImageFolders
+from scfs.config.data import Coco, ImageFolders
+from scfs.config.scenes import GarmentScenes
 from scfs.data.opening import open_detection_split, open_split
 from scfs.data.prepare import prepare
 from scfs.data.sources.coco_json import load_coco
