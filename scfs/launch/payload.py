@@ -76,6 +76,7 @@ class Payload:
             SystemExit: with status 1 after an error, which the log says in one line, or after a stop.
         """
         print(STARTED, file=sys.stderr, flush=True)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # after the work a warning would end it as failed
         started = time.monotonic()
         received: list[int] = []
         if self.launcher is not None:

@@ -3,11 +3,14 @@
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from scfs.cli import calls
 from scfs.launch.payload import StageCall
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["pretrain_split", "pretrain_folder", "evaluate", "tune", "finetune", "detect"])
@@ -30,3 +33,16 @@ def test_the_call_says_how_many_readers_and_threads() -> None:
     found: dict[str, object] = {}
     StageCall(lambda **keywords: found.update(keywords), {"run": "small"}, 2, 5)()
     assert found == {"run": "small", "threads": 2, "workers": 5}
+
+
+def test_slurms_warning_after_the_work_is_done_does_not_end_the_process(tmp_path: Path) -> None:
+    """Python sets a handled signal back to its default when it ends, which is to die of it."""
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom scfs.launch.payload import Payload, StageCall\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: None)  # as Submitit does\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), warning=signal.SIGUSR2): kill(pid, warning)\n"
+        "sys.late = Late()  # deleted with the interpreter\n"
+        f"Payload(StageCall(dict, {{}}, 1, 0), Path({str(tmp_path)!r}), Path({str(ROOT)!r}))()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
