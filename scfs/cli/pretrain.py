@@ -1,0 +1,126 @@
+"""The command `pretrain`: a run of a study, or any folder of images."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scfs import paths
+from scfs.cli import calls
+from scfs.cli.app import Checkpointing, Colour, Compile, Device, SaveEvery, SideStream, Workers, load
+from scfs.errors import ScfsError
+from scfs.io.progress import log
+from scfs.runtime.cpu import usable_cores
+from scfs.runtime.world import find_world
+
+if TYPE_CHECKING:
+    from scfs.config.study import Study
+
+
+Folder = Annotated[Path | None, typer.Argument(help="Any folder of images: no study needed.")]
+RunInstead = Annotated[str | None, typer.Option(metavar="RUN", help="Or a run of the study.")]
+Out = Annotated[Path | None, typer.Option(help="FOLDER: where to write.  [default: runs/<FOLDER's name>]")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="FOLDER: a setting, such as optimizer.lr=0.2; repeatable."),
+]
+Method = Annotated[str | None, typer.Option(help="FOLDER: scfs, dino, dino_ml, roi_crop, ...")]
+Backbone = Annotated[str | None, typer.Option(help="FOLDER: resnet18, resnet50, ...")]
+Epochs = Annotated[int | None, typer.Option(help="FOLDER: passes over the images.")]
+Batch = Annotated[int | None, typer.Option(help="FOLDER: images per step.")]
+Unreadable = Annotated[
+    Literal["error", "skip"] | None,
+    typer.Option(help="FOLDER: stop at an image that cannot be decoded, or leave it out.  [default: error]"),
+]
+MaxPixels = Annotated[int | None, typer.Option(help="FOLDER: most pixels of an image.  [default: 2^27]")]
+Damaged = Annotated[float | None, typer.Option(help="FOLDER: share of damaged JPEGs.  [default: 0.01]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")]
+
+SETTINGS = {"method": "method", "backbone": "backbone", "epochs": "epochs", "batch": "batch"}
+"""Options for a FOLDER that set a key of `scfs.config.pretrain.Pretrain`, and that key."""
+TAKEN = ("unreadable", "max_pixels", "damaged")
+"""Options for a FOLDER that say which images are taken: keys of `scfs.config.data.ImageFolders`."""
+EXECUTION = ("device", "colour", "save_every", "activation_checkpointing", "compile", "side_stream")
+"""Options of the execution, for a run and a FOLDER alike: fields of `scfs.training.pretrain.PretrainExecution`."""
+
+
+def pretrain(
+    context: typer.Context,
+    folder: Folder = None,
+    run: RunInstead = None,
+    out: Out = None,
+    overrides: Overrides = None,
+    method: Method = None,
+    backbone: Backbone = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    unreadable: Unreadable = None,
+    max_pixels: MaxPixels = None,
+    damaged: Damaged = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    colour: Colour = "auto",
+    workers: Workers = None,
+    save_every: SaveEvery = 120,
+    activation_checkpointing: Checkpointing = False,
+    compile: Compile = False,
+    side_stream: SideStream = False,
+) -> None:
+    """Pre-train a backbone: a run of the study, or on any FOLDER of images. Called again, it resumes.
+
+    Several processes, one per GPU: torchrun --nproc-per-node 2 -m -- scfs.cli pretrain FOLDER --threads 4. They share
+    each batch, and another number of them resumes the same run; torch's threads are to be the same then.
+    """
+    given = {name: value for name, value in context.params.items() if value not in (None, [], ())}
+    if (run is None) == (folder is None):
+        raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
+    if run is not None and given.keys() & {"overrides", "out", "threads", *SETTINGS, *TAKEN}:
+        raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
+    if activation_checkpointing and compile:
+        raise ScfsError("pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them")
+    options = {name: given[name] for name in EXECUTION}
+    if run is not None:
+        _pretrain_run(load(context), run, workers, options)
+    elif folder is not None:
+        _pretrain_folder(folder, given, workers, options)
+
+
+def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[str, Any]) -> None:
+    settings = study.run(run)
+    manifest = paths.manifest(settings.dataset)
+    files = {"weights": paths.weights(run), "result": paths.result(run, "pretrain")}
+    keywords = {"run": run, "settings": settings, "manifest": manifest, **files, **options}
+    from scfs.io.results import sha256_of
+    from scfs.launch.start import StageCall, start, submits
+
+    worth_a_job = settings.epochs > 0  # without epochs the weights are random
+    hours = 0.0
+    if worth_a_job and submits("pretrain"):
+        from scfs.costs.forecast import forecast
+
+        hours = forecast(run, settings, manifest)
+        keywords["sha256"] = sha256_of(manifest)
+    call = StageCall(calls.pretrain_split, keywords, study.torch_threads, workers)
+    start("pretrain", run, call, settings, [manifest], hours, job=worth_a_job)
+
+
+def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, options: dict[str, Any]) -> None:
+    name, overrides = folder.resolve().name, given.get("overrides", ())
+    threads = given.get("threads") or max(1, usable_cores() // find_world().core_sharers)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    out = given.get("out") or Path("runs") / name
+    from scfs.config.base import merged, parse, parse_overrides
+    from scfs.config.data import ImageFolders
+    from scfs.config.pretrain import Pretrain
+    from scfs.launch.start import StageCall, start
+
+    shortcuts = {key: given[option] for option, key in SETTINGS.items() if option in given}
+    settings = parse(Pretrain, merged({"dataset": name, **shortcuts}, parse_overrides(overrides)), "pretrain")
+    limits = {key: given[key] for key in TAKEN if key in given}
+    taken = parse(ImageFolders, {"source": "folder", "splits": {"all": ""}, **limits}, "pretrain")
+    files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
+    keywords = {"run": name, "settings": settings, "images": folder, "taken": taken, **files, **options}
+    call = StageCall(calls.pretrain_folder, keywords, threads, workers)
+    start("pretrain", name, call, {"settings": settings, "folder": str(folder.resolve())}, [])
+    log(f"weights: {files['weights']}")
