@@ -223,9 +223,14 @@ class Training(ABC):
         if first:
             log(f"resuming at step {first} of {self.total}")
         checkpoints = CheckpointManager(folder, save_every)
-        shown = track(batches, self.task, unit="step", total=self.total - first, note=self.note)
+        shown = track(batches, self.task, unit="step", total=self.total, note=self.note, first=first)
+
+        def step_seconds() -> float | None:
+            done = self.step - first
+            return (time.monotonic() - started) / done if done else None
+
         try:
-            with stop_signals() as received, self.while_running(folder):
+            with stop_signals(step_seconds) as received, self.while_running(folder):
                 for batch in shown:
                     self.record(self.train_step(batch))
                     self._save_or_stop(checkpoints, received)

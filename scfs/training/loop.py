@@ -145,6 +145,12 @@ class Pretraining(Training):
             if self.loggers:
                 self.loggers.log(step, {**self.terms, "lr": self.lr(step), **self.throughput.latest()})
 
+    def note(self) -> str:
+        """Show the epoch, the latest loss and rate, and the images per second of this execution in progress lines."""
+        epoch = f"epoch {self.schedules.epoch(min(self.step, self.total - 1)) + 1}/{self.settings.epochs}"
+        images = f"{self.throughput.overall()['images_per_second']:.0f} images/s"
+        return ", ".join(filter(None, (epoch, super().note(), images)))
+
     @contextmanager
     def while_running(self, folder: Path) -> Iterator[None]:
         """Keep the loggers open, in the first process alone."""

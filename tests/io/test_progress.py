@@ -1,9 +1,13 @@
-"""Plain progress lines: also within one long item, without a thread that outlives the loop, and whatever the disk does."""
+"""Progress lines, also within one long item, without a thread that outlives the loop, and whatever the disk does; bars."""
 
 import gc
+import os
+import pty
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,45 @@ def test_a_full_disk_under_the_log_file_does_not_hide_the_message(capsys: pytest
     progress.log("one")
     progress.log("two")
     assert capsys.readouterr().err == "[full] one\n[full] two\n"
+
+
+def test_what_an_earlier_execution_did_counts_in_the_total_and_not_in_the_speed(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, *[10.0] * 1000])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    work = progress.track(range(4), "work", "step", total=100, first=96, note=lambda: "loss 2")
+    next(work), next(work)
+    ends = time.perf_counter() + 10
+    while lines[-1:] != ["work: 97/100 step, 10.0 s/step, loss 2, 0:00:30 left"]:
+        assert time.perf_counter() < ends, lines
+        time.sleep(0.002)
+    work.close()  # type: ignore[attr-defined]
+
+
+ON_A_TERMINAL = """
+import time
+from scfs.io import progress
+progress.BAR_SECONDS = 0.01
+for _ in progress.track(range(2), "outer", "step", total=9, first=7):
+    for _ in progress.track(range(2), "inner", "images"):
+        time.sleep(0.05)
+        progress.log("a [bold]line[/bold] " + "x" * 200)
+progress.log("end")
+"""
+
+
+def test_on_a_terminal_there_are_bars_and_lines_stay_whole() -> None:
+    process, terminal = pty.fork()
+    if not process:
+        os.execve(sys.executable, [sys.executable, "-c", ON_A_TERMINAL], os.environ | {"TERM": "xterm"})
+    seen = b""
+    with suppress(OSError):  # at its end
+        while part := os.read(terminal, 4096):
+            seen += part
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    text = seen.decode()
+    assert "7/9 step, 0.0 step/s" in text and "1/2 images" in text and " left" in text
+    assert text.count("a [bold]line[/bold] " + "x" * 200) == 4  # rich neither reads marks in it nor cuts it
+    assert text.rstrip().endswith("end")
