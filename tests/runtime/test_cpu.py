@@ -20,4 +20,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_pages_are_used_again() -> None:
     said = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
-    assert int(said.stdout) < 24 * 6144  # a quarter, not none: a small object in the way may cost a new block now and then
+    # A quarter, not none: a small object in the way may cost a new block now and then.
+    assert int(said.stdout) < 24 * 6144
