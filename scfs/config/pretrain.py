@@ -7,7 +7,7 @@ Sources: [paper] Song et al., ICCV 2023; [script] the authors' released training
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 
 from scfs.config.backbones import BACKBONES
 from scfs.config.base import NAME, ORDERED, Config, Positive, Scale, Seed
@@ -17,6 +17,8 @@ from scfs.config.weight_formats import FORMATS, ImportFormat
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+Epochs = Annotated[float, Field(ge=0), PlainSerializer(lambda epochs: int(epochs) if epochs % 1 == 0 else epochs)]
+"""A number of epochs; a whole one is written without a point, as when it had to be whole: identities stay."""
 Layer = Literal["layer2", "layer3", "layer4"]
 
 
@@ -87,8 +89,8 @@ class Loss(Config):
     """tau of Eq. 1."""
     teacher_temperature: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.04, 0.07)
     """tau' at the start and after its linear warm-up."""
-    teacher_temperature_warmup: Annotated[int, Field(ge=0)] = 50
-    """Epochs of that warm-up."""
+    teacher_temperature_warmup: Epochs = 50
+    """Epochs of that warm-up: from epoch to epoch, or, given with a fraction (0.5), from step to step."""
     center_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of the moving average of the teacher's outputs."""
 
@@ -112,8 +114,8 @@ class Optimizer(Config):
     """At the end, by cosine; none: constant."""
     clip: NonNegative = 3.0
     """Largest gradient norm of each parameter on its own; 0 switches clipping off [code]."""
-    freeze_last_layer: Annotated[int, Field(ge=0)] = 1
-    """Epochs in which the projection head's last layer gets no gradient [code]."""
+    freeze_last_layer: Epochs = 1
+    """Epochs in which the projection head's last layer gets no gradient [code]; also a fraction, such as 0.5."""
     last_layer_lr: NonNegative = 1.0
     """Factor of the rate for the projection head's last layer."""
     last_layer_weight_decay: NonNegative | None = None

@@ -91,7 +91,7 @@ class Pretraining(Training):
         self.scaler.unscale_(self.optimizer)
         if settings.clip:
             clip_per_parameter(self.model.student.parameters(), settings.clip)
-        self.model.drop_gradients(schedules.epoch(self.step))
+        self.model.drop_gradients(schedules.epochs_done(self.step))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.model.update_teacher(schedules.teacher_momentum(self.step))

@@ -22,11 +22,11 @@ def cosine_with_warmup(step: int, peak: float, final: float, total: int, warmup:
     return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * progress))
 
 
-def linear_warmup(epoch: int, start: float, final: float, warmup: int) -> float:
-    """Change linearly from `start` to `final` over `warmup` epochs (both ends included), then stay constant."""
-    if epoch >= warmup:
+def linear_warmup(moment: int, start: float, final: float, warmup: int) -> float:
+    """Change linearly from `start` to `final` over `warmup` epochs or steps, both ends included, then stay."""
+    if moment >= warmup:
         return final
-    return start + (final - start) * epoch / max(1, warmup - 1)
+    return start + (final - start) * moment / max(1, warmup - 1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Schedules:
     def epoch(self, step: int) -> int:
         """Epoch of a step, from 0."""
         return step // self.steps_per_epoch
+
+    def epochs_done(self, step: int) -> float:
+        """Epochs before a step, with their fraction."""
+        return step / self.steps_per_epoch
 
     def lr(self, step: int) -> float:
         """Learning rate: base * batch / 256 after the warm-up, cosine to min_lr."""
@@ -64,6 +68,8 @@ class Schedules:
         return cosine_with_warmup(step, self.settings.optimizer.teacher_momentum, 1.0, self.total)
 
     def teacher_temperature(self, step: int) -> float:
-        """tau' of the step's epoch."""
-        loss = self.settings.loss
-        return linear_warmup(self.epoch(step), *loss.teacher_temperature, loss.teacher_temperature_warmup)
+        """tau': it rises from epoch to epoch over a whole number of epochs, as in DINO, and else from step to step."""
+        loss, warmup = self.settings.loss, self.settings.loss.teacher_temperature_warmup
+        if warmup % 1 == 0:
+            return linear_warmup(self.epoch(step), *loss.teacher_temperature, int(warmup))
+        return linear_warmup(step, *loss.teacher_temperature, round(warmup * self.steps_per_epoch))

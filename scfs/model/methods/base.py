@@ -70,7 +70,7 @@ class Method(nn.Module):
     def update_center(self) -> None:
         """Update what follows from the outputs of an optimiser step's batch; called after its last backward pass."""
 
-    def drop_gradients(self, epoch: int) -> None:
+    def drop_gradients(self, epochs_done: float) -> None:
         """Remove gradients that must not be used in an epoch (from 0); called after clipping."""
 
     @torch.no_grad()

@@ -180,9 +180,9 @@ class SCFS(Method):
             center.copy_(losses.updated_center(center, mean, self.settings.center_momentum))
         self._batch_means.clear()
 
-    def drop_gradients(self, epoch: int) -> None:
+    def drop_gradients(self, epochs_done: float) -> None:
         """Freeze the prototypes in the first epochs (authors' code)."""
-        if epoch < self.frozen_epochs:
+        if epochs_done < self.frozen_epochs:
             for parameter in self.student.head.last_layer.parameters():
                 parameter.grad = None
 
