@@ -141,6 +141,32 @@ def test_other_settings_do_not_mix_with_a_folders_earlier_state(
     assert Path("out/weights.safetensors").read_bytes() == before
 
 
+def test_a_training_goes_on_from_the_weights_of_another(
+    scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "photographs", 8)
+    assert scfs("pretrain", "photographs", *SMALL) == 0
+    again = ["pretrain", "photographs", *SMALL, "--init", "runs/photographs/weights.safetensors", "--out", "more"]
+    capsys.readouterr()
+    assert scfs(*again, "--set", "optimizer.min_lr=0.001") == 0
+    said = capsys.readouterr().err
+    assert "init: optimizer.lr 0.01, optimizer.freeze_backbone 0: a tenth of the rates" in said
+    assert (
+        "photographs: starts from runs/photographs/weights.safetensors, which scfs trained as photographs; heads too"
+        in said
+    )
+    record = json.loads(Path("more/pretrain.json").read_text())
+    assert record["settings"]["optimizer"]["lr"] == 0.01 and record["settings"]["optimizer"]["min_lr"] == 0.001
+    assert record["init"]["run"] == "photographs"
+    assert scfs(*again, "--set", "optimizer.min_lr=0.001") == 0
+    line = "nothing is left to train; for more epochs: --init more/weights.safetensors and another --out"
+    assert line in capsys.readouterr().err
+    assert scfs("pretrain", "photographs", *SMALL, "--init", "no-such-weights") == 1
+    assert "no weights 'no-such-weights': not among" in capsys.readouterr().err
+    assert scfs("pretrain", "photographs", *SMALL, "--init", "none.pth") == 1
+    assert "scfs: none.pth: no such weights file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -1,6 +1,7 @@
 """The command `pretrain`: a run of a study, or any folder of images."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from scfs.runtime.cpu import usable_cores
 from scfs.runtime.world import find_world
 
 if TYPE_CHECKING:
+    from scfs.config.pretrain import Optimizer
     from scfs.config.study import Study
 
 
@@ -29,6 +31,7 @@ Method = Annotated[str | None, typer.Option(help="FOLDER: scfs, dino, dino_ml, r
 Backbone = Annotated[str | None, typer.Option(help="FOLDER: resnet18, resnet50, ...")]
 Epochs = Annotated[int | None, typer.Option(help="FOLDER: passes over the images.")]
 Batch = Annotated[int | None, typer.Option(help="FOLDER: images per step.")]
+Init = Annotated[str | None, typer.Option(metavar="WEIGHTS", help="FOLDER: file, or public weights, to start from.")]
 Unreadable = Annotated[
     Literal["error", "skip"] | None,
     typer.Option(help="FOLDER: stop at an image that cannot be decoded, or leave it out.  [default: error]"),
@@ -37,12 +40,15 @@ MaxPixels = Annotated[int | None, typer.Option(help="FOLDER: most pixels of an i
 Damaged = Annotated[float | None, typer.Option(help="FOLDER: share of damaged JPEGs.  [default: 0.01]")]
 Threads = Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")]
 
-SETTINGS = {"method": "method", "backbone": "backbone", "epochs": "epochs", "batch": "batch"}
+SETTINGS = {"method": "method", "backbone": "backbone", "epochs": "epochs", "batch": "batch", "init": "init"}
 """Options for a FOLDER that set a key of `scfs.config.pretrain.Pretrain`, and that key."""
 TAKEN = ("unreadable", "max_pixels", "damaged")
 """Options for a FOLDER that say which images are taken: keys of `scfs.config.data.ImageFolders`."""
 EXECUTION = ("device", "colour", "save_every", "activation_checkpointing", "compile", "side_stream")
 """Options of the execution, for a run and a FOLDER alike: fields of `scfs.training.pretrain.PretrainExecution`."""
+# unsourced: a tenth, as is usual in fine-tuning; at the full rate a few hundred steps undo what the weights know
+CAREFUL = 10
+"""Divisor of the default rates of a training on a FOLDER that starts from weights."""
 
 
 def pretrain(
@@ -55,6 +61,7 @@ def pretrain(
     backbone: Backbone = None,
     epochs: Epochs = None,
     batch: Batch = None,
+    init: Init = None,
     unreadable: Unreadable = None,
     max_pixels: MaxPixels = None,
     damaged: Damaged = None,
@@ -102,7 +109,7 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
         hours = forecast(run, settings, manifest)
         keywords["sha256"] = sha256_of(manifest)
     call = StageCall(calls.pretrain_split, keywords, study.torch_threads, workers)
-    start("pretrain", run, call, settings, [manifest], hours, job=worth_a_job)
+    start("pretrain", run, call, settings, [manifest, *settings.init_files], hours, job=worth_a_job)
 
 
 def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, options: dict[str, Any]) -> None:
@@ -116,11 +123,37 @@ def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, o
     from scfs.launch.start import StageCall, start
 
     shortcuts = {key: given[option] for option, key in SETTINGS.items() if option in given}
-    settings = parse(Pretrain, merged({"dataset": name, **shortcuts}, parse_overrides(overrides)), "pretrain")
+    values = merged({"dataset": name, **shortcuts}, parse_overrides(overrides))
+    settings = parse(Pretrain, values, "pretrain")
+    if settings.init:
+        careful = _careful(settings.optimizer, values.get("optimizer", {}))
+        values = merged(values, {"init": _weights_file(settings.init), "optimizer": careful})
+        settings = parse(Pretrain, values, "pretrain")
     limits = {key: given[key] for key in TAKEN if key in given}
     taken = parse(ImageFolders, {"source": "folder", "splits": {"all": ""}, **limits}, "pretrain")
     files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
     keywords = {"run": name, "settings": settings, "images": folder, "taken": taken, **files, **options}
     call = StageCall(calls.pretrain_folder, keywords, threads, workers)
-    start("pretrain", name, call, {"settings": settings, "folder": str(folder.resolve())}, [])
+    parameters = {"settings": settings, "folder": str(folder.resolve())}
+    start("pretrain", name, call, parameters, settings.init_files)
     log(f"weights: {files['weights']}")
+
+
+def _weights_file(named: str) -> str:
+    """Return the file of weights that a user named; an entry of the catalogue of public weights is fetched."""
+    from scfs.config.base import NAME
+    from scfs.weights.catalogue import entry_named, fetch
+
+    return named if Path(named).exists() or not re.fullmatch(NAME, named) else str(fetch(entry_named(named)))
+
+
+def _careful(optimizer: "Optimizer", given: dict[str, Any]) -> dict[str, float]:
+    """Choose the rates of a training on a FOLDER that does not start from random weights, but for those given."""
+    rates = {key: getattr(optimizer, key) / CAREFUL for key in ("lr", "min_lr")}
+    # unsourced: half of the warm-up: a random head's first gradients are noise, and the rates are still low
+    careful = {**rates, "freeze_backbone": optimizer.warmup_epochs / 2}
+    chosen = {key: value for key, value in careful.items() if key not in given}
+    shown = ", ".join(f"optimizer.{key} {value:g}" for key, value in chosen.items())
+    if chosen:
+        log(f"init: {shown}: a tenth of the rates, as the start is not random; the backbone waits for new heads")
+    return chosen

@@ -5,6 +5,7 @@ Sources: [paper] Song et al., ICCV 2023; [script] the authors' released training
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainSerializer, model_validator
@@ -116,6 +117,9 @@ class Optimizer(Config):
     """Largest gradient norm of each parameter on its own; 0 switches clipping off [code]."""
     freeze_last_layer: Epochs = 1
     """Epochs in which the projection head's last layer gets no gradient [code]; also a fraction, such as 0.5."""
+    freeze_backbone: Epochs = 0
+    """Epochs in which a backbone from `init` gets no gradient, if a head is new: a random head would undo what the
+    backbone knows. BatchNorm's statistics move all the same."""
     last_layer_lr: NonNegative = 1.0
     """Factor of the rate for the projection head's last layer."""
     last_layer_weight_decay: NonNegative | None = None
@@ -158,6 +162,11 @@ class Pretrain(Config):
     """Parts that a batch is computed in, one after the other, to save memory; BatchNorm sees the parts."""
     seed: Seed = 0
     """Seed of weights, order and augmentation."""
+    init: str | None = None
+    """File of weights to start from, into student and teacher: its backbone, and those heads that fit; of a file with
+    two encoders the teacher's. Ours, in whatever name, or of a library: the names of its tensors say which. Another
+    run of the study leaves checkpoints/<run>.safetensors. The file's SHA-256 is part of the identity, its place is not.
+    None: random weights."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; auto: bf16 where the hardware is fast at it; fp16 scales the loss."""
     views: Views = Views()
@@ -184,6 +193,8 @@ class Pretrain(Config):
             raise ValueError("layers must not repeat")
         if self.epochs and self._part_is_a_single_value():
             raise ValueError("batch / accumulate * views.local_number must exceed 1: BatchNorm needs several crops")
+        if self.init and not self.epochs:
+            raise ValueError("epochs must be at least 1 with init: nothing would be trained")
         if self.epochs and self.optimizer.warmup_epochs > self.epochs:
             raise ValueError(f"optimizer.warmup_epochs must not exceed epochs ({self.epochs})")
         return self
@@ -197,6 +208,11 @@ class Pretrain(Config):
     def learns_from_labels(self) -> bool:
         """True if the method learns from the labels of the split, so that its weights have a classifier."""
         return METHODS[self.method].labels
+
+    @property
+    def init_files(self) -> list[Path]:
+        """The file of `init`, where there is one."""
+        return [Path(self.init)] if self.init else []
 
     def _check_vit(self) -> None:
         patch = BACKBONES[self.backbone].patch

@@ -42,7 +42,8 @@ def render(study: Study) -> str:
         groups.setdefault(job.stage, []).append(job)
     content: dict[str, Any] = {"stages": {stage: _stage(jobs, wdir) for stage, jobs in groups.items()}}
     # The curve of an untrained run is a header alone; in supervised runs labels take the teacher's place.
-    trained = [job.key for job in groups.get("pretrain", []) if study.run(job.key).epochs]
+    jobs_of = (job for stage in ("pretrain", "pretrain_init") for job in groups.get(stage, []))
+    trained = [job.key for job in jobs_of if study.run(job.key).epochs]
     with_teacher = [run for run in trained if not study.run(run).learns_from_labels]
     if trained:
         plots = [("data loss", "loss_data", trained), ("teacher entropy", "teacher_entropy", with_teacher)]
@@ -113,6 +114,8 @@ def _template(values: list[Any], places: dict[str, list[str]]) -> Any:
         return dict(pairs)
     if isinstance(first, list):
         return [_template(list(part), places) for part in zip(*values, strict=True)]
+    if whole := next((notation for notation, own in places.items() if own == values), None):
+        return whole
     words = zip(*(re.findall(r"[\w-]+|[^\w-]+", value) for value in values), strict=True)
     return "".join(_word(list(word), places) for word in words)
 

@@ -182,10 +182,11 @@ def pretrain(study: Study, run: str) -> Job:
     inputs: tuple[Path, ...] = ()
     imported = study.imported(run)
     if imported is None:
-        stage = rule = "pretrain"
-        dataset = study.run(run).dataset
-        variables = {"dataset": dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})}
-        inputs, outputs = (paths.manifest(dataset),), (*outputs, paths.curve(run))
+        settings = study.run(run)
+        stage, rule = "pretrain_init" if settings.init else "pretrain", "pretrain"
+        variables = {"dataset": settings.dataset, **({"settings": study.key_of(run)} if study.has_seeds else {})}
+        variables |= {"init": settings.init} if settings.init else {}
+        inputs, outputs = (paths.manifest(settings.dataset), *settings.init_files), (*outputs, paths.curve(run))
     else:
         stage, rule = "import_file" if imported.is_file else "import_weights", "import_weights"
         variables = {"file" if imported.is_file else "entry": imported.weights}

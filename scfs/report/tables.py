@@ -15,7 +15,7 @@ from scfs.errors import ScfsError
 from scfs.io.atomic import write_json, write_text
 from scfs.io.text_table import aligned
 from scfs.report import paper
-from scfs.report.results import read_result, read_training, read_value
+from scfs.report.results import PRETRAIN, read_result, read_training, read_value
 
 Cell = dict[str, Any]
 Table = dict[str, Any]
@@ -122,7 +122,9 @@ def _origin(study: Study, row: Row) -> str:
     """Name the origin of a row's weights: reproduced here, evaluated from others' weights, or only cited."""
     if not row.runs:
         return "cited"
-    return "evaluated" if any(study.imported(run) is not None for run in row.runs) else "reproduced"
+    imported = [run for run in row.runs if study.imported(run) is not None]
+    own = ("run" in read_result(study, run, PRETRAIN).get("source", {}) for run in imported)  # ours may be imported too
+    return "reproduced" if all(own) else "evaluated"
 
 
 def _cell(study: Study, row: Row, column: Column) -> Cell:

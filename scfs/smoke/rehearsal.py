@@ -9,19 +9,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from scfs import paths
 from scfs.config.base import EVERY_FIELD
 from scfs.config.pretrain import Imported, Pretrain
 from scfs.config.protocol import SMALL_BATCH, SMALL_CROP, SMALL_SIDE
 from scfs.config.study import Study, load_study, parse_study
 from scfs.errors import ScfsError
 from scfs.io.progress import log
-from scfs.smoke.stand_ins import SMALL_HEADS, stand_in_weights, write_stand_ins
+from scfs.smoke.stand_ins import SMALL_HEADS, STAND_INS, stand_in_weights, write_stand_ins
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("scfs", "workflow", "Snakefile", "profiles")
@@ -71,16 +72,18 @@ def small_study(study: Study, rows: int | None = None) -> dict[str, Any]:
     return {
         **{**values, **replaced, "include": [], "pretrain": {}, "seeds": []},
         "data": {name: source.model_dump(mode="json", exclude_none=True) for name, source in data.items()},
-        "runs": {run: _small_run(run, study.settings(run)) for run in runs},
+        "runs": {run: _small_run(run, study.settings(run), {str(paths.weights(one)) for one in runs}) for run in runs},
         "evaluate": {name: protocol.model_dump(mode="json") for name, protocol in small.items()},
     }
 
 
-def _small_run(name: str, settings: Pretrain | Imported) -> dict[str, Any]:
-    """Make a run's settings small, or replace others' weights by a stand-in in the same format."""
+def _small_run(name: str, settings: Pretrain | Imported, made: Collection[str]) -> dict[str, Any]:
+    """Make a run's settings small, and replace files of weights that no run has `made` by stand-ins."""
     values = settings.model_dump(mode="json")
     if isinstance(settings, Imported):
         return {**values, **stand_in_weights(name, settings)}
+    if settings.init and settings.init not in made:
+        values["init"] = f"{STAND_INS}/{name}.safetensors"
     return {**_resized(values, SIZES), "accumulate": min(settings.accumulate, MOST_PARTS)}
 
 

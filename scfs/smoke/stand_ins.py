@@ -16,6 +16,8 @@ from scfs.config.weight_formats import FORMATS
 from scfs.data.coco_rle import encode_mask
 from scfs.io.templates import filled_in
 
+STAND_INS = "stand-ins"
+"""Folder of files that take the place of weights."""
 UNLISTED = "class-unlisted"
 """A sub-folder that a class list leaves out."""
 HEIGHT, WIDTH = 72, 96
@@ -57,6 +59,9 @@ def write_stand_ins(folder: Path, study: Study) -> None:
             (folder / published.file).write_text(published.small_text)
     for imported in filter(None, map(study.imported, study.runs)):
         write_weights(folder / imported.weights, str(imported.format), imported.backbone)
+    for settings in map(study.settings, study.runs):
+        if isinstance(settings, Pretrain) and settings.init and Path(settings.init).parent == Path(STAND_INS):
+            write_weights(folder / settings.init, "safetensors", settings.backbone)
 
 
 def _labelled(study: Study) -> set[str]:
@@ -140,7 +145,7 @@ def stand_in_weights(run: str, imported: Imported) -> dict[str, str]:
     from scfs.weights.catalogue import entry_named
 
     format = str(imported.format or entry_named(imported.weights).format)
-    return {"weights": f"stand-ins/{run}.{'safetensors' if format == 'safetensors' else 'pth'}", "format": format}
+    return {"weights": f"{STAND_INS}/{run}.{'safetensors' if format == 'safetensors' else 'pth'}", "format": format}
 
 
 def write_weights(path: Path, format: str, backbone: str) -> None:

@@ -56,6 +56,8 @@ class Training(ABC):
     """Name in progress lines."""
     advice: ClassVar[str] = "go back to the old values, or remove this folder"
     """What to do about a folder of another training."""
+    more: str = ""
+    """What to do for more steps than a finished training has, from "; " on."""
 
     def __init__(self, identity: str, total: int, device: torch.device, precision: str = "fp32") -> None:
         """Begin at step 0.
@@ -218,7 +220,7 @@ class Training(ABC):
         """
         first, started = self.step, time.monotonic()
         if first == self.total:
-            log(f"already at its last step, {first}: nothing is left to train")
+            log(f"already at its last step, {first}: nothing is left to train{self.more}")
             return None
         if first:
             log(f"resuming at step {first} of {self.total}")

@@ -21,6 +21,7 @@ from scfs.training.schedules import Schedules
 from scfs.views.colour_batched import augment_batch
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
+from scfs.weights.initial import Initial, start_from
 
 
 class Labels(NamedTuple):
@@ -46,7 +47,10 @@ class Pretraining(Training):
     """
 
     task = "pretrain"
-    advice = "give the old values (--set KEY=VALUE), choose another folder (--out) or remove this one"
+    advice = (
+        "give the old values (--set KEY=VALUE), choose another folder (--out; with --init its weights go on from there)"
+        " or remove this one"
+    )
 
     def __init__(
         self,
@@ -76,6 +80,15 @@ class Pretraining(Training):
         self.metrics = Metrics(steps_per_epoch, model.classes, self.lr)
         self.throughput = Throughput(settings.batch)
         self.loggers: Loggers | None = None
+        self.frozen_steps = 0
+        """Steps at the beginning in which the backbone is held."""
+
+    def start_from(self, initial: Initial) -> list[str]:
+        """Load the weights to start from into both encoders; return the heads that stay new, see `freeze_backbone`."""
+        new = start_from(initial, self.model.student, self.model.teacher)
+        held = self.settings.optimizer.freeze_backbone if new else 0
+        self.frozen_steps = round(held * self.schedules.steps_per_epoch)
+        return new
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Do one optimiser step: losses, gradients, clipping, update, and the moving averages of teacher and centres.
@@ -92,6 +105,8 @@ class Pretraining(Training):
         if settings.clip:
             clip_per_parameter(self.model.student.parameters(), settings.clip)
         self.model.drop_gradients(schedules.epochs_done(self.step))
+        if self.step < self.frozen_steps:
+            self.model.student.get_submodule("backbone").zero_grad(set_to_none=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.model.update_teacher(schedules.teacher_momentum(self.step))

@@ -26,6 +26,7 @@ from scfs.training.base import Execution, hold_run, log_sharing, prepare_process
 from scfs.training.loop import Labels, Pretraining, train
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
+from scfs.weights.initial import Initial, read_initial
 from scfs.weights.store import Weights, save_weights
 
 
@@ -108,7 +109,10 @@ def pretrain(
     # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
     computed |= {"colour": colour} if settings.epochs and colour == "device" else {}
     computed |= {"fused": True} if settings.epochs and execution.compile else {}
-    own_identity = identity("pretrain", {"settings": settings, **computed}, {"dataset": images.digest})
+    initial = read_initial(Path(settings.init), settings.backbone) if settings.init else None
+    start = {"init": initial.source["sha256"]} if initial else {}
+    placeless = settings.model_copy(update={"init": None})  # where that file lies is not part of what it is
+    own_identity = identity("pretrain", {"settings": placeless, **computed}, {"dataset": images.digest, **start})
     folder = folder or run_folder(run, own_identity)
     labels = labels_of(images) if settings.learns_from_labels else None
     with collectives.process_group(device) as world:
@@ -117,8 +121,11 @@ def pretrain(
             switches = execution.activation_checkpointing, execution.compile, execution.side_stream
             steps = len(images) // settings.batch
             training = Pretraining(settings, steps, device, precision, own_identity, labels, *switches)
-            training.made_of = {**settings.flattened(), **computed, "images": images.digest}
+            training.made_of = {**placeless.flattened(), **computed, "images": images.digest, **start}
+            training.more = f"; for more epochs: --init {weights} and another --out"
             log_start(run, training, images, folder)
+            if initial:  # a training that has not done a step then stands at the weights that it starts from
+                log_init(run, training, initial, training.start_from(initial))
             training.resume(folder)
             with compile_errors() if execution.compile else nullcontext():
                 rates = train(training, data, folder, execution.workers, execution.save_every) if data else {}
@@ -132,6 +139,7 @@ def pretrain(
     used |= {"fused": execution.compile, "aside": execution.side_stream, "processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(training.metrics.curve))
     record = _record(training, images, about, sha256_of(weights), execution.threads)
+    record |= {"init": initial.source} if initial else {}
     write_result(result, record, {**used, "seconds": round(training.seconds(), 1)})
 
 
@@ -216,3 +224,12 @@ def log_start(run: str, training: Pretraining, images: ImageSet, folder: Path) -
         f" {training.precision}, seed {settings.seed}; state in {folder}"
     )
     log_sharing(run, settings.batch, settings.accumulate)
+
+
+def log_init(run: str, training: Pretraining, initial: Initial, new: list[str]) -> None:
+    """Log what the training starts from, and what of it is random all the same."""
+    source, held = initial.source, training.frozen_steps
+    made = f", which scfs trained as {source['run']}" if "run" in source else ""
+    heads = f"new are {', '.join(new)}" if new else "heads too"
+    holding = f"; the backbone is held for {held} steps, until they have learnt something" if held else ""
+    log(f"{run}: starts from {training.settings.init}{made}; {heads}{holding}")

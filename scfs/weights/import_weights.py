@@ -1,6 +1,7 @@
 """The stage `import_weights`: our own file of weights from a third-party one, so that every evaluation runs on it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
 from scfs.weights.catalogue import PublicWeights, entry_named, fetch
 from scfs.weights.state_dict_matching import Tensors, backbone_shapes, match_backbone, match_classifier, match_encoder
-from scfs.weights.store import Weights, save_weights
+from scfs.weights.store import Weights, is_ours, load_weights, own_tensors, save_weights
 from scfs.weights.third_party import find_network, read_third_party
 
 UNKNOWN = "unknown"
@@ -51,6 +52,7 @@ def import_run(run: str, imported: Imported, weights: Path, result: Path, downlo
             "url": entry.url if entry else None,
             "licence": entry.licence if entry else None,
             "citation": entry.citation if entry else None,
+            **trained_by_scfs(path),
         },
     }
     write_result(result, record)
@@ -74,19 +76,33 @@ def import_weights(
     parameters = {"imported": {"backbone": imported.backbone, "format": format, **chosen}}
     whole_identity = identity("pretrain", parameters, {"file": sha256_of(path)})
     about = Weights(run, whole_identity, imported.model_dump(mode="json"), UNKNOWN, UNKNOWN)
+    if is_ours(path):
+        own = load_weights(path, "")[1]
+        about = replace(about, dataset_digest=own.dataset_digest, precision=own.precision, classes=own.classes)
     save_weights(out, tensors, about)
     log(f"{run}: {imported.backbone} from {path}: {', '.join(encoders)}; {len(tensors)} tensors in {out}")
     return about
 
 
-def tensors_of(path: Path, format: str, backbone: str, prefix: str = "", ignore: Sequence[str] = ()) -> Tensors:
-    """Read a third-party file, and return its tensors under our names: `teacher.*`, `student.*`.
+def trained_by_scfs(path: Path) -> dict[str, str]:
+    """Return the name and the identity of the run that a file of ours comes from; {} for others' weights."""
+    if not is_ours(path):
+        return {}
+    about = load_weights(path, "")[1]
+    return {"run": about.run, "identity": about.identity} if about.dataset_digest != UNKNOWN else {}
 
-    A checkpoint of the format has several encoders; else one network is looked for, see `find_network`.
+
+def tensors_of(path: Path, format: str, backbone: str, prefix: str = "", ignore: Sequence[str] = ()) -> Tensors:
+    """Read a file, and return its tensors under our names: `teacher.*`, `student.*`.
+
+    A file that scfs wrote says so itself, and its format does not matter. A checkpoint of the format has several
+    encoders; else one network is looked for, see `find_network`.
 
     Raises:
         ScfsError: the file cannot be read, has several networks, or a tensor too many, too few or of another shape.
     """
+    if is_ours(path):
+        return own_tensors(path, backbone)[0]
     known, content = FORMATS[format], read_third_party(path)
     names = known.name_map(backbone)
     if names is None:

@@ -64,6 +64,29 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
         return tensors, Weights(**json.loads(metadata["scfs"]))
 
 
+def is_ours(path: Path) -> bool:
+    """True if scfs wrote this file of weights, whatever the ending of its name."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "scfs" in (file.metadata() or {})
+    except (SafetensorError, OSError):  # of another kind, or none at all: its reader will say it
+        return False
+
+
+def own_tensors(path: Path, backbone: str) -> tuple[dict[str, Tensor], Weights]:
+    """Read all encoders of a file of ours with their heads: tensors named `teacher.*`, `student.*`.
+
+    Raises:
+        ScfsError: see `backbone_tensors`; or the file holds another backbone.
+    """
+    tensors, weights = load_weights(path, "")
+    for encoder in sorted({name.split(".")[0] for name in tensors}):
+        _, name, _ = backbone_tensors(path, encoder)
+        if name != backbone:
+            raise ScfsError(f"{path}: does not fit {backbone}: it is a {name}")
+    return match_tensors(tensors, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, str(path)), weights
+
+
 def backbone_tensors(path: Path, encoder: str) -> tuple[dict[str, Tensor], str, Weights]:
     """Read the backbone of `encoder` ("teacher" or "student"): its tensors, and its name.
 

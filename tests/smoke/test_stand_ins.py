@@ -14,7 +14,7 @@ from repository import ROOT, command_environment
 from scfs import paths
 from scfs.config.data import ImageFolders
 from scfs.config.data_source import SMALL_IMAGES
-from scfs.config.study import Study, load_study
+from scfs.config.study import Study, load_study, parse_study
 from scfs.costs.plan import Images
 from scfs.data.opening import open_detection_split
 from scfs.data.prepare import prepare
@@ -24,6 +24,7 @@ from scfs.pipeline import jobs as stages
 from scfs.pipeline import sync
 from scfs.smoke.rehearsal import set_up, small_study
 from scfs.smoke.stand_ins import COCO_CATEGORIES, VOC_CLASSES, write_stand_ins
+from scfs.weights.initial import read_initial
 
 VALUES: dict[str, Any] = {
     "study": "boxes",
@@ -148,3 +149,13 @@ def test_two_rehearsals_have_the_same_files(tmp_path: Path, monkeypatch: pytest.
         folder = set_up(Path("s.yaml"))
         found.append({path: path.read_bytes() for path in (folder / "datasets").rglob("*") if path.is_file()})
     assert found[0] == found[1] and len(found[0]) > 3 * SMALL_IMAGES
+
+
+def test_weights_to_start_from_are_replaced_unless_a_run_makes_them(tmp_path: Path) -> None:
+    inits = {"on-coco": "theirs/r18.pth", "on-voc": "checkpoints/on-coco.safetensors"}
+    runs = {run: {**VALUES["runs"][run], "init": file} for run, file in inits.items()}
+    small = small_study(parse_study({**VALUES, "runs": runs}))
+    assert small["runs"]["on-voc"]["init"] == inits["on-voc"]
+    file = small["runs"]["on-coco"]["init"]
+    write_stand_ins(tmp_path, parse_study(small))
+    assert read_initial(tmp_path / file, "narrow_resnet18").tensors

@@ -18,7 +18,7 @@ from scfs.io.results import sha256_of
 from scfs.model.backbones.resnet import Backbone, pooled
 from scfs.weights import catalogue, import_weights
 from scfs.weights.catalogue import PublicWeights
-from scfs.weights.store import load_backbone, load_weights
+from scfs.weights.store import Weights, load_backbone, load_weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("narrow")
 
@@ -277,3 +277,31 @@ def test_an_entry_that_does_not_fit(entry: PublicWeights, tmp_path: Path, monkey
 def test_settings_are_checked(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ScfsError, match=message):
         parse(Imported, values, "params.yaml: runs.them")
+
+
+def test_our_own_file_is_a_source_like_any_other_and_keeps_its_provenance(tmp_path: Path) -> None:
+    backbone = Backbone("resnet18").state_dict()
+    tensors = {
+        f"{which}.backbone.{key}": value.clone() for which in ("teacher", "student") for key, value in backbone.items()
+    }
+    tensors |= {"teacher.head.mlp.0.weight": torch.ones(2, 3), "student.head.mlp.0.weight": torch.zeros(2, 3)}
+    about = Weights("photos", "0123", {"backbone": "resnet18"}, "digest", "bf16", ["cat", "dog"])
+    save_weights(tmp_path / "w.pth", tensors, about)
+    settings = parse(Imported, {"weights": str(tmp_path / "w.pth"), "format": "timm", "backbone": "resnet18"}, "study")
+    out, result = tmp_path / "out.safetensors", tmp_path / "r.json"
+    import_weights.import_run("again", settings, out, result)
+    found, whose = load_weights(out, "")
+    assert found.keys() == tensors.keys() and all(torch.equal(found[key], tensors[key]) for key in found)
+    assert (whose.run, whose.dataset_digest, whose.precision, whose.classes) == (
+        "again",
+        "digest",
+        "bf16",
+        ["cat", "dog"],
+    )
+    source = json.loads(result.read_text())["source"]
+    assert (source["run"], source["identity"], source["entry"]) == ("photos", "0123", None)
+    save_weights(tmp_path / "w.pth", {**tensors, "teacher.head.mlp.0.weight": torch.full((1,), torch.nan)}, about)
+    with pytest.raises(ScfsError, match=r"w\.pth: 'teacher\.head\.mlp\.0\.weight' has numbers that are not finite"):
+        import_weights.import_run("again", settings, out, result)
+    with pytest.raises(ScfsError, match="does not fit resnet50: it is a resnet18"):
+        import_weights.tensors_of(tmp_path / "w.pth", "timm", "resnet50")

@@ -230,3 +230,24 @@ def test_a_mutation_is_seen(what: str, copy: Path, graphs: tuple[Graph, Graph]) 
         file.write_text(before)
     found = differences(of_snakemake, mutated) if name == "dvc.yaml" else differences(mutated, of_dvc)
     assert expected in found
+
+
+def test_runs_that_start_from_weights_depend_on_them(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy)
+    before = {name: Path(name).read_text() for name in ("params.yaml", "dvc.yaml")}
+    files = {"of-a-run": "checkpoints/demo-scfs.safetensors", "of-a-file": "theirs/r18.pth", "of-another": "a b.pth"}
+    values = yaml.safe_load(before["params.yaml"])
+    values["runs"] |= {run: {"init": file} for run, file in files.items()}
+    for file in list(files.values())[1:]:
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).touch()
+    try:
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        Path("dvc.yaml").write_text(render(load_study(Path("params.yaml"))))
+        graph = snakemake_graph(copy, "params.yaml")
+        assert differences(graph, dvc_graph(copy, "params.yaml")) == set()
+    finally:
+        for name, text in before.items():
+            Path(name).write_text(text)
+    for run, file in files.items():
+        assert graph[f"pretrain_init@{run}"].inputs == {"data/garments/manifest.parquet", file}

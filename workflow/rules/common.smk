@@ -31,7 +31,7 @@ try:
     if config != yaml.safe_load(PARAMS.read_text()):
         raise ScfsError(f"{PARAMS}: the commands read this file alone, not --config and not a second --configfile")
     for key, value in study.flattened().items():
-        if key.startswith(("data.", "runs.")) and BRACES(str(value)):  # names of files, among others
+        if key.startswith(("data.", "runs.", "pretrain.")) and BRACES(str(value)):  # names of files, among others
             raise ScfsError(f"{PARAMS}: {key} = {value!r}: braces, which Snakemake takes for a wildcard: rename it")
 except ScfsError as error:
     raise WorkflowError(str(error)) from None
@@ -125,6 +125,8 @@ OWN_DATA, OFFICIAL_DATA, SUBSETS = (
     for rule in ("prepare", "prepare_official", "prepare_subset")
 )
 TRAINED = [run for run in study.runs if study.imported(run) is None]
+FROM_WEIGHTS = [run for run in TRAINED if study.run(run).init]
+FROM_RANDOM = [run for run in TRAINED if run not in FROM_WEIGHTS]
 IMPORTED = {run: study.imported(run) for run in study.runs if study.imported(run)}
 IMPORTED_FILES = [run for run, imported in IMPORTED.items() if imported.is_file]
 IMPORTED_ENTRIES = [run for run in IMPORTED if run not in IMPORTED_FILES]

@@ -5,6 +5,7 @@
 
 localrules:
     pretrain,
+    pretrain_init,
 
 
 rule pretrain:
@@ -20,7 +21,7 @@ rule pretrain:
     benchmark:
         "logs/pretrain/{run}.tsv"
     wildcard_constraints:
-        run=any_of(TRAINED),
+        run=any_of(FROM_RANDOM),
     priority: 10  # the longest jobs first
     container:
         None if APPTAINER else IMAGE  # its command enters the image itself, see launched()
@@ -32,6 +33,15 @@ rule pretrain:
         parameters=lambda wildcards: jobs.parameters_hash(study, "pretrain", wildcards.run),
     shell:
         launched("pretrain --run {wildcards.run:q}")
+
+
+# From a file of weights, perhaps those of another run: another file makes it stale.
+use rule pretrain as pretrain_init with:
+    input:
+        manifest=lambda wildcards: paths.manifest(study.run(wildcards.run).dataset),
+        init=lambda wildcards: study.run(wildcards.run).init_files,
+    wildcard_constraints:
+        run=any_of(FROM_WEIGHTS),
 
 
 # Third-party weights, as a run.
