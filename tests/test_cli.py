@@ -135,6 +135,7 @@ def test_other_settings_do_not_mix_with_a_folders_earlier_state(
 ) -> None:
     write_images(tmp_path / "photographs", 8)
     assert scfs("pretrain", "photographs", "--out", "out", *SMALL) == 0
+    assert "chosen: views.global_scale=[0.3, 1.0], views.local_scale=[0.08, 0.3] (" in capsys.readouterr().err
     before = Path("out/weights.safetensors").read_bytes()
     assert scfs("pretrain", "photographs", "--out", "out", *SMALL, "--set", "seed=1") == 1
     assert "identity" in capsys.readouterr().err
@@ -190,6 +191,7 @@ def test_a_training_goes_on_from_the_weights_of_another(
             "pretrain: max_pixels = 0: Input should be greater than or equal to 1",
         ),
         (["pretrain", "folder"], "folder: no such folder"),
+        (["pretrain", "folder", "--epochs", "many"], "pretrain: epochs = 'many': Input should be a valid integer"),
         (["--log", "params.yaml/x.log", "report"], "params.yaml/x.log: could not be written: "),
     ],
 )

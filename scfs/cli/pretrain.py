@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from scfs.runtime.world import find_world
 
 if TYPE_CHECKING:
     from scfs.config.pretrain import Optimizer
+    from scfs.config.recipes import Choice
     from scfs.config.study import Study
 
 
@@ -29,7 +31,11 @@ Overrides = Annotated[
 ]
 Method = Annotated[str | None, typer.Option(help="FOLDER: scfs, dino, dino_ml, roi_crop, ...")]
 Backbone = Annotated[str | None, typer.Option(help="FOLDER: resnet18, resnet50, ...")]
-Epochs = Annotated[int | None, typer.Option(help="FOLDER: passes over the images.")]
+Recipe = Annotated[
+    Literal["auto", "paper", "small"] | None,
+    typer.Option(help="FOLDER: where settings that are not given come from.  [default: auto, by the images]"),
+]
+Epochs = Annotated[str | None, typer.Option(metavar="N|auto", help="FOLDER: passes over the images.")]
 Batch = Annotated[int | None, typer.Option(help="FOLDER: images per step.")]
 Init = Annotated[str | None, typer.Option(metavar="WEIGHTS", help="FOLDER: file, or public weights, to start from.")]
 Unreadable = Annotated[
@@ -57,6 +63,7 @@ def pretrain(
     run: RunInstead = None,
     out: Out = None,
     overrides: Overrides = None,
+    recipe: Recipe = None,
     method: Method = None,
     backbone: Backbone = None,
     epochs: Epochs = None,
@@ -82,7 +89,7 @@ def pretrain(
     given = {name: value for name, value in context.params.items() if value not in (None, [], ())}
     if (run is None) == (folder is None):
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
-    if run is not None and given.keys() & {"overrides", "out", "threads", *SETTINGS, *TAKEN}:
+    if run is not None and given.keys() & {"overrides", "out", "threads", "recipe", *SETTINGS, *TAKEN}:
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     if activation_checkpointing and compile:
         raise ScfsError("pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them")
@@ -117,16 +124,24 @@ def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, o
     threads = given.get("threads") or max(1, usable_cores() // find_world().core_sharers)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     out = given.get("out") or Path("runs") / name
-    from scfs.config.base import merged, parse, parse_overrides
+    from scfs.config.base import merged, parse, parse_overrides, parse_value
     from scfs.config.data import ImageFolders
     from scfs.config.pretrain import Pretrain
+    from scfs.config.recipes import shown
     from scfs.launch.start import StageCall, start
 
     shortcuts = {key: given[option] for option, key in SETTINGS.items() if option in given}
-    values = merged({"dataset": name, **shortcuts}, parse_overrides(overrides))
+    if "epochs" in shortcuts:
+        shortcuts["epochs"] = parse_value(shortcuts["epochs"], "--epochs")
+    wanted = merged(shortcuts, parse_overrides(overrides))
+    choices = _choices(folder, given.get("recipe", "auto"), wanted, options["device"])
+    wanted = {key: value for key, value in wanted.items() if (key, value) != ("epochs", "auto")}
+    values = reduce(merged, [*(choice.settings for choice in choices), wanted], {"dataset": name})
     settings = parse(Pretrain, values, "pretrain")
+    for choice in choices if find_world().rank == 0 else ():
+        log(f"chosen: {', '.join(shown(choice.settings))} ({choice.reason})")
     if settings.init:
-        careful = _careful(settings.optimizer, values.get("optimizer", {}))
+        careful = _careful(settings.optimizer, wanted.get("optimizer", {}))
         values = merged(values, {"init": _weights_file(settings.init), "optimizer": careful})
         settings = parse(Pretrain, values, "pretrain")
     limits = {key: given[key] for key in TAKEN if key in given}
@@ -137,6 +152,16 @@ def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, o
     parameters = {"settings": settings, "folder": str(folder.resolve())}
     start("pretrain", name, call, parameters, settings.init_files)
     log(f"weights: {files['weights']}")
+
+
+def _choices(folder: Path, recipe: str, wanted: dict[str, Any], device: str) -> "list[Choice]":
+    """Choose what a user does not say, by a look at the images; nothing if there are none, which is said elsewhere."""
+    from scfs.config import recipes
+    from scfs.data.sources.folders import survey
+    from scfs.runtime.device import resolve_device
+
+    seen = recipes.Folder(*survey(folder), gpu=resolve_device(device).type == "cuda")
+    return recipes.choose(recipe, seen, wanted) if seen.images else []
 
 
 def _weights_file(named: str) -> str:

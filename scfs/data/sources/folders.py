@@ -2,13 +2,16 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from scfs.config.data import MAX_PIXELS, ImageFolders, OwnImages
 from scfs.data.image_set import ROWS, ImageSet, with_labels
@@ -24,6 +27,8 @@ from scfs.io.progress import log, track
 ENDINGS = tuple(FORMAT_OF)
 SHOWN = 8
 """Endings of files that are left out, of which the number is said: the most frequent ones."""
+SURVEYED = 200
+"""Number of images whose headers `survey` reads at most."""
 SKIP = "; the setting unreadable: skip (of `scfs pretrain FOLDER`: --unreadable skip) leaves such images out"
 PROBED = ROWS.append(pa.field("odd", pa.string()))
 """Columns of images that were looked at: ROWS, and what was noted, with semicolons between; manifests count it."""
@@ -216,6 +221,20 @@ def probe_file(path: Path, max_pixels: int) -> ProbedImage:
     except OSError as error:
         return ProbedImage(0, 0, b"", error.strerror or str(error))
     return probe_image(content, max_pixels=max_pixels)
+
+
+def survey(folder: Path) -> tuple[int, int]:
+    """Count the images of a folder, and look at the headers of some.
+
+    Returns:
+        Number of images, and the median of their shorter sides in pixels; zeros if there are none, or no such folder.
+    """
+    paths = sorted(_walk(folder, "", Counter())) if folder.is_dir() else []
+    sides = []
+    for path in paths[:: len(paths) // SURVEYED + 1]:
+        with suppress(OSError, Image.DecompressionBombError), Image.open(folder / path) as image:
+            sides.append(min(image.size))
+    return len(paths), round(median(sides or [0]))
 
 
 def image_folder(folder: Path, config: ImageFolders | None = None) -> ImageSet:
