@@ -147,5 +147,5 @@ def updated_center(center: Tensor, mean: Tensor, momentum: float) -> Tensor:
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Compute the mean entropy of rows (n, K) in nats: ln K if uniform, 0 if collapsed onto one class."""
+    """Compute the mean entropy of rows (n, K) in nats: ln K if they are uniform, 0 if each is a single class."""
     return -torch.xlogy(probabilities, probabilities).sum(-1).mean()

@@ -58,6 +58,8 @@ class Training(ABC):
     """What to do about a folder of another training."""
     more: str = ""
     """What to do for more steps than a finished training has, from "; " on."""
+    newer: ClassVar[tuple[str, ...]] = ()
+    """Keys of `stateful` that older checkpoints lack, and that change no weight."""
 
     def __init__(self, identity: str, total: int, device: torch.device, precision: str = "fp32") -> None:
         """Begin at step 0.
@@ -188,7 +190,8 @@ class Training(ABC):
             )
         with refusing(f"{source}: its checkpoint does not fit this architecture", RuntimeError, ValueError):
             for key, part in self.stateful().items():
-                part.load_state_dict(state[key])
+                if key in state or key not in self.newer:
+                    part.load_state_dict(state[key])
         self.step, self._seconds_before = state["step"], state["seconds"]
 
     def resume(self, folder: Path) -> None:

@@ -15,9 +15,10 @@ from scfs.model.ops.side_stream import SideStream
 from scfs.runtime import collectives
 from scfs.training.base import Training
 from scfs.training.loggers import Loggers
-from scfs.training.metrics import Metrics, Throughput
+from scfs.training.metrics import Metrics, Throughput, is_recorded
 from scfs.training.optimizer import build_optimizer, clip_per_parameter, set_rates
 from scfs.training.schedules import Schedules
+from scfs.training.signs import Alarm, Signs, advice
 from scfs.views.colour_batched import augment_batch
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
@@ -47,6 +48,7 @@ class Pretraining(Training):
     """
 
     task = "pretrain"
+    newer = ("signs", "alarm")
     advice = (
         "give the old values (--set KEY=VALUE), choose another folder (--out; with --init its weights go on from there)"
         " or remove this one"
@@ -78,6 +80,10 @@ class Pretraining(Training):
         self.model: Method
         self.set_model(model, build_optimizer(model.student, settings.optimizer), model.student)
         self.metrics = Metrics(steps_per_epoch, model.classes, self.lr)
+        own = max(1, settings.batch // collectives.world().size)
+        self.signs = Signs(steps_per_epoch, own, settings.accumulate)
+        self.model.observe = self.signs.observe if collectives.is_first() else None
+        self.alarm = Alarm(self.metrics.ln_k, self.total, settings.optimizer.freeze_last_layer * steps_per_epoch)
         self.throughput = Throughput(settings.batch)
         self.loggers: Loggers | None = None
         self.frozen_steps = 0
@@ -102,6 +108,8 @@ class Pretraining(Training):
         terms = self.backward(batch.parts(self.settings.accumulate), fraction)
         self.model.update_center()
         self.scaler.unscale_(self.optimizer)
+        if collectives.is_first() and is_recorded(self.step, schedules.steps_per_epoch):
+            self.signs.measure(self.model.student.parameters())
         if settings.clip:
             clip_per_parameter(self.model.student.parameters(), settings.clip)
         self.model.drop_gradients(schedules.epochs_done(self.step))
@@ -154,11 +162,19 @@ class Pretraining(Training):
         Raises:
             DivergedError: a term is not finite.
         """
-        step = self.step - 1
-        if self.metrics.record(step, terms):
-            self.terms = self.metrics.latest
-            if self.loggers:
-                self.loggers.log(step, {**self.terms, "lr": self.lr(step), **self.throughput.latest()})
+        step, signs = self.step - 1, self.signs.latest
+        if not self.metrics.record(step, terms, signs):
+            return
+        self.terms = self.metrics.latest
+        if not collectives.is_first():
+            return
+        values = {**self.terms, **signs, "lr": self.lr(step), **self.throughput.latest()}
+        found = self.alarm.see(step, values)
+        if found and not self.metrics.warnings:
+            change = advice(self.settings, found)
+            self.metrics.warn(f"step {step + 1}: it may not be learning: {', '.join(found)}; to change: {change}")
+        if self.loggers:
+            self.loggers.log(step, values)
 
     def note(self) -> str:
         """Show the epoch, the latest loss and rate, and the images per second of this execution in progress lines."""
@@ -177,7 +193,8 @@ class Pretraining(Training):
 
     def stateful(self) -> dict[str, Any]:
         """Add the gradient scaler, the curves and the random generator; views and samples follow from the step."""
-        return {**super().stateful(), "scaler": self.scaler, "monitor": self.metrics, "rng": TorchGenerator}
+        watching = {"monitor": self.metrics, "signs": self.signs, "alarm": self.alarm}
+        return {**super().stateful(), "scaler": self.scaler, **watching, "rng": TorchGenerator}
 
     def check_finite(self) -> None:
         """Fetch the terms, and hold them and the weights to be finite.

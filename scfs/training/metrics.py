@@ -1,6 +1,6 @@
 """Metrics of a training: epoch means, the check that terms are finite, warnings, and the throughput.
 
-Terms stay on the device in a small buffer and are fetched together every `interval` steps, so no step waits for them.
+Terms stay on the device in a small buffer and are fetched together, so that few steps wait for them.
 """
 
 import math
@@ -14,12 +14,16 @@ from torch import Tensor
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 
-AT_LN_K = 0.99
-"""Fraction of ln K above which the data loss counts as not learning."""
-COLLAPSED = 0.01
-"""Fraction of ln K below which the teacher's entropy counts as collapsed."""
+INTERVAL = 20
+"""Steps whose terms are fetched together."""
 
 T = TypeVar("T")
+
+
+def is_recorded(step: int, steps_per_epoch: int) -> bool:
+    """True for every 20th step of an epoch and its last: by the step alone, so that a resumed run records the same."""
+    within = step % steps_per_epoch + 1
+    return within % INTERVAL == 0 or within == steps_per_epoch
 
 
 class DivergedError(ScfsError):
@@ -67,29 +71,32 @@ class TermBuffer:
 class Metrics:
     """Averages the terms of every step over epochs. Its state is part of a checkpoint, so curves survive a resume."""
 
-    def __init__(self, steps_per_epoch: int, prototypes: int, lr: Callable[[int], float], interval: int = 20) -> None:
+    def __init__(self, steps_per_epoch: int, prototypes: int, lr: Callable[[int], float]) -> None:
         """Start before the first epoch.
 
         Args:
             steps_per_epoch: number of steps in an epoch.
-            prototypes: K; the data loss is ln K where nothing is learnt.
+            prototypes: K; a data loss of ln K is that of a uniform output.
             lr: learning rate as a function of the step.
-            interval: number of steps whose terms are fetched together.
         """
         self.steps_per_epoch = steps_per_epoch
         self.ln_k = math.log(prototypes)
         self.lr = lr
-        self.interval = interval
         self.curve: dict[str, list[float]] = {}
         self.warnings: list[str] = []
         self._sums: dict[str, float] = {}
         self._buffer = TermBuffer(lr)
         self.latest: dict[str, float] = {}
+        self._signs: dict[str, float] = {}
 
-    def record(self, step: int, terms: dict[str, Tensor]) -> bool:
-        """Take the terms of a step; return True if they were fetched, so that `latest` has new values."""
+    def record(self, step: int, terms: dict[str, Tensor], signs: dict[str, float]) -> bool:
+        """Take the terms of a step; return True if it is recorded, so that `latest` has new values.
+
+        `signs`: latest values to show with an epoch's means; they are no part of the curve.
+        """
         self._buffer.add(step, terms)
-        if len(self._buffer) < self.interval and (step + 1) % self.steps_per_epoch:
+        self._signs = signs
+        if not is_recorded(step, self.steps_per_epoch):
             return False
         self.fetch()
         return True
@@ -113,18 +120,12 @@ class Metrics:
         epoch = (step + 1) // self.steps_per_epoch
         for name, value in {"epoch": epoch, "step": step + 1, **means, "lr": self.lr(step)}.items():
             self.curve.setdefault(name, []).append(value)
-        log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in means.items()))
-        if epoch >= 3:  # the first two are warm-up: the loss starts at ln K
-            if means["loss_data"] > AT_LN_K * self.ln_k:
-                self._warn("ln K", f"epoch {epoch}: the data loss sits at ln K = {self.ln_k:.2f}: nothing is learnt")
-            entropy = means.get("teacher_entropy", self.ln_k)
-            if entropy < COLLAPSED * self.ln_k:
-                self._warn("collapse", f"epoch {epoch}: the teacher's entropy is {entropy:.3g}: collapse")
+        log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4g}" for name, value in {**means, **self._signs}.items()))
 
-    def _warn(self, kind: str, message: str) -> None:
-        if not any(kind in known for known in self.warnings):
-            self.warnings.append(message)
-            log(f"warning: {message}")
+    def warn(self, message: str) -> None:
+        """Log a warning, and keep it for the record of the run."""
+        self.warnings.append(message)
+        log(f"warning: {message}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the plain values that belong to a checkpoint."""

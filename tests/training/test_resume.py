@@ -161,6 +161,9 @@ def test_scalars_of_a_resumed_run_have_each_step_once(
     lines = (tmp_path / "run" / "dvclive" / "plots" / "metrics" / "loss.tsv").read_text().splitlines()
     steps = [line.split("\t")[lines[0].split("\t").index("step")] for line in lines[1:]]
     assert steps == sorted(set(steps), key=int) and steps[-1] == str(STEPS - 1)
+    for name in ("rank", "feature_deviation", "entropy_of_mean", "gradient_norm"):  # of steps before and after the cut
+        whole, cut = (out / "run" / "dvclive" / "plots" / "metrics" / f"{name}.tsv" for out in (reference, tmp_path))
+        assert [line.split()[-1] for line in whole.open()] == [line.split()[-1] for line in cut.open()], name
 
 
 def test_full_disk_while_saving_keeps_what_was_good(
@@ -211,7 +214,8 @@ def test_checkpoints_of_another_run_are_refused(tiny: Pretrain, noise_folder: Pa
 
 def test_checkpoints_from_before_they_named_their_settings_go_on_and_refuse_others(tiny: Pretrain) -> None:
     training = Pretraining(tiny, 4, torch.device("cpu"), "fp32", "mine")
-    state = {key: value for key, value in training.state().items() if key != "made_of"}
+    later = ("made_of", "signs", "alarm")
+    state = {key: value for key, value in training.state().items() if key not in later}
     training.restore(state, Path("run"))
     with pytest.raises(ScfsError, match="made with other settings, data, precision or code version; give the old"):
         training.restore({**state, "identity": "other"}, Path("run"))

@@ -47,6 +47,8 @@ class Method(nn.Module):
         """Share of the batch's images that this process has: its terms are means, which weighted so add up."""
         self.side_stream: SideStream | None = None
         """Where the teacher's maps may be computed beside the student's; None: one after the other."""
+        self.observe: Callable[[Tensor, Tensor], None] | None = None
+        """Called with the teacher's features (2*B, C) and probabilities (2*B, K) where there are any."""
 
     def forward(self, crops: Crops, teacher_temperature: float) -> dict[str, Tensor]:
         """Compute the terms of a batch.

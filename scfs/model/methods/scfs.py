@@ -104,8 +104,11 @@ class SCFS(Method):
         head, center = self.student.head, self.get_buffer("center")
         embeddings = head.embeddings(torch.cat([image_feature(part) for part in maps[:2] if part is not None]))
         with torch.no_grad():
-            teacher_logits = self.teacher.head(image_feature(maps.teacher_global))
+            features = image_feature(maps.teacher_global)
+            teacher_logits = self.teacher.head(features)
             targets = teacher_probabilities(teacher_logits, center, teacher_temperature)
+            if self.observe:
+                self.observe(features, targets)
         prototypes, temperature = head.last_layer, self.settings.student_temperature
         loss = prototype_loss(
             embeddings, prototypes.weight_v, prototypes.weight_g, targets, temperature, self.preset.reduction

@@ -31,8 +31,9 @@ MARKED_EPOCHS = 24
 class CurvesFigure(canvas.DrawnFigure):
     """Means over each epoch.
 
-    A data loss at ln K (dotted) is that of a network that tells nothing apart; a teacher entropy near 0 is a collapse.
-    Random weights have no curve.
+    A data loss at ln K (dotted) is that of a uniform output, and features may still improve there. A low teacher
+    entropy is a sharp output for single images; it is a collapse only if all images get the same. Random weights have
+    no curve.
     """
 
     heading: ClassVar = "Training"
