@@ -91,12 +91,13 @@ def plan(
     context: typer.Context,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs to share the work.")] = 1,
     flops_per_second: FlopsPerSecond = None,
+    memory: Annotated[float, typer.Option(min=0.1, help="GB of a GPU's memory.")] = 80,
 ) -> None:
     """Print what the study will cost: jobs, GPU hours, disk, and what the numbers rest on."""
     study = load(context)
     from scfs.costs import plan as costs
 
-    typer.echo(costs.describe(costs.plan(study), gpus, flops_per_second))
+    typer.echo(costs.describe(costs.plan(study), gpus, flops_per_second, memory * 1e9))
 
 
 @app.command()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 GPU = "H100 SXM"
 PEAK = 989e12
 """Its dense bf16 operations per second, as its maker states them."""
+MEMORY = 80e9
+"""Its bytes of memory."""
 SHARE = 0.1
 """unsourced: share of the peak that is planned with: 700 images/s of the paper's SCFS; 500 to 1000 are expected."""
 CPU = 5e10

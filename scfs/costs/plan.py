@@ -6,13 +6,15 @@ from functools import partial
 from pathlib import Path
 
 from scfs import paths
+from scfs.config.pretrain import Pretrain
 from scfs.config.study import Study
 from scfs.costs.counting import KEPT, backbone_bytes, forward_flops, training_work
-from scfs.costs.machine import GPU, PEAK, SHARE
+from scfs.costs.machine import GPU, MEMORY, PEAK, SHARE
 from scfs.data.manifest import numbers_of_images
 from scfs.io.templates import filled_in
 from scfs.io.text_table import aligned
 from scfs.pipeline import jobs
+from scfs.training.memory import USABLE, step_memory
 
 RESULT_BYTES, ARRAY_BYTES, ROW_BYTES = 100_000, 10_000_000, 100
 """unsourced: orders of magnitude of a result, of a figure's arrays, and of an image's row in a manifest."""
@@ -31,6 +33,8 @@ class Cost:
     """Bytes."""
     per_image: float = 0
     """Operations per image of a training."""
+    settings: Pretrain | None = None
+    """Settings of a training."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def _training(study: Study, run: str, images: Images) -> Cost:
     settings = study.run(run)
     work = training_work(settings)
     number = images.number(settings.dataset, settings.split) // settings.batch * settings.batch * settings.epochs
-    return Cost("pretrain", run, work.flops * number, work.weights + work.states, work.flops if settings.epochs else 0)
+    disk, trained = work.weights + work.states, settings if settings.epochs else None
+    return Cost("pretrain", run, work.flops * number, disk, work.flops if settings.epochs else 0, trained)
 
 
 def _evaluation(study: Study, rule: str, job: jobs.Job, images: Images) -> Cost:
@@ -104,8 +109,20 @@ def _evaluation(study: Study, rule: str, job: jobs.Job, images: Images) -> Cost:
     return Cost(rule, f"{name} {job.key}", flops, disk)
 
 
-def describe(found: Plan, gpus: int, flops_per_second: float | None) -> str:
-    """Write a plan as text: by rule, by training, and what the numbers rest on."""
+def memory_table(found: Plan, memory: float) -> list[list[str]]:
+    """List by training the GB that a step takes of a GPU, and the largest part that fits; then both if recomputed."""
+    rows = [["training", "batch", "GPU GB", "fits", "recomputed", "fits"]]
+    for name, settings in ((cost.name, cost.settings) for cost in found.costs if cost.settings):
+        step, row = step_memory(settings), [name, str(settings.batch)]
+        for less in (False, True):
+            used = step.of(settings.batch // settings.accumulate, less) / 1e9
+            row += [f"{used:,.1f}", str(step.largest_part(settings.batch, memory, less))]
+        rows.append(row)
+    return rows
+
+
+def describe(found: Plan, gpus: int, flops_per_second: float | None, memory: float = MEMORY) -> str:
+    """Write a plan as text: by rule, by training, and what the numbers rest on; `memory`: bytes of a GPU."""
     speed = flops_per_second or SHARE * PEAK
 
     def row(costs: list[Cost], *first: str) -> list[str]:
@@ -122,6 +139,9 @@ def describe(found: Plan, gpus: int, flops_per_second: float | None) -> str:
         study=found.study,
         by_rule="\n".join(aligned([["rule", "jobs", "GPU hours", "GB"], *by_rule])),
         by_run="\n".join(aligned([["training", "GFLOP/image", "GPU hours", "GB"], *by_run])),
+        by_memory="\n".join(aligned(memory_table(found, memory))),
+        memory=memory,
+        usable=USABLE,
         days=sum(cost.flops for cost in found.costs) / speed / 3600 / gpus / 24,
         assumptions=found.assumptions,
         **{"gpus": gpus, "speed": speed, "given": flops_per_second, "peak": PEAK, "gpu": GPU, "kept": KEPT},

@@ -1,5 +1,7 @@
 """Device and precision of an execution: resolved here, recorded in the result."""
 
+import os
+
 import torch
 
 from scfs.errors import ScfsError
@@ -46,6 +48,13 @@ def resolve_precision(name: str, device: torch.device, smallest_crop: int) -> st
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) and not broken else "fp32"
+
+
+def device_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU's memory, or of the machine's for the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def autocast_device_type(x: torch.Tensor) -> str:

@@ -20,10 +20,11 @@ from scfs.io.results import sha256_of, write_result
 from scfs.model.ops.compile import compile_errors
 from scfs.paths import run_folder
 from scfs.runtime import collectives
-from scfs.runtime.device import resolve_precision
+from scfs.runtime.device import device_memory, resolve_precision
 from scfs.runtime.world import World, find_world
 from scfs.training.base import Execution, hold_run, log_sharing, prepare_process
 from scfs.training.loop import Labels, Pretraining, train
+from scfs.training.memory import expected, memory_advice
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
 from scfs.weights.initial import Initial, read_initial
@@ -106,9 +107,8 @@ def pretrain(
     execution = PretrainExecution(**how)
     device, precision, colour = _resolve(execution, settings)
     computed = {"torch_threads": execution.threads, "precision": precision, "device": device.type}
-    # Named only if they are not what runs had before there was a choice, so that the identities of those stay.
-    computed |= {"colour": colour} if settings.epochs and colour == "device" else {}
-    computed |= {"fused": True} if settings.epochs and execution.compile else {}
+    if settings.epochs:  # named only if they are not what runs had before there was a choice: identities stay
+        computed |= ({"colour": colour} if colour == "device" else {}) | ({"fused": True} if execution.compile else {})
     initial = read_initial(Path(settings.init), settings.backbone) if settings.init else None
     start = {"init": initial.source["sha256"]} if initial else {}
     placeless = settings.model_copy(update={"init": None})  # where that file lies is not part of what it is
@@ -118,16 +118,17 @@ def pretrain(
     with collectives.process_group(device) as world:
         data = view_batches(images, settings, world, colour) if settings.epochs else None
         with hold_run(folder, own_identity):
-            switches = execution.activation_checkpointing, execution.compile, execution.side_stream
-            steps = len(images) // settings.batch
-            training = Pretraining(settings, steps, device, precision, own_identity, labels, *switches)
+            rest = labels, execution.activation_checkpointing, execution.compile, execution.side_stream
+            training = Pretraining(settings, len(images) // settings.batch, device, precision, own_identity, *rest)
             training.made_of = {**placeless.flattened(), **computed, "images": images.digest, **start}
             training.more = f"; for more epochs: --init {weights} and another --out"
-            log_start(run, training, images, folder)
+            resolved = settings.model_copy(update={"precision": precision})
+            room = resolved, device_memory(device), execution.activation_checkpointing, world.size
+            log_start(run, training, images, folder, expected(*room) if data and device.type == "cuda" else "")
             if initial:  # a training that has not done a step then stands at the weights that it starts from
                 log_init(run, training, initial, training.start_from(initial))
             training.resume(folder)
-            with compile_errors() if execution.compile else nullcontext():
+            with compile_errors() if execution.compile else nullcontext(), memory_advice(run, *room):
                 rates = train(training, data, folder, execution.workers, execution.save_every) if data else {}
             if not collectives.is_first():
                 return
@@ -211,7 +212,7 @@ def labels_of(images: ImageSet) -> Labels:
     return Labels(torch.from_numpy(labels), len(images.classes))
 
 
-def log_start(run: str, training: Pretraining, images: ImageSet, folder: Path) -> None:
+def log_start(run: str, training: Pretraining, images: ImageSet, folder: Path, memory: str = "") -> None:
     """Log what will happen before it does: batch and rate are what users most often get wrong."""
     settings = training.settings
     if not settings.epochs:
@@ -224,6 +225,8 @@ def log_start(run: str, training: Pretraining, images: ImageSet, folder: Path) -
         f" {training.precision}, seed {settings.seed}; state in {folder}"
     )
     log_sharing(run, settings.batch, settings.accumulate)
+    if memory:
+        log(f"{run}: memory {memory}")
 
 
 def log_init(run: str, training: Pretraining, initial: Initial, new: list[str]) -> None:

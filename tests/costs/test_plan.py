@@ -10,8 +10,9 @@ from scfs.cli.app import app
 from scfs.config.pretrain import Pretrain
 from scfs.config.study import parse_study
 from scfs.costs.counting import forward_flops, training_work
-from scfs.costs.plan import describe, plan
+from scfs.costs.plan import describe, memory_table, plan
 from scfs.errors import ScfsError
+from scfs.training.memory import USABLE, step_memory
 
 SMALL_HEADS = {
     "head": {"hidden": 16, "bottleneck": 8, "prototypes": 16},
@@ -98,6 +99,17 @@ def test_the_text_is_no_measurement() -> None:
     assert f"{total:,.1f}" in next(line for line in text.splitlines() if line.startswith("total"))
     assert f"on 2 GPUs: {total / 48:,.1f} days" in text
     assert "10% of the 989 TFLOP/s (bf16, dense) that its maker states for a H100" in describe(found, 1, None)
+
+
+def test_memory_by_training_and_what_fits() -> None:
+    found = plan(parse_study(STUDY))
+    rows = {row[0]: row[1:] for row in memory_table(found, memory=80e9)}
+    assert rows.keys() == {"training", "one", "two"}  # nothing is trained for random weights
+    one = step_memory(parse_study(STUDY).run("one"))
+    assert rows["one"] == ["10", f"{one.of(10) / 1e9:,.1f}", "10", f"{one.of(10, True) / 1e9:,.1f}", "10"]
+    assert memory_table(found, memory=one.of(5) / USABLE + 1)[1][3] == "5"
+    text = describe(found, 1, None, memory=24e9)
+    assert "fits: the most images of a batch at a time (accumulate) in 90% of 24 GB (--memory)" in text
 
 
 def test_an_unknown_number_of_images_is_said() -> None:
