@@ -54,7 +54,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     with terminal.global_and_fixture_disabled():  # minutes: progress has to be seen
         print("\nrunning the demo study", flush=True)
         command = ["snakemake", "--cores", "2", "--quiet", "host", "rules"]
-        subprocess.run(command, cwd=folder, env=command_environment(folder), check=True)
+        subprocess.run(command, cwd=folder, env=command_environment(folder, warm=not WHOLE_DEMO), check=True)
     return folder
 
 
