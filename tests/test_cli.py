@@ -191,6 +191,10 @@ def test_a_training_goes_on_from_the_weights_of_another(
             "pretrain: max_pixels = 0: Input should be greater than or equal to 1",
         ),
         (["pretrain", "folder"], "folder: no such folder"),
+        (
+            ["pretrain", "folder", "--probe", "other", "--probe-holdout"],
+            "pretrain: --probe-holdout is for a FOLDER that",
+        ),
         (["pretrain", "folder", "--epochs", "many"], "pretrain: epochs = 'many': Input should be a valid integer"),
         (["--log", "params.yaml/x.log", "report"], "params.yaml/x.log: could not be written: "),
     ],

@@ -14,11 +14,14 @@ def pretrain_split(**arguments: Any) -> None:
     pretrain.pretrain_split(**arguments)
 
 
-def pretrain_folder(**arguments: Any) -> None:
-    """Call `scfs.training.pretrain.pretrain_folder`."""
+def pretrain_folder(probe: dict[str, Any], **arguments: Any) -> None:
+    """Call `scfs.training.pretrain.pretrain_folder` with the probe of `scfs.evaluation.during_training`."""
+    from functools import partial
+
+    from scfs.evaluation.during_training import prepare_probe
     from scfs.training import pretrain
 
-    pretrain.pretrain_folder(**arguments)
+    pretrain.pretrain_folder(**arguments, prepare_probe=partial(prepare_probe, **probe))
 
 
 def evaluate(**arguments: Any) -> None:

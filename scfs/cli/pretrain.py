@@ -44,12 +44,18 @@ Unreadable = Annotated[
 ]
 MaxPixels = Annotated[int | None, typer.Option(help="FOLDER: most pixels of an image.  [default: 2^27]")]
 Damaged = Annotated[float | None, typer.Option(help="FOLDER: share of damaged JPEGs.  [default: 0.01]")]
+Probe = Annotated[Path | None, typer.Option(help="FOLDER: class sub-folders to probe on.  [default: FOLDER's own]")]
+ProbeEvery = Annotated[int | None, typer.Option(min=0, help="FOLDER: steps between probes; 0: none.  [default: 1/5]")]
+ProbeHoldout = Annotated[bool | None, typer.Option("--probe-holdout", help="FOLDER: do not train on what is probed.")]
+Keep = Annotated[int | None, typer.Option(min=0, help="FOLDER: last probes whose weights are kept.  [default: 1]")]
 Threads = Annotated[int | None, typer.Option(min=1, help="FOLDER: torch's threads.  [default: all cores]")]
 
 SETTINGS = {"method": "method", "backbone": "backbone", "epochs": "epochs", "batch": "batch", "init": "init"}
 """Options for a FOLDER that set a key of `scfs.config.pretrain.Pretrain`, and that key."""
 TAKEN = ("unreadable", "max_pixels", "damaged")
 """Options for a FOLDER that say which images are taken: keys of `scfs.config.data.ImageFolders`."""
+PROBES = ("probe", "probe_every", "probe_holdout", "keep")
+"""Options for a FOLDER that say how it is probed while it is trained on."""
 EXECUTION = ("device", "colour", "save_every", "activation_checkpointing", "compile", "side_stream")
 """Options of the execution, for a run and a FOLDER alike: fields of `scfs.training.pretrain.PretrainExecution`."""
 # unsourced: a tenth, as is usual in fine-tuning; at the full rate a few hundred steps undo what the weights know
@@ -72,6 +78,10 @@ def pretrain(
     unreadable: Unreadable = None,
     max_pixels: MaxPixels = None,
     damaged: Damaged = None,
+    probe: Probe = None,
+    probe_every: ProbeEvery = None,
+    probe_holdout: ProbeHoldout = None,
+    keep: Keep = None,
     threads: Threads = None,
     device: Device = "auto",
     colour: Colour = "auto",
@@ -89,7 +99,7 @@ def pretrain(
     given = {name: value for name, value in context.params.items() if value not in (None, [], ())}
     if (run is None) == (folder is None):
         raise ScfsError("pretrain: give either a FOLDER of images or --run RUN")
-    if run is not None and given.keys() & {"overrides", "out", "threads", "recipe", *SETTINGS, *TAKEN}:
+    if run is not None and given.keys() & {"overrides", "out", "threads", "recipe", *SETTINGS, *TAKEN, *PROBES}:
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     if activation_checkpointing and compile:
         raise ScfsError("pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them")
@@ -148,8 +158,13 @@ def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, o
     taken = parse(ImageFolders, {"source": "folder", "splits": {"all": ""}, **limits}, "pretrain")
     files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
     keywords = {"run": name, "settings": settings, "images": folder, "taken": taken, **files, **options}
+    keywords |= {key: given[key] for key in ("probe_every", "keep") if key in given}
+    keywords["probe"] = {"folder": given.get("probe"), "holdout": given.get("probe_holdout", False)}
+    if given.get("probe") and given.get("probe_holdout"):
+        raise ScfsError("pretrain: --probe-holdout is for a FOLDER that is probed itself; allowed: without --probe")
     call = StageCall(calls.pretrain_folder, keywords, threads, workers)
     parameters = {"settings": settings, "folder": str(folder.resolve())}
+    parameters |= {"holdout": True} if given.get("probe_holdout") else {}
     start("pretrain", name, call, parameters, settings.init_files)
     log(f"weights: {files['weights']}")
 

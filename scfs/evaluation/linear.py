@@ -10,6 +10,7 @@ after which each holds all features, and the rates of the grid.
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,16 +76,23 @@ def evaluate_cached(protocol: LinearCached, encoder: FrozenEncoder) -> Evaluatio
     Values: as `evaluate`'s.
     """
     encoder = encoder.joining(protocol.cls_blocks)
-    train, test = open_labelled(protocol)
-    features, test_features = (_clean_features(protocol, encoder, split) for split in (train, test))
+    train, test = ((split, _clean_features(protocol, encoder, split)) for split in open_labelled(protocol))
+    values, details = fit_cached(protocol, encoder.device, train, test)
+    return EvaluationResult(values=values, splits=(train[0], test[0]), details=details)
+
+
+def fit_cached(
+    protocol: LinearCached, device: torch.device, of_train: tuple[ImageSet, Tensor], of_test: tuple[ImageSet, Tensor]
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Fit classifiers on images with their features (n, C), and test them; see `LrGrid.result` for what it returns."""
+    (train, features), (test, test_features) = of_train, of_test
     labels, test_labels = (torch.from_numpy(split.require_labels()) for split in (train, test))
-    grid = LrGrid(protocol, train, features.shape[1], encoder.device)
+    grid = LrGrid(protocol, train, features.shape[1], device)
     for epoch in track(range(protocol.epochs), f"linear probe on {train.name}/{train.split}", unit="epochs"):
         orders = torch.stack(
             [torch.from_numpy(permutation(seed, epoch, len(train))) for seed in protocol.seeds]
         )  # S, n
         for rows in orders.split(protocol.batch, dim=1):
-            grid.step(features[rows].to(encoder.device), labels[rows].to(encoder.device), rows)
+            grid.step(features[rows].to(device), labels[rows].to(device), rows)
         grid.test(test_features, test_labels)
-    values, details = grid.result(lambda rows: features[rows], labels)
-    return EvaluationResult(values=values, splits=(train, test), details=details)
+    return grid.result(lambda rows: features[rows], labels)

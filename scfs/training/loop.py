@@ -1,7 +1,8 @@
 """The pre-training loop: one code path for CPU and GPU. All that changes from step to step is in `state()`."""
 
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from scfs.training.base import Training
 from scfs.training.loggers import Loggers
 from scfs.training.metrics import Metrics, Throughput, is_recorded
 from scfs.training.optimizer import build_optimizer, clip_per_parameter, set_rates
+from scfs.training.probes import Probes
 from scfs.training.schedules import Schedules
 from scfs.training.signs import Alarm, Signs, advice
 from scfs.views.colour_batched import augment_batch
@@ -48,7 +50,7 @@ class Pretraining(Training):
     """
 
     task = "pretrain"
-    newer = ("signs", "alarm")
+    newer = ("signs", "alarm", "probes")
     advice = (
         "give the old values (--set KEY=VALUE), choose another folder (--out; with --init its weights go on from there)"
         " or remove this one"
@@ -86,6 +88,7 @@ class Pretraining(Training):
         self.alarm = Alarm(self.metrics.ln_k, self.total, settings.optimizer.freeze_last_layer * steps_per_epoch)
         self.throughput = Throughput(settings.batch)
         self.loggers: Loggers | None = None
+        self.probes: Probes | None = None
         self.frozen_steps = 0
         """Steps at the beginning in which the backbone is held."""
 
@@ -157,11 +160,23 @@ class Pretraining(Training):
         return augment_batch(crops, colour.flatten(0, 1).to(self.device, non_blocking=True), self.dtype)
 
     def record(self, terms: dict[str, Tensor]) -> None:
-        """Add the terms to the metrics, and send them to the loggers when they are fetched.
+        """Add the terms to the metrics, send them to the loggers if the step is recorded, and probe if it is time.
 
         Raises:
             DivergedError: a term is not finite.
         """
+        self._record(terms)
+        self._probe()
+
+    def _probe(self) -> None:
+        if self.probes and self.probes.due(self.step):
+            started = time.perf_counter()
+            values = self.probes.run(self.step, self.model.teacher.get_submodule("backbone"), self.device)
+            self.throughput.leave_out(time.perf_counter() - started)
+            if self.loggers:
+                self.loggers.log(max(0, self.step - 1), values)
+
+    def _record(self, terms: dict[str, Tensor]) -> None:
         step, signs = self.step - 1, self.signs.latest
         if not self.metrics.record(step, terms, signs):
             return
@@ -184,16 +199,15 @@ class Pretraining(Training):
 
     @contextmanager
     def while_running(self, folder: Path) -> Iterator[None]:
-        """Keep the loggers open, in the first process alone."""
-        if not collectives.is_first():
-            yield
-            return
-        with closing(Loggers(folder, self.step)) as self.loggers:
+        """Keep the loggers open, in the first process alone, and probe the weights to start from."""
+        with closing(Loggers(folder, self.step)) if collectives.is_first() else nullcontext() as self.loggers:
+            self._probe()
             yield
 
     def stateful(self) -> dict[str, Any]:
         """Add the gradient scaler, the curves and the random generator; views and samples follow from the step."""
-        watching = {"monitor": self.metrics, "signs": self.signs, "alarm": self.alarm}
+        watching: dict[str, Any] = {"monitor": self.metrics, "signs": self.signs, "alarm": self.alarm}
+        watching |= {"probes": self.probes} if self.probes else {}
         return {**super().stateful(), "scaler": self.scaler, **watching, "rng": TorchGenerator}
 
     def check_finite(self) -> None:

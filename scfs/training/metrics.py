@@ -142,7 +142,8 @@ class Throughput:
     def __init__(self, batch: int) -> None:
         """Start now, with batches of this many images."""
         self.batch, self._waited, self._steps = batch, 0.0, 0
-        self._start = self._last = self._now()
+        self._start: tuple[float, ...] = self._now()
+        self._last = self._start
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
         """Yield the batches, and count the time until each of them is there."""
@@ -153,6 +154,10 @@ class Throughput:
             yield batch
             asked = time.perf_counter()
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count these seconds, in which no step was done."""
+        self._start, self._last = ((now + seconds, *others) for now, *others in (self._start, self._last))
+
     def latest(self) -> dict[str, float]:
         """Return the rates since the last call."""
         last, self._last = self._last, self._now()
@@ -162,10 +167,10 @@ class Throughput:
         """Return the rates since the start."""
         return self._rates(self._start)
 
-    def _now(self) -> tuple[float, float, int]:
+    def _now(self) -> tuple[float, ...]:
         return time.perf_counter(), self._waited, self._steps
 
-    def _rates(self, since: tuple[float, float, int]) -> dict[str, float]:
+    def _rates(self, since: tuple[float, ...]) -> dict[str, float]:
         passed, waited, steps = (now - before for now, before in zip(self._now(), since, strict=True))
         passed = max(passed, 1e-9)
         return {"images_per_second": steps * self.batch / passed, "data_wait_share": waited / passed}

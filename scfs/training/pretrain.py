@@ -1,7 +1,9 @@
 """The stage `pretrain`: from images to exported weights and a record of how they came about."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from scfs.runtime.world import World, find_world
 from scfs.training.base import Execution, hold_run, log_sharing, prepare_process
 from scfs.training.loop import Labels, Pretraining, train
 from scfs.training.memory import expected, memory_advice
+from scfs.training.probes import Probes
 from scfs.views.colour_batched import Colour, resolve_colour
 from scfs.views.loader import ViewBatches
 from scfs.weights.initial import Initial, read_initial
@@ -50,7 +53,9 @@ def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str 
     pretrain(run, settings, images, **options)
 
 
-def pretrain_folder(run: str, settings: Pretrain, images: Path, taken: ImageFolders, **options: Any) -> None:
+def pretrain_folder(
+    run: str, settings: Pretrain, images: Path, taken: ImageFolders, prepare_probe: Callable[..., Any], **options: Any
+) -> None:
     """Pre-train on all images of a folder.
 
     Args:
@@ -58,12 +63,17 @@ def pretrain_folder(run: str, settings: Pretrain, images: Path, taken: ImageFold
         settings: everything that defines it.
         images: the folder.
         taken: which of them are taken.
+        prepare_probe: gives the images to train on and a probe or None, from the images, `taken` and the side of the
+            global crops (scfs.evaluation.during_training).
         options: see `pretrain`.
 
     Raises:
         ScfsError: see `pretrain` and `scfs.data.sources.folders.image_folder`.
     """
-    pretrain(run, settings, image_folder(images, taken), **options)
+    found = image_folder(images, taken)
+    if settings.epochs:
+        found, options["probe"] = prepare_probe(found, taken, settings.views.global_size)
+    pretrain(run, settings, found, **options)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,12 @@ class PretrainExecution(Execution):
     `activation_checkpointing`, which the command line refuses."""
     side_stream: bool = False
     """Let a GPU make the teacher's maps beside the student's, in more memory."""
+    probe: Any = None
+    """A measurement of the teacher during the training (scfs.training.probes); changes nothing of it."""
+    probe_every: int | None = None
+    """Steps between two probes; None: a tenth of the training."""
+    keep: int = 1
+    """Number of the last probes whose weights are kept, beside the best ones."""
 
 
 def pretrain(
@@ -87,8 +103,7 @@ def pretrain(
 ) -> None:
     """Train `run` on `images`, resuming where an earlier execution stopped, and export it.
 
-    Several processes (started by torchrun or SLURM) share every batch; the first of them alone writes. Their number is
-    not part of the identity: a run may be resumed with another one.
+    Several processes (torchrun, SLURM) share every batch, and the first writes. Another number of them may resume.
 
     Args:
         run: name of the run.
@@ -100,9 +115,8 @@ def pretrain(
         how: see `PretrainExecution`.
 
     Raises:
-        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run,
-            or the method is supervised and the split has no labels or a single class; torch.compile fails, or is asked
-            for by several processes on CPUs.
+        ScfsError: see `scfs.training.loop.train`; the run folder cannot be used, or another process trains this run;
+            the method is supervised and there are no two classes; torch.compile fails, or is asked for by several CPUs.
     """
     execution = PretrainExecution(**how)
     device, precision, colour = _resolve(execution, settings)
@@ -127,21 +141,29 @@ def pretrain(
             log_start(run, training, images, folder, expected(*room) if data and device.type == "cuda" else "")
             if initial:  # a training that has not done a step then stands at the weights that it starts from
                 log_init(run, training, initial, training.start_from(initial))
+            about = Weights(run, own_identity, settings.model_dump(mode="json"), images.digest, precision)
+            about.classes.extend(images.classes if labels else ())
+            export = partial(save_training, training, about)
+            if execution.probe and execution.probe_every != 0:
+                training.probes = Probes(execution, training.total, weights.with_name("probes"), export)
             training.resume(folder)
             with compile_errors() if execution.compile else nullcontext(), memory_advice(run, *room):
                 rates = train(training, data, folder, execution.workers, execution.save_every) if data else {}
             if not collectives.is_first():
                 return
-            tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
-            classes = list(images.classes) if labels else []
-            about = Weights(run, own_identity, settings.model_dump(mode="json"), images.digest, precision, classes)
-            save_weights(weights, tensors, about)
+            export(weights)
     used = {"device": str(device), "precision": precision, "colour": colour, "workers": execution.workers}
     used |= {"fused": execution.compile, "aside": execution.side_stream, "processes": world.size, **rates}
     write_text(result.with_name("curve.csv"), curve_table(training.metrics.curve))
     record = _record(training, images, about, sha256_of(weights), execution.threads)
     record |= {"init": initial.source} if initial else {}
     write_result(result, record, {**used, "seconds": round(training.seconds(), 1)})
+
+
+def save_training(training: Pretraining, about: Weights, path: Path) -> None:
+    """Write both encoders and their heads as they are now."""
+    tensors = {k: v for k, v in training.model.state_dict().items() if k.startswith(("student.", "teacher."))}
+    save_weights(path, tensors, about)
 
 
 def _resolve(execution: PretrainExecution, settings: Pretrain) -> tuple[torch.device, str, Colour]:
