@@ -1,7 +1,6 @@
 """The command `pretrain`: a run of a study, or any folder of images."""
 
 import os
-import re
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -151,8 +150,10 @@ def _pretrain_folder(folder: Path, given: dict[str, Any], workers: int | None, o
     for choice in choices if find_world().rank == 0 else ():
         log(f"chosen: {', '.join(shown(choice.settings))} ({choice.reason})")
     if settings.init:
+        from scfs.weights.catalogue import find_weights
+
         careful = _careful(settings.optimizer, wanted.get("optimizer", {}))
-        values = merged(values, {"init": _weights_file(settings.init), "optimizer": careful})
+        values = merged(values, {"init": str(find_weights(settings.init)[0]), "optimizer": careful})
         settings = parse(Pretrain, values, "pretrain")
     limits = {key: given[key] for key in TAKEN if key in given}
     taken = parse(ImageFolders, {"source": "folder", "splits": {"all": ""}, **limits}, "pretrain")
@@ -177,14 +178,6 @@ def _choices(folder: Path, recipe: str, wanted: dict[str, Any], device: str) -> 
 
     seen = recipes.Folder(*survey(folder), gpu=resolve_device(device).type == "cuda")
     return recipes.choose(recipe, seen, wanted) if seen.images else []
-
-
-def _weights_file(named: str) -> str:
-    """Return the file of weights that a user named; an entry of the catalogue of public weights is fetched."""
-    from scfs.config.base import NAME
-    from scfs.weights.catalogue import entry_named, fetch
-
-    return named if Path(named).exists() or not re.fullmatch(NAME, named) else str(fetch(entry_named(named)))
 
 
 def _careful(optimizer: "Optimizer", given: dict[str, Any]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The catalogue of public weights (catalogue.yaml): their addresses, hashes, licences and authors."""
 
+import re
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
@@ -102,6 +103,18 @@ def entry_named(name: str) -> PublicWeights:
     if name not in catalogue():
         raise ScfsError(f"{SOURCE}: no weights {name!r}: not among {sorted(catalogue())}")
     return catalogue()[name]
+
+
+def find_weights(named: str) -> tuple[Path, PublicWeights | None]:
+    """Find the file of weights that a user named, by its path or as an entry of the catalogue, which is fetched.
+
+    Raises:
+        ScfsError: it is neither a file nor an entry; see `fetch`.
+    """
+    if Path(named).exists() or re.fullmatch(NAME, named) is None:
+        return Path(named), None
+    entry = entry_named(named)
+    return fetch(entry), entry
 
 
 def fetch(entry: PublicWeights, folder: Path | None = None) -> Path:

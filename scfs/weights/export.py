@@ -2,6 +2,7 @@
 
 import io
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from scfs import __version__
 from scfs.config.weight_formats import FORMATS, WeightFormat, export_formats
 from scfs.errors import ScfsError
 from scfs.io.atomic import write_with
@@ -48,7 +48,7 @@ def export(weights: Path, format: str, encoder: str, out: Path) -> None:
         "architecture": names.architectures[backbone],
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
-        "scfs": __version__,
+        "scfs": version("scfs"),
     }
     content = _content(FORMATS[format], dict(sorted(tensors.items())), facts, weights)
     write_with(out, lambda file: file.write(content))

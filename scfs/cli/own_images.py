@@ -1,0 +1,65 @@
+"""Commands on a folder of one's own images, with weights of any origin: no study needed."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scfs.cli.app import Device, Workers, app
+from scfs.errors import ScfsError
+from scfs.runtime.cpu import usable_cores, worker_count
+from scfs.runtime.world import find_world
+
+Source = Annotated[str, typer.Argument(metavar="WEIGHTS", help="A file of ours or others', or public weights.")]
+Images = Annotated[Path, typer.Argument(metavar="FOLDER", help="Images, with or without class folders.")]
+Backbone = Annotated[str | None, typer.Option(help="Architecture of others' weights.")]
+Encoder = Annotated[str, typer.Option(help="teacher or student, of weights of ours.")]
+Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.  [default: the training's]")]
+Threads = Annotated[int | None, typer.Option(min=1, help="torch's threads.  [default: all cores]")]
+
+
+def use_threads(threads: int | None) -> int:
+    """Let torch, which is imported later, compute with so many threads, by default with all of this process's cores."""
+    threads = threads or max(1, usable_cores() // find_world().core_sharers)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    return threads
+
+
+@app.command()
+def embed(
+    weights: Source,
+    folder: Images,
+    out: Annotated[Path, typer.Option(help="File to write: .parquet, or .npy.")],
+    layer: Annotated[
+        list[str] | None, typer.Option(help="A layer's pooled map; repeatable.  [default: feature]")
+    ] = None,
+    share: Annotated[str, typer.Option(metavar="I/N", help="One of N shares of the images.")] = "1/1",
+    size: Size = None,
+    encoder: Encoder = "teacher",
+    backbone: Backbone = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Write the features of all images of a FOLDER. Called again, it goes on where it was stopped."""
+    parts = re.fullmatch(r"(\d{1,9})/(\d{1,9})", share)
+    if parts is None:
+        raise ScfsError(f"--share {share}: allowed are 1/N to N/N")
+    of = int(parts[1]), int(parts[2])
+    readers = worker_count(workers, use_threads(threads))
+    from scfs.evaluation import embedding
+
+    embedding.embed(
+        weights,
+        folder,
+        out,
+        layers=layer or (embedding.FEATURE,),
+        size=size,
+        encoder=encoder,
+        backbone=backbone,
+        share=of,
+        device=device,
+        workers=readers,
+    )
