@@ -15,9 +15,12 @@ from PIL import Image
 
 from scfs import __version__
 from scfs.cli.app import main
+from scfs.config.backbones import BACKBONES
 from scfs.config.base import parse_overrides
+from scfs.config.methods import METHODS
 from scfs.errors import ScfsError
 from scfs.io import progress
+from scfs.io.locks import run_lock
 from scfs.runtime.cpu import usable_cores
 
 STUDY: dict[str, Any] = {
@@ -146,8 +149,9 @@ def test_a_training_goes_on_from_the_weights_of_another(
     scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_images(tmp_path / "photographs", 8)
-    assert scfs("pretrain", "photographs", *SMALL) == 0
-    again = ["pretrain", "photographs", *SMALL, "--init", "runs/photographs/weights.safetensors", "--out", "more"]
+    first = ["pretrain", "photographs", *SMALL, "--recipe", "paper"]
+    assert scfs(*first) == 0
+    again = [*first, "--init", "runs/photographs/weights.safetensors", "--out", "more"]
     capsys.readouterr()
     assert scfs(*again, "--set", "optimizer.min_lr=0.001") == 0
     said = capsys.readouterr().err
@@ -166,6 +170,65 @@ def test_a_training_goes_on_from_the_weights_of_another(
     assert "no weights 'no-such-weights': not among" in capsys.readouterr().err
     assert scfs("pretrain", "photographs", *SMALL, "--init", "none.pth") == 1
     assert "scfs: none.pth: no such weights file" in capsys.readouterr().err
+
+
+def test_help_lists_every_network_and_method_and_fits_its_lines(
+    scfs: Scfs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], ["data"]):
+        assert scfs(*command, "--help") == 0
+        listed = capsys.readouterr().out.partition("Commands:")[2]
+        assert "  pretrain " in listed or "  verify " in listed
+        assert "..." not in listed  # no description is cut
+    assert scfs("pretrain", "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f" FOLDER: {', '.join(METHODS)}." in said and f" FOLDER: {', '.join(BACKBONES)}." in said
+    assert all(name in said for name in ("--color", "--batch-size", "--size", "--local-size", "--local-crops"))
+    assert scfs("--show-completion", "bash") == 0
+    assert "_SCFS_COMPLETE=complete_bash" in capsys.readouterr().out
+
+
+def test_completion_is_installed_and_completes(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    subprocess.run([sys.executable, "-m", "scfs", "--install-completion", "bash"], env=environment, check=True)
+    assert (tmp_path / ".bash_completions").is_dir() and ".bash_completions" in (tmp_path / ".bashrc").read_text()
+
+
+def test_options_by_the_names_that_people_try(scfs: Scfs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path / "one", 4)
+    write_images(tmp_path / "two", 4)
+    Path("more.txt").write_text("two\n")
+    small = [*SMALL[: SMALL.index("--batch")], "--threads", "1", "--workers", "0", *SMALL[SMALL.index("--set") + 2 :]]
+    names = ["--batch-size", "4", "--size", "32", "--local-size", "16", "--local-crops", "1", "--color", "cpu"]
+    assert scfs("pretrain", "one", "more.txt", *small, *names, "--views", "aerial", "--method", "dino") == 0
+    record = json.loads(Path("runs/one-more/pretrain.json").read_text())
+    views = record["settings"]["views"]
+    assert (views["global_size"], views["local_size"], views["local_number"], views["rotate90"]) == (32, 16, 1, 0.5)
+    assert record["settings"]["batch"] == 4 and record["dataset"]["images"] == 8
+    assert "views.rotate90=0.5" in (said := capsys.readouterr().err) and "no direction is up" in said
+    assert scfs("pretrain", "one", *small, "--size", "32", "--local-size", "40") == 1
+    assert "views.local_size must not exceed views.global_size (32)" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_name_of_its_own_is_called_by_the_one_above(scfs: Scfs, tmp_path: Path) -> None:
+    (tmp_path / "birds").mkdir()
+    write_images(tmp_path / "birds" / "train", 8)
+    assert scfs("pretrain", "birds/train", *SMALL, "--method", "dino") == 0
+    record = json.loads(Path("runs/birds-train/pretrain.json").read_text())
+    assert (record["run"], record["settings"]["dataset"]) == ("birds-train", "train")  # the identity stays
+    assert not Path("runs/train").exists()
+    Path("runs/birds-train").rename("runs/train")  # as it was called before
+    assert scfs("pretrain", "birds/train", *SMALL, "--method", "dino") == 0
+    assert not Path("runs/birds-train").exists()
+
+
+def test_a_second_user_of_a_run_folder_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with run_lock(tmp_path), pytest.raises(ScfsError, match=f"this run: process {os.getpid()} of .+ on .+"):
+        run_lock(tmp_path).__enter__()
+    (tmp_path / "lock").write_bytes(b"\xff")  # of an older or another program
+    with run_lock(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -278,7 +341,7 @@ def test_trouble_with_a_file_is_one_line(
 
 
 def test_a_full_disk_under_the_log_file_leaves_the_message(scfs: Scfs) -> None:
-    command = [sys.executable, "-m", "scfs.cli", "--log", "/dev/full", "table", "second"]
+    command = [sys.executable, "-m", "scfs", "--log", "/dev/full", "table", "second"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 2
     assert done.stderr.endswith("[full] scfs: params.yaml: table 'second': not among ['main']\n")

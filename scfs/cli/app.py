@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 PARAMS = Path("params.yaml")
 HELP = "Semantics-Consistent Feature Search (ICCV 2023): pre-training and its evaluations, one command per stage."
 
-app = typer.Typer(
-    help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True
-)
+app = typer.Typer(help=HELP, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 def switch(name: str, help: str) -> Any:
@@ -35,21 +33,13 @@ Run = Annotated[str, typer.Option("--run", metavar="RUN", help="Name of a run in
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: a GPU if there is one.")]
 Colour = Annotated[
     Literal["auto", "cpu", "device"],
-    typer.Option(envvar="SCFS_COLOUR", help="Where crops are augmented; auto: on a GPU if it computes."),
+    typer.Option("--colour", "--color", envvar="SCFS_COLOUR", help="Where to augment; auto: on a GPU if it computes."),
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Image readers.  [default: half of the spare cores]")]
 SaveEvery = Annotated[float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")]
-Checkpointing = Annotated[
-    bool,
-    switch("activation-checkpointing", "Keep less in memory and compute it again: slower, same result to the bit."),
-]
-Compile = Annotated[
-    bool,
-    switch("compile", "For GPUs: torch.compile fuses the backbones' operations; another run, as it rounds otherwise."),
-]
-SideStream = Annotated[
-    bool, switch("side-stream", "For one GPU, or a ViT: the teacher beside the student, in more memory; same result.")
-]
+Checkpointing = Annotated[bool, switch("activation-checkpointing", "Less memory, slower; the same result to the bit.")]
+Compile = Annotated[bool, switch("compile", "For GPUs: torch.compile; another run, as it rounds otherwise.")]
+SideStream = Annotated[bool, switch("side-stream", "The teacher beside the student: more memory, same result.")]
 
 
 def main() -> None:

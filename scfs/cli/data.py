@@ -18,7 +18,7 @@ Archives = Annotated[Path, typer.Option("--archives", metavar="FOLDER", help="Wh
 
 @data.command("list")
 def list_sets(archives: Archives = FOLDER) -> None:
-    """List the sets: which of their archives are there, and which are missing."""
+    """List the sets, and which of their archives are there."""
     from scfs.data.archives.listing import list_all
 
     typer.echo(list_all(archives))
@@ -26,7 +26,10 @@ def list_sets(archives: Archives = FOLDER) -> None:
 
 @data.command()
 def info(name: str, archives: Archives = FOLDER) -> None:
-    """Print what is known of a set: licence, citation, splits, and where its archives come from."""
+    """Print what is known of a set.
+
+    Licence, citation, splits, and where its archives come from.
+    """
     from scfs.data.archives.listing import describe
 
     typer.echo(describe(name, archives))
@@ -34,7 +37,10 @@ def info(name: str, archives: Archives = FOLDER) -> None:
 
 @data.command()
 def verify(dataset: str) -> None:
-    """Hold the images of a prepared data set to its manifest: changed, missing and extra files. Exit code 1 if any."""
+    """Hold the images of a prepared data set to its manifest.
+
+    Names changed, missing and extra files; exit code 1 if there are any.
+    """
     from scfs.data.verify import verify as check
 
     report = check(paths.manifest(dataset))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def prepare(context: typer.Context, dataset: str) -> None:
-    """Make a data set of the study: its images and the manifest that describes them."""
+    """Make a data set of the study: images and their manifest."""
     study = load(context)
     config = member(context, "data set", dataset, study.data)
     from scfs.data import prepare as data
@@ -26,7 +26,10 @@ def prepare(context: typer.Context, dataset: str) -> None:
 
 @app.command()
 def inspect(context: typer.Context, dataset: str) -> None:
-    """Count what a prepared data set holds, for the report: classes, sizes, duplicates; and make a contact sheet."""
+    """Count what a prepared data set holds, for the report.
+
+    Classes, sizes, duplicates; and a contact sheet.
+    """
     study = load(context)
     member(context, "data set", dataset, study.data)
     from scfs.config.identity import prepare_identity
@@ -62,7 +65,10 @@ def tune(
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
-    """Fine-tune a run's weights at one point of the grid (rate and weight decay). Called again, it resumes."""
+    """Fine-tune a run at one point of the grid.
+
+    A point is a rate and a weight decay. Called again, it resumes.
+    """
     study, protocol = _evaluation(context, "finetune", evaluation, run)
     member(context, f"grid point of {evaluation}", point, dict.fromkeys(protocol.parts))
     options = {"part": point, "out": paths.part(run, evaluation, point), "device": device, "save_every": save_every}
@@ -78,7 +84,10 @@ def finetune(
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
-    """Fine-tune a run's weights with the best rate and weight decay of the grid, and test. Called again, it resumes."""
+    """Fine-tune a run at the best point of the grid, and test.
+
+    Called again, it resumes.
+    """
     study, protocol = _evaluation(context, "finetune", evaluation, run)
     points = [paths.part(run, evaluation, point) for point in protocol.parts]
     options = {"parts": points, "out": paths.result(run, evaluation), "device": device, "save_every": save_every}
@@ -95,7 +104,10 @@ def detect(
     workers: Workers = None,
     save_every: SaveEvery = 120,
 ) -> None:
-    """Train and test a detector from a run's weights (Detectron2), on every GPU. Called again, it resumes."""
+    """Train and test a detector from a run's weights.
+
+    By Detectron2, on every GPU. Called again, it resumes.
+    """
     study, protocol = _evaluation(context, "detect", evaluation, run)
     member(context, f"trial of {evaluation}", trial, dict.fromkeys(protocol.parts))
     from scfs.config.detection import IMAGES_PER_BATCH
@@ -110,7 +122,7 @@ def detect(
 
 @app.command()
 def average(context: typer.Context, evaluation: str, run: Run) -> None:
-    """Put the trials of a detector together: mean and standard deviation."""
+    """Put the trials of a detector together: mean and deviation."""
     _, protocol = _evaluation(context, "detect", evaluation, run)
     from scfs.detection.aggregate import aggregate
 
@@ -164,7 +176,7 @@ def figure(context: typer.Context, name: str) -> None:
 
 @app.command()
 def report(context: typer.Context) -> None:
-    """Write the study's report: one HTML file that needs no other."""
+    """Write the study's report: one HTML file."""
     study = load(context)
     from scfs.report.page import write_report
 

@@ -10,9 +10,7 @@ from scfs.cli.app import Colour, app, load, member
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 
-FlopsPerSecond = Annotated[
-    float | None, typer.Option(min=1, help="Operations per second of one.  [default: a tenth of an H100's peak]")
-]
+FlopsPerSecond = Annotated[float | None, typer.Option(min=1, help="Of one GPU.  [default: a tenth of an H100's peak]")]
 
 
 @app.command()
@@ -26,7 +24,10 @@ def summary(context: typer.Context) -> None:
 
 @app.command()
 def status(context: typer.Context) -> None:
-    """Say how far each pre-training is: state, SLURM job, step, loss, speed, hours left."""
+    """Say how far each pre-training is.
+
+    State, SLURM job, step, loss, speed, hours left.
+    """
     study = load(context)
     from scfs.launch.status import status as of_study
 
@@ -39,7 +40,7 @@ def logs(
     rank: Annotated[int | None, typer.Option(min=0, help="Which process.  [default: the one that failed]")] = None,
     lines: Annotated[int, typer.Option(min=1, help="How many of the last lines.")] = 40,
 ) -> None:
-    """Show what a process of the run's last job said: the one that failed."""
+    """Show what the failed process of a run's last job said."""
     from scfs.launch.status import logs as of_run
 
     typer.echo(of_run(run, rank, lines))
@@ -47,7 +48,10 @@ def logs(
 
 @app.command()
 def unlock() -> None:
-    """Clear the lock of a Snakemake that was killed, if nothing that it started lives on."""
+    """Clear the lock of a Snakemake that was killed.
+
+    Only if nothing that it started lives on.
+    """
     from scfs.pipeline.unlock import unlock as clear
 
     typer.echo(clear())
@@ -58,7 +62,10 @@ def publish(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(help="Tables and figures.  [default: all]")] = None,
 ) -> None:
-    """Copy tables and figures to results/published, with all that their numbers came from, to be committed."""
+    """Copy tables and figures to results/published.
+
+    With all that their numbers came from, to be committed.
+    """
     study = load(context)
     from scfs.report.publish import publish as write
 
@@ -80,7 +87,10 @@ def dvc_file(context: typer.Context) -> None:
 
 @app.command()
 def sync(context: typer.Context) -> None:
-    """After snakemake, dvc repro or dvc pull: tell the other tool, if nothing is left to do."""
+    """Tell DVC what Snakemake did, or the other way round.
+
+    After snakemake, dvc repro or dvc pull, if nothing is left to do.
+    """
     from scfs.pipeline.sync import sync as tell
 
     typer.echo(tell(load(context)))
@@ -93,7 +103,10 @@ def plan(
     flops_per_second: FlopsPerSecond = None,
     memory: Annotated[float, typer.Option(min=0.1, help="GB of a GPU's memory.")] = 80,
 ) -> None:
-    """Print what the study will cost: jobs, GPU hours, disk, and what the numbers rest on."""
+    """Print what the study will cost: GPU hours, memory, disk.
+
+    Also the number of jobs, and what the numbers rest on.
+    """
     study = load(context)
     from scfs.costs import plan as costs
 
@@ -110,11 +123,12 @@ def scaling(
     gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs that NVLink joins.")] = 8,
     network: Annotated[float, typer.Option(min=0.01, help="GB/s between nodes, for each GPU.")] = 25.0,
     flops_per_second: FlopsPerSecond = None,
-    cpu_ms: Annotated[
-        float | None, typer.Option(min=0, help="Milliseconds of a core per image.  [default: measured here]")
-    ] = None,
+    cpu_ms: Annotated[float | None, typer.Option(min=0, help="Core time per image.  [default: measured here]")] = None,
 ) -> None:
-    """Print what a pre-training would reach on many GPUs, and what binds it: computed from counted work."""
+    """Print what a pre-training would reach on many GPUs.
+
+    And what binds it: computed from counted work.
+    """
     study = load(context) if run else None
     if study and run:
         member(context, "run", run, study.runs)
@@ -131,7 +145,10 @@ def smoke(
     cores: Annotated[int, typer.Option(min=1, help="Jobs side by side.")] = 1,
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of each table to keep.  [default: all]")] = None,
 ) -> None:
-    """Rehearse a study: its whole graph with two steps per training on noise, in smoke/<study>/."""
+    """Rehearse a study: its whole graph on noise.
+
+    With two steps per training, in smoke/<study>/.
+    """
     from scfs.smoke.rehearsal import smoke as rehearse
 
     rehearse(study or context.obj, cores, rows)

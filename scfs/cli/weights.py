@@ -12,7 +12,10 @@ from scfs.errors import ScfsError
 
 @app.command()
 def formats() -> None:
-    """List the formats of weight files: whether each is read (import) and written (export), and the backbones."""
+    """List the formats of weight files.
+
+    Whether each is read (import) and written (export), and the backbones.
+    """
     from scfs.config.weight_formats import FORMATS
     from scfs.io.text_table import listing
 
@@ -36,7 +39,7 @@ def import_weights(
     prefix: Annotated[str, typer.Option(help="FILE: where the network is, such as state_dict.module.encoder_q")] = "",
     ignore: Annotated[list[str], typer.Option(help="FILE: beginning of names to leave out, such as fc.")] = [],  # noqa: B006
 ) -> None:
-    """Make third-party weights ours, so that every evaluation runs on them."""
+    """Make others' weights ours, to evaluate them."""
     from scfs.config.base import parse
     from scfs.config.pretrain import Imported
     from scfs.weights import import_weights
@@ -69,7 +72,10 @@ def convert(
     run: Run,
     to: Annotated[str, typer.Option(metavar="FORMAT", help="Format of the file; `scfs formats` lists them.")],
 ) -> None:
-    """Write a run's teacher backbone in another library's format: weights/RUN/FORMAT.safetensors, or the like."""
+    """Write a run's backbone in another library's format.
+
+    The teacher's, as weights/RUN/FORMAT.safetensors or the like.
+    """
     member(context, "run", run, load(context).runs)
     from scfs.config.weight_formats import converted_path
     from scfs.weights.export import export as write
@@ -84,7 +90,10 @@ def export(
     format: Annotated[str, typer.Option(help="Names and kind of file; `scfs formats` lists them.")],
     encoder: Annotated[Literal["teacher", "student"], typer.Option(help="Which of the two encoders.")] = "teacher",
 ) -> None:
-    """Write a backbone for use elsewhere: safetensors and pth are in our own names, detectron2 is for MODEL.WEIGHTS."""
+    """Write the backbone of a file of weights for use elsewhere.
+
+    safetensors and pth are in our own names, detectron2 is for MODEL.WEIGHTS.
+    """
     from scfs.weights.export import export as write
 
     write(file, format, encoder, out)

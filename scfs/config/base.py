@@ -112,6 +112,9 @@ def first_problem(source: str, error: ValidationError, model: type[Config] | Non
     problem = min(error.errors(include_url=False), key=lambda one: one["type"] == "missing")
     place = list(problem["loc"])
     similar = get_close_matches(str(place[-1]), _keys_at(model, place[:-1]), 1) if model and place else []
+    if model and len(place) == 1 and not similar:  # the key may stand elsewhere
+        below = {key: f"{name}.{key}" for name in _keys_at(model, []) for key in _keys_at(model, [name])}
+        similar = [below[key] for key in get_close_matches(str(place[-1]), below, 1)]
     if place[:1] in (["data"], ["evaluate"], ["figures"]):
         del place[2:3]  # pydantic puts the value of `source` or `kind` there, which is no key of the file
     key = shorten(".".join(str(part) for part in place) or "(top level)")
@@ -207,8 +210,11 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not (key and equals):
             raise ScfsError(f"--set {pair!r}: expected KEY=VALUE, such as optimizer.lr=0.2")
-        value = parse_value(text, f"--set {pair!r}")
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        result = merged(result, value)
+        result = merged(result, nested(key, parse_value(text, f"--set {pair!r}")))
     return result
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Turn a dotted key and its value into nested dictionaries."""
+    first, _, rest = key.partition(".")
+    return {first: nested(rest, value) if rest else value}

@@ -38,6 +38,10 @@ class Views(Config):
     """Number of local crops, N [paper 3.4]."""
     flip: Probability = 0.5
     """Probability of a horizontal flip [code]."""
+    vertical_flip: Probability = 0.0
+    """Probability of a vertical flip, for pictures in which no direction is up; not in the paper."""
+    rotate90: Probability = 0.0
+    """Probability of a quarter turn; with both flips at 0.5 all eight positions of a square are equally frequent."""
     jitter: Probability = 0.8
     """Probability of colour jitter (brightness, contrast, saturation, hue in random order) [code]."""
     brightness: Probability = 0.4
@@ -186,6 +190,10 @@ class Pretrain(Config):
             raise ValueError(f"layers must name at least one layer for method {self.method}")
         if METHODS[self.method].local_crops and self.views.local_number < 1:
             raise ValueError(f"views.local_number must be at least 1 for method {self.method}")
+        if self.method == "roi_crop" and (self.views.vertical_flip or self.views.rotate90):
+            raise ValueError("views.vertical_flip and views.rotate90 must be 0 for method roi_crop: boxes are upright")
+        if self.views.local_number and self.views.local_size > self.views.global_size:
+            raise ValueError(f"views.local_size must not exceed views.global_size ({self.views.global_size})")
         self._check_vit()
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate must divide batch ({self.batch})")

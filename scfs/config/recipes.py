@@ -26,6 +26,16 @@ class Choice(NamedTuple):
     reason: str
 
 
+# unsourced: what would make another thing of such pictures is left out, or made rarer and smaller
+ABOVE, MEASURED = "no direction is up, and colours tell what grows", "there is no colour, and brightness is measured"
+VIEWS = {
+    "photo": [],
+    "aerial": [Choice({"views": {"vertical_flip": 0.5, "rotate90": 0.5, "hue": 0.02, "grey": 0.05}}, ABOVE)],
+    "grey": [Choice({"views": {"saturation": 0.0, "hue": 0.0, "grey": 0.0, "solarize": 0.0}}, MEASURED)],
+}
+"""Settings of other pictures than photographs, by the name of the set; photo: the paper's."""
+
+
 @dataclass(frozen=True)
 class Folder:
     """What a recipe depends on."""
@@ -38,18 +48,20 @@ class Folder:
     """True if the training runs on a GPU."""
 
 
-def choose(recipe: str, folder: Folder, given: Mapping[str, Any]) -> list[Choice]:
+def choose(recipe: str, folder: Folder, given: Mapping[str, Any], views: str = "photo") -> list[Choice]:
     """Choose the settings that are not given.
 
     Args:
         recipe: of `RECIPES`.
         folder: the images and the machine.
         given: the user's settings, nested as in a study's file; `epochs: auto` is chosen too.
+        views: of `VIEWS`.
     """
     if recipe == "auto":
         recipe = "paper" if folder.images >= MANY_IMAGES else "small"
     wanted = {key: value for key, value in given.items() if (key, value) != ("epochs", "auto")}
     choices = _small(folder, wanted) if recipe == "small" else _paper(folder, wanted, given.get("epochs") == "auto")
+    choices += VIEWS[views]
     return [Choice(left, reason) for settings, reason in choices if (left := _without(settings, wanted))]
 
 
@@ -66,6 +78,8 @@ def _small(folder: Folder, given: Mapping[str, Any]) -> list[Choice]:
     batch = _number(given.get("batch"), min(128 if folder.gpu else 32, max(2, folder.images)))
     epochs = _number(given.get("epochs"), _epochs(STEPS[folder.gpu], batch, folder.images))
     size = (96 if folder.side > 64 else 64) if folder.gpu else 40
+    views = given.get("views")
+    size = _number(views.get("global_size") if isinstance(views, Mapping) else None, size)
     lr = 0.8
     machine = "a GPU" if folder.gpu else "no GPU"
     layer_head = {"width": 64, "hidden": 256, "output": 128}

@@ -3,8 +3,9 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from socket import gethostname
 
 from scfs.errors import ScfsError, writing
 
@@ -50,12 +51,16 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder.
+    """Hold the lock of a run folder, whose content says who holds it.
 
     Raises:
-        ScfsError: the folder cannot be used, or another process trains in it.
+        ScfsError: the folder cannot be used, or another process trains in it; the line says which.
     """
-    with file_lock(folder / "lock", busy=f"{folder}: another process is training this run"):
+    lock, holder = folder / "lock", "not known which"
+    with suppress(OSError, UnicodeDecodeError):
+        holder = lock.read_text(encoding="utf-8")
+    with file_lock(lock, busy=f"{folder}: another process is training this run: {holder}"):
+        lock.write_text(f"process {os.getpid()} of {os.environ.get('USER', os.getuid())} on {gethostname()}")
         yield
 
 

@@ -54,14 +54,14 @@ def pretrain_split(run: str, settings: Pretrain, manifest: Path, *, sha256: str 
 
 
 def pretrain_folder(
-    run: str, settings: Pretrain, images: Path, taken: ImageFolders, prepare_probe: Callable[..., Any], **options: Any
+    run: str, settings: Pretrain, images: list[Path], taken: ImageFolders, prepare_probe: Callable, **options: Any
 ) -> None:
-    """Pre-train on all images of a folder.
+    """Pre-train on all images of some folders.
 
     Args:
         run: name of the run.
         settings: everything that defines it.
-        images: the folder.
+        images: the folders, or text files with a path per line.
         taken: which of them are taken.
         prepare_probe: gives the images to train on and a probe or None, from the images, `taken` and the side of the
             global crops (scfs.evaluation.during_training).

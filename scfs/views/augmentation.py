@@ -24,7 +24,7 @@ BOX = ("top", "left", "height", "width")
 PARAMETERS = np.dtype(
     [
         *((name, np.int32) for name in BOX),
-        ("flip", np.bool_),
+        *((name, np.bool_) for name in ("flip", "vertical_flip", "rotate90")),
         ("jitter", np.bool_),
         ("order", np.int8, (4,)),
         *((name, np.float64) for name in ("brightness", "contrast", "saturation", "hue")),
@@ -66,6 +66,9 @@ def augmentation_parameters(
         drawn[name] = boxes[..., index]
     u = np.moveaxis(draws[:, :, :3].reshape(*drawn.shape, 12), -1, 0)
     drawn["flip"] = u[0] < views.flip
+    high, low = np.divmod(u[11] * 2**16, 1)  # two numbers out of one that was left over: no other draw moves
+    drawn["vertical_flip"] = high / 2**16 < views.vertical_flip
+    drawn["rotate90"] = low < views.rotate90
     drawn["jitter"] = u[1] < views.jitter
     drawn["grey"] = u[2] < views.grey
     drawn["blur"] = u[3] < blur

@@ -150,6 +150,10 @@ def _make_views(image: Pixels, rows: npt.NDArray[np.void], outs: list[Pixels], c
     for row, out in zip(rows, outs, strict=True):
         box = int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
         crop_resize(image, box, len(out), out)
+        if row["vertical_flip"]:
+            out[:] = out[::-1].copy()
+        if row["rotate90"]:
+            out[:] = np.rot90(out).copy()
     if colour == "cpu":
         for row, out in zip(rows, outs, strict=True):
             augment(out, row)

@@ -8,7 +8,7 @@ import pytest
 
 from scfs.config.base import merged, parse
 from scfs.config.pretrain import Pretrain
-from scfs.config.recipes import MANY_IMAGES, RECIPES, STEPS, Folder, choose
+from scfs.config.recipes import MANY_IMAGES, RECIPES, STEPS, VIEWS, Folder, choose
 from scfs.errors import ScfsError
 
 FOLDERS = [
@@ -75,3 +75,26 @@ def test_auto_is_papers_for_many_images() -> None:
 def test_what_cannot_be_is_left_to_the_configuration(recipe: str, given: dict[str, Any]) -> None:
     with pytest.raises(ScfsError, match=r"^pretrain: (epochs|batch|optimizer)"):
         settings(recipe, FOLDERS[3], given)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_sets_of_views(recipe: str) -> None:
+    folder, given = Folder(100, 300, False), {"views": {"hue": 0.3}}
+    chosen = {views: choose(recipe, folder, given, views) for views in VIEWS}
+    made = {views: reduce(merged, [c.settings for c in chosen[views]], {"dataset": "x", **given}) for views in VIEWS}
+    photo, aerial, grey = (parse(Pretrain, made[views], "pretrain").views for views in ("photo", "aerial", "grey"))
+    paper = Pretrain(dataset="x").views
+    assert (photo.vertical_flip, photo.rotate90, photo.solarize) == (0, 0, paper.solarize)
+    assert (aerial.vertical_flip, aerial.rotate90, aerial.hue) == (0.5, 0.5, 0.3)  # what is given stays
+    assert (grey.grey, grey.saturation, grey.solarize, grey.vertical_flip) == (0, 0, 0, 0)
+    assert all(choice.reason for choices in chosen.values() for choice in choices)
+
+
+def test_local_crops_follow_a_given_size() -> None:
+    made = settings("small", Folder(100, 300, False), {"views": {"global_size": 32}})
+    assert (made.views.global_size, made.views.local_size) == (32, 16)
+
+
+def test_turned_crops_have_no_boxes() -> None:
+    with pytest.raises(ScfsError, match="must be 0 for method roi_crop"):
+        settings("small", Folder(100, 300, False), {"method": "roi_crop", "views": {"rotate90": 0.5}})

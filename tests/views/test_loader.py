@@ -38,6 +38,20 @@ def assert_same(a: Batch, b: Batch) -> None:
         assert (one is None and other is None) or torch.equal(one, other)
 
 
+@pytest.mark.parametrize("colour", ["cpu", "device"])
+def test_crops_are_turned_as_their_parameters_say(colour: str) -> None:
+    plain = {"global_size": 16, "local_size": 8, "local_number": 1, "flip": 0, "jitter": 0, "grey": 0, "solarize": 0}
+    plain |= {"blur": (0, 0, 0)}
+
+    def crops(**turns: float) -> tuple[np.ndarray, np.ndarray]:
+        data = dataset(views=Views(**plain, **turns))  # type: ignore[arg-type]
+        data.colour = colour  # type: ignore[assignment]
+        return data[0].global_crops.numpy(), data[0].local_crops.numpy()  # type: ignore[union-attr]
+
+    for before, flipped, turned in zip(crops(), crops(vertical_flip=1), crops(rotate90=1), strict=True):
+        assert (flipped == before[:, ::-1]).all() and (turned == np.rot90(before, axes=(1, 2))).all()
+
+
 def test_images_on_disk_give_the_same_batches(tmp_path):
     memory, rows = small_images(11), []
     for index, path in enumerate(memory.paths):

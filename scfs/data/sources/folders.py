@@ -1,5 +1,6 @@
 """Images of one's own: a folder of files, flat (no labels) or with one sub-folder per class."""
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.image_probe import DAMAGED, FORMAT_OF, ProbedImage, probe_image
 from scfs.data.sources.published_lists import read_class_list
 from scfs.data.sources.registry import PREPARE
-from scfs.errors import ScfsError, is_utf8
+from scfs.errors import ScfsError, is_utf8, refusing
 from scfs.io.files import read_regular, walk
 from scfs.io.ordered_map import ordered_map
 from scfs.io.progress import log, track
@@ -223,30 +224,69 @@ def probe_file(path: Path, max_pixels: int) -> ProbedImage:
     return probe_image(content, max_pixels=max_pixels)
 
 
-def survey(folder: Path) -> tuple[int, int]:
-    """Count the images of a folder, and look at the headers of some.
+def survey(places: Sequence[Path]) -> tuple[int, int]:
+    """Count the images of folders, and look at the headers of some.
 
     Returns:
         Number of images, and the median of their shorter sides in pixels; zeros if there are none, or no such folder.
+
+    Raises:
+        ScfsError: see `list_places`.
     """
-    paths = sorted(_walk(folder, "", Counter())) if folder.is_dir() else []
-    sides = []
-    for path in paths[:: len(paths) // SURVEYED + 1]:
-        with suppress(OSError, Image.DecompressionBombError), Image.open(folder / path) as image:
+    listing, sides = list_places([place for place in places if place.exists()], Counter()), []
+    for path in listing[:: len(listing) // SURVEYED + 1]:
+        with suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:
             sides.append(min(image.size))
-    return len(paths), round(median(sides or [0]))
+    return len(listing), round(median(sides or [0]))
 
 
-def image_folder(folder: Path, config: ImageFolders | None = None) -> ImageSet:
-    """Read all images of a folder, without a manifest; labelled if it holds one sub-folder per class.
+def list_places(places: Sequence[Path], others: Counter[str]) -> list[Path]:
+    """List the images of folders, and of text files with the path of an image or a folder per line, each once, sorted.
 
     Args:
-        folder: where they are.
+        places: folders and text files; the lines of one are relative to its folder.
+        others: counts files of other endings in the folders.
+
+    Raises:
+        ScfsError: no such folder, a text file is not UTF-8, or a line is neither an image nor a folder.
+    """
+    named: list[Path] = []
+    for place in places:
+        with refusing(f"{place}: not UTF-8 text", UnicodeDecodeError):
+            lines = place.read_text(encoding="utf-8").splitlines() if place.is_file() else []
+        named += [place.parent / line.strip() for line in lines if line.strip()] if place.is_file() else [place]
+    found: set[Path] = set()
+    for place in named:
+        if place.is_dir():
+            found |= {place.resolve() / path for path in _walk(place, "", others)}
+        elif place in places or place.suffix.lower() not in ENDINGS:
+            raise ScfsError(f"{place}: no such folder" if place in places else f"{place}: no folder and no image")
+        else:
+            found.add(place.resolve())
+    return sorted(found)
+
+
+def image_folder(places: Path | Sequence[Path], config: ImageFolders | None = None) -> ImageSet:
+    """Read all images of folders, without a manifest; labelled if there is one with one sub-folder per class.
+
+    Args:
+        places: a folder, or see `list_places`.
         config: which images are taken, but for its folders; None: the defaults.
 
     Raises:
-        ScfsError: see `list_images` and `read_rows`.
+        ScfsError: see `list_images`, `list_places` and `read_rows`.
     """
-    listing = list_images(folder)
+    places = [places] if isinstance(places, Path) else places
+    if len(places) == 1 and not places[0].is_file():
+        listing = list_images(places[0])
+    else:
+        others: Counter[str] = Counter()
+        paths = list_places(places, others)
+        shown = f"{', '.join(map(str, places))}: {len(paths)} images"
+        log(f"{shown}; {others.total()} files of other endings are left out")
+        if not paths:
+            raise ScfsError(f"{shown} (looked for {', '.join(ENDINGS)})")
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+        listing = FolderListing(root, tuple(path.relative_to(root).as_posix() for path in paths), ())
     rows, _ = read_rows(listing, listing.classes, config or ImageFolders(source="folder", splits={"all": ""}))
-    return ImageSet.of(str(folder), "all", listing.folder, listing.classes, rows.select(ROWS.names))
+    return ImageSet.of(", ".join(map(str, places)), "all", listing.folder, listing.classes, rows.select(ROWS.names))

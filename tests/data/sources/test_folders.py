@@ -11,7 +11,7 @@ from scfs.data.inspection import inspect
 from scfs.data.manifest import describe
 from scfs.data.opening import open_split
 from scfs.data.prepare import prepare
-from scfs.data.sources.folders import image_folder
+from scfs.data.sources.folders import image_folder, survey
 from scfs.data.sources.image_probe import DAMAGED, ONE_COLOUR, TURNED
 from scfs.data.verify import verify
 from scfs.errors import ScfsError
@@ -323,3 +323,41 @@ def test_notes_of_images(tmp_path):
     inspect(manifest, "0" * 16, tmp_path / "out.json")
     (split,) = DatasetStats.read(tmp_path / "out.json").splits
     assert split.notes == {note: tuple(found) for note, found in notes.items()}
+
+
+def test_several_folders_and_lists_are_one_set_without_labels(tmp_path, flat, labelled, capfd):
+    both = image_folder([flat, labelled])
+    assert both.root == tmp_path.resolve() and both.labels is None and both.classes == ()
+    assert both.paths == [*(f"flat/{name}" for name in ("a.JPEG", "b.png", "c.Jpg")),
+                          "labelled/cat/2.png", "labelled/cat/deeper/3.JPG", "labelled/dog/1.jpg"]  # fmt: skip
+    (labelled / "notes.pdf").touch()
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"flat/b.png\n\n  {labelled}  \nflat/b.png\n")
+    images = image_folder(listed)
+    assert images.paths == [
+        "flat/b.png",
+        *(f"labelled/{name}" for name in ("cat/2.png", "cat/deeper/3.JPG", "dog/1.jpg")),
+    ]
+    assert "list.txt: 4 images; 1 files of other endings are left out" in capfd.readouterr().err
+    assert images.read(0) == (flat / "b.png").read_bytes()
+    assert image_folder([listed, flat]).digest == both.digest  # each image once, whatever named it
+    assert survey([flat, listed]) == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"flat\nnone\n", "none: no folder and no image"),
+        (b"flat/notes.pdf\n", "notes.pdf: no folder and no image"),
+        (b"flat/none.png\n", r"none\.png \(No such file or directory\)"),
+        (b"caf\xe9.png\n", r"list\.txt: not UTF-8 text"),
+        (b"\n", r"list\.txt: 0 images \(looked for"),
+    ],
+)
+def test_a_list_that_names_no_image_is_refused(tmp_path, flat, content, line):
+    (flat / "notes.pdf").touch()
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(ScfsError, match=line):
+        image_folder(tmp_path / "list.txt")
+    with pytest.raises(ScfsError, match="absent: no such folder"):
+        image_folder([flat, tmp_path / "absent"])

@@ -1,0 +1,5 @@
+"""`python -m scfs`: the command line."""
+
+from scfs.cli import main
+
+main()
