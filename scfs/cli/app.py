@@ -37,6 +37,9 @@ Colour = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=0, help="Image readers.  [default: half of the spare cores]")]
 SaveEvery = Annotated[float, typer.Option(min=0, envvar="SCFS_SAVE_EVERY", help="Seconds between saved states.")]
+LogTo = Annotated[
+    list[str] | None, typer.Option(envvar="SCFS_LOG_TO", help="Scalars to jsonl, wandb or mlflow too; repeatable.")
+]
 Checkpointing = Annotated[bool, switch("activation-checkpointing", "Less memory, slower; the same result to the bit.")]
 Compile = Annotated[bool, switch("compile", "For GPUs: torch.compile; another run, as it rounds otherwise.")]
 SideStream = Annotated[bool, switch("side-stream", "The teacher beside the student: more memory, same result.")]

@@ -9,7 +9,7 @@ import typer
 
 from scfs import paths
 from scfs.cli import calls
-from scfs.cli.app import Checkpointing, Colour, Compile, Device, SaveEvery, SideStream, Workers, load
+from scfs.cli.app import Checkpointing, Colour, Compile, Device, LogTo, SaveEvery, SideStream, Workers, load
 from scfs.errors import ScfsError
 from scfs.io.progress import log
 from scfs.runtime.cpu import usable_cores
@@ -97,6 +97,7 @@ def pretrain(
     colour: Colour = "auto",
     workers: Workers = None,
     save_every: SaveEvery = 120,
+    log_to: LogTo = None,
     activation_checkpointing: Checkpointing = False,
     compile: Compile = False,
     side_stream: SideStream = False,
@@ -116,7 +117,7 @@ def pretrain(
         raise ScfsError(f"pretrain --run {run}: its settings stand in {context.obj}; options for a FOLDER do not apply")
     if activation_checkpointing and compile:
         raise ScfsError("pretrain: --activation-checkpointing and --compile do not go together; allowed: one of them")
-    options = {name: given[name] for name in EXECUTION}
+    options = {name: given[name] for name in EXECUTION} | {"log_to": tuple(given.get("log_to", ()))}
     if run is not None:
         _pretrain_run(load(context), run, workers, options)
     elif folders:

@@ -1,7 +1,7 @@
 """The pre-training loop: one code path for CPU and GPU. All that changes from step to step is in `state()`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from scfs.training.metrics import Metrics, Throughput, is_recorded
 from scfs.training.optimizer import build_optimizer, clip_per_parameter, set_rates
 from scfs.training.probes import Probes
 from scfs.training.schedules import Schedules
-from scfs.training.signs import Alarm, Signs, advice
+from scfs.training.signs import Signs, advice, first_alarm
 from scfs.views.colour_batched import augment_batch
 from scfs.views.images import normalize
 from scfs.views.loader import Batch, ViewBatches, batches
@@ -50,7 +50,7 @@ class Pretraining(Training):
     """
 
     task = "pretrain"
-    newer = ("signs", "alarm", "probes")
+    newer = ("signs", "probes")
     advice = (
         "give the old values (--set KEY=VALUE), choose another folder (--out; with --init its weights go on from there)"
         " or remove this one"
@@ -85,10 +85,11 @@ class Pretraining(Training):
         own = max(1, settings.batch // collectives.world().size)
         self.signs = Signs(steps_per_epoch, own, settings.accumulate)
         self.model.observe = self.signs.observe if collectives.is_first() else None
-        self.alarm = Alarm(self.metrics.ln_k, self.total, settings.optimizer.freeze_last_layer * steps_per_epoch)
         self.throughput = Throughput(settings.batch)
         self.loggers: Loggers | None = None
         self.probes: Probes | None = None
+        self.log_to: Sequence[str] = ()
+        """Further loggers, of `CHOSEN`."""
         self.frozen_steps = 0
         """Steps at the beginning in which the backbone is held."""
 
@@ -183,13 +184,14 @@ class Pretraining(Training):
         self.terms = self.metrics.latest
         if not collectives.is_first():
             return
-        values = {**self.terms, **signs, "lr": self.lr(step), **self.throughput.latest()}
-        found = self.alarm.see(step, values)
-        if found and not self.metrics.warnings:
-            change = advice(self.settings, found)
-            self.metrics.warn(f"step {step + 1}: it may not be learning: {', '.join(found)}; to change: {change}")
+        self.signs.record(step, self.terms)
+        learns_from = self.settings.optimizer.freeze_last_layer * self.schedules.steps_per_epoch
+        alarm = first_alarm(self.signs.recorded, self.metrics.ln_k, self.total, learns_from)
+        if alarm and not self.metrics.warnings:
+            change = advice(self.settings, alarm[1])
+            self.metrics.warn(f"step {step + 1}: it may not be learning: {', '.join(alarm[1])}; to change: {change}")
         if self.loggers:
-            self.loggers.log(step, values)
+            self.loggers.log(step, {**self.terms, **signs, "lr": self.lr(step), **self.throughput.latest()})
 
     def note(self) -> str:
         """Show the epoch, the latest loss and rate, and the images per second of this execution in progress lines."""
@@ -200,14 +202,14 @@ class Pretraining(Training):
     @contextmanager
     def while_running(self, folder: Path) -> Iterator[None]:
         """Keep the loggers open, in the first process alone, and probe the weights to start from."""
-        with closing(Loggers(folder, self.step)) if collectives.is_first() else nullcontext() as self.loggers:
+        first = collectives.is_first()
+        with closing(Loggers(folder, self.step, self.log_to)) if first else nullcontext() as self.loggers:
             self._probe()
             yield
 
     def stateful(self) -> dict[str, Any]:
         """Add the gradient scaler, the curves and the random generator; views and samples follow from the step."""
-        watching: dict[str, Any] = {"monitor": self.metrics, "signs": self.signs, "alarm": self.alarm}
-        watching |= {"probes": self.probes} if self.probes else {}
+        watching = {"monitor": self.metrics, "signs": self.signs, **({"probes": self.probes} if self.probes else {})}
         return {**super().stateful(), "scaler": self.scaler, **watching, "rng": TorchGenerator}
 
     def check_finite(self) -> None:

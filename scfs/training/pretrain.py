@@ -90,6 +90,8 @@ class PretrainExecution(Execution):
     `activation_checkpointing`, which the command line refuses."""
     side_stream: bool = False
     """Let a GPU make the teacher's maps beside the student's, in more memory."""
+    log_to: tuple[str, ...] = ()
+    """Further loggers (scfs.training.loggers)."""
     probe: Any = None
     """A measurement of the teacher during the training (scfs.training.probes); changes nothing of it."""
     probe_every: int | None = None
@@ -135,6 +137,7 @@ def pretrain(
             rest = labels, execution.activation_checkpointing, execution.compile, execution.side_stream
             training = Pretraining(settings, len(images) // settings.batch, device, precision, own_identity, *rest)
             training.made_of = {**placeless.flattened(), **computed, "images": images.digest, **start}
+            training.log_to = execution.log_to
             training.more = f"; for more epochs: --init {weights} and another --out"
             resolved = settings.model_copy(update={"precision": precision})
             room = resolved, device_memory(device), execution.activation_checkpointing, world.size

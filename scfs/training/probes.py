@@ -27,7 +27,7 @@ class Probes:
             save: writes usable weights.
         """
         self.execution, self.total, self.folder, self.save = execution, total, folder, save
-        self.every = execution.probe_every or max(1, total // PROBES)
+        self.every = execution.probe_every or -(-total // PROBES)
         self.values: dict[int, dict[str, float]] = {}
 
     def due(self, step: int) -> bool:

@@ -7,7 +7,6 @@ of the batches. A measurement takes about 256 crops, and some hundredths of a se
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +23,8 @@ ONE_OUTPUT = 0.01
 """Fraction of ln K below which the entropy of the mean output is a sign: all images get one prototype."""
 CENTRE_DOMINATES = 0.999
 """Fraction of ln K above which the entropy of single outputs is a sign: centred, they say the same of every image."""
+RULED = "loss_data", "entropy_of_mean", "teacher_entropy", "rank"
+"""Scalars that the rule looks at."""
 HELD = 0.05
 """Fraction of the steps for which two signs must hold."""
 
@@ -55,6 +56,8 @@ class Signs:
         self._features: list[Tensor] = []
         self._outputs: list[Tensor] = []
         self.latest: dict[str, float] = {}
+        self.recorded: list[tuple[int, dict[str, float]]] = []
+        """Recorded steps with what the rule looks at."""
 
     def observe(self, features: Tensor, outputs: Tensor) -> None:
         """Take a part of a step: the teacher's features (n, C) and probabilities (n, K)."""
@@ -74,13 +77,18 @@ class Signs:
             self.latest["feature_deviation"] = feature_deviation(features)
             self.latest["entropy_of_mean"] = -float(torch.xlogy(mean, mean).sum())
 
+    def record(self, step: int, terms: Mapping[str, float]) -> None:
+        """Keep what the rule looks at of a recorded step."""
+        kept = {**terms, **self.latest}
+        self.recorded.append((step, {name: kept[name] for name in RULED if name in kept}))
+
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next measurement may need."""
-        return {"features": self._features, "outputs": self._outputs, "latest": self.latest}
+        """Return what the next measurement and the rule may need."""
+        return vars(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the values of a checkpoint."""
-        self._features, self._outputs, self.latest = state["features"], state["outputs"], state["latest"]
+        """Take over the values of a checkpoint, which another number of processes may have made."""
+        vars(self).update(state, _kept=self._kept)
 
 
 def present_signs(values: Mapping[str, float], ln_k: float, first_rank: float | None = None) -> list[str]:
@@ -97,52 +105,31 @@ def present_signs(values: Mapping[str, float], ln_k: float, first_rank: float | 
     return found
 
 
-@dataclass
-class Alarm:
-    """The rule: two of three signs hold, from the step on at which the last layer learns, for 5 % of the steps.
-
-    Its fields but the first three are its state, which recorded scalars alone decide: `first_alarm` applies it to those
-    of a finished run.
-    """
-
-    ln_k: float
-    total: int
-    """Steps of the training."""
-    learns_from: float
-    """Steps before the last layer learns."""
-    first_rank: float | None = None
-    """Rank at the first recorded step."""
-    since: int | None = None
-    """First step at which two signs held, if they did ever since."""
-
-    def see(self, step: int, values: Mapping[str, float]) -> list[str]:
-        """Take the scalars of the next recorded step; return the signs if the alarm is due, or an empty list."""
-        if self.first_rank is None:
-            self.first_rank = values.get("rank")
-        found = present_signs(values, self.ln_k, self.first_rank)
-        if len(found) < 2 or step < self.learns_from:
-            self.since = None
-        elif self.since is None:
-            self.since = step
-        elif step - self.since >= HELD * self.total:
-            return found
-        return []
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        return {"first_rank": self.first_rank, "since": self.since}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a checkpoint."""
-        self.first_rank, self.since = state["first_rank"], state["since"]
-
-
 def first_alarm(
     scalars: Iterable[tuple[int, Mapping[str, float]]], ln_k: float, total: int, learns_from: float = 0
 ) -> tuple[int, list[str]] | None:
-    """Apply the rule to recorded scalars, such as a finished run's: step and signs of the alarm; None without one."""
-    alarm = Alarm(ln_k, total, learns_from)
-    return next(((step, found) for step, values in scalars if (found := alarm.see(step, values))), None)
+    """Apply the rule: two of three signs hold for 5 % of the steps, once the last layer learns.
+
+    Args:
+        scalars: recorded steps with their values, in order; those of a finished run will do.
+        ln_k: ln of the number of prototypes.
+        total: steps of the training.
+        learns_from: steps before the last layer learns.
+
+    Returns:
+        The step of the alarm and its signs; None if there is none.
+    """
+    first_rank = since = None
+    for step, values in scalars:
+        first_rank = values.get("rank") if first_rank is None else first_rank
+        found = present_signs(values, ln_k, first_rank)
+        if len(found) < 2 or step < learns_from:
+            since = None
+        elif since is None:
+            since = step
+        elif step - since >= HELD * total:
+            return step, found
+    return None
 
 
 def advice(settings: Pretrain, found: list[str]) -> str:

@@ -47,7 +47,7 @@ def test_every_measurement_takes_as_many_crops() -> None:
             for _ in range(parts):
                 found.observe(torch.eye(2 * images // parts), torch.ones(2 * images // parts, 4) / 4)
             if is_recorded(step, 47):
-                sizes.append(sum(map(len, found.state_dict()["features"])))
+                sizes.append(sum(map(len, found.state_dict()["_features"])))
         assert set(sizes) == {expected}, (images, sizes)
 
 
