@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,25 @@ Backbone = Annotated[str | None, typer.Option(help="Architecture of others' weig
 Encoder = Annotated[str, typer.Option(help="teacher or student, of weights of ours.")]
 Size = Annotated[int | None, typer.Option(min=1, help="Side of the images in pixels.  [default: the training's]")]
 Threads = Annotated[int | None, typer.Option(min=1, help="torch's threads.  [default: all cores]")]
+Train = Annotated[Path | None, typer.Option(help="WEIGHTS: labelled images, one sub-folder per class.")]
+Test = Annotated[Path | None, typer.Option(help="WEIGHTS: images to classify.  [default: a tenth of --train]")]
+Out = Annotated[Path | None, typer.Option(help="WEIGHTS: what to write.  [default: evaluation of the file's name]")]
+
+
+def evaluate_labels(weights: str, given: dict[str, Any]) -> None:
+    """Evaluate weights on labelled folders, see `scfs.evaluation.own_labels.evaluate_labels`, and print the numbers."""
+    if given["train"] is None:
+        raise ScfsError(f"evaluate {weights}: give --train DIR (labelled images), or --run RUN of the study")
+    threads = use_threads(given["threads"])
+    options = {**given, "threads": threads, "workers": worker_count(given["workers"], threads)}
+    options["out"] = given["out"] or Path(f"{Path(weights).with_suffix('')}-evaluation")
+    from scfs.evaluation import own_labels
+    from scfs.io.text_table import aligned
+
+    record = own_labels.evaluate_labels(weights, **options)
+    rows = [[row["name"], f"{row['knn']:.1f}", f"{row['linear']:.1f}"] for row in record["rows"]]
+    rows.append(["most frequent class", *2 * [f"{record['majority']:.1f}"]])
+    typer.echo("\n".join(aligned([["", "k-NN, %", "linear, %"], *rows])))
 
 
 def use_threads(threads: int | None) -> int:

@@ -1,14 +1,15 @@
 """One thin command per stage of the pipeline."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scfs import paths
-from scfs.cli import calls
+from scfs.cli import calls, own_images
 from scfs.cli.app import Device, Run, SaveEvery, Workers, app, load, member
 from scfs.cli.pretrain import pretrain
+from scfs.errors import ScfsError
 
 if TYPE_CHECKING:
     from scfs.config.study import Study
@@ -43,9 +44,26 @@ app.command()(pretrain)
 
 @app.command()
 def evaluate(
-    context: typer.Context, evaluation: str, run: Run, device: Device = "auto", workers: Workers = None
+    context: typer.Context,
+    evaluation: Annotated[str, typer.Argument(metavar="EVALUATION|WEIGHTS", help="Of the study; or own weights.")],
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Name of a run in the study.")] = None,
+    train: own_images.Train = None,
+    test: own_images.Test = None,
+    out: own_images.Out = None,
+    size: own_images.Size = None,
+    encoder: own_images.Encoder = "teacher",
+    backbone: own_images.Backbone = None,
+    threads: own_images.Threads = None,
+    device: Device = "auto",
+    workers: Workers = None,
 ) -> None:
-    """Apply one evaluation of the study to a run's weights."""
+    """Apply one evaluation of the study to a run's weights; or WEIGHTS to labelled folders, no study needed."""
+    own = {"train": train, "test": test, "out": out, "size": size, "backbone": backbone, "threads": threads}
+    if run is None:
+        own_images.evaluate_labels(evaluation, {**own, "encoder": encoder, "device": device, "workers": workers})
+        return
+    if any(value is not None for value in own.values()):
+        raise ScfsError(f"evaluate --run {run}: its settings stand in {context.obj}; options for WEIGHTS do not apply")
     study, protocol = _evaluation(context, "evaluate", evaluation, run)
     weights = paths.weights(run)
     options = {"weights": weights, "out": paths.result(run, evaluation), "device": device}

@@ -11,19 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from scfs.config.data import ImageFolders
 from scfs.config.evaluation import Knn, LinearCached
 from scfs.data.image_set import ImageSet
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, clean_view, evenly_spaced, extract
-from scfs.evaluation.knn import Neighbours, lengths, vote
+from scfs.evaluation.features import FEATURE, FrozenEncoder, clean_view, evenly_spaced, extract
+from scfs.evaluation.knn import nearest, vote
 from scfs.evaluation.linear import fit_cached
 from scfs.io.progress import log
 from scfs.model.backbones.base import Network
-from scfs.runtime import collectives
 
 HELD_OUT = 10
 """One of so many images is classified, by the labels of the others."""
@@ -56,10 +54,7 @@ class LabelledProbe:
             frozen = copy.deepcopy(backbone).float().eval().requires_grad_(False)
             encoder, show = FrozenEncoder(frozen, device, workers), clean_view(protocol)
             train, test = (extract(encoder, split, [FEATURE], show)[FEATURE] for split in (self.train, self.test))
-            neighbours = Neighbours(F.normalize(test.to(device), dim=1), k)
-            for rows in collectives.round_robin(torch.arange(len(train)).split(BLOCK)):
-                neighbours.add(train[rows].to(device), rows, lengths(train[rows].to(device)))
-            similarities, rows = neighbours.nearest()
+            similarities, rows = nearest(train, test, k, device)
             labels, truth = (torch.from_numpy(split.require_labels()) for split in (self.train, self.test))
             classes = len(self.train.classes)
             votes = vote(similarities, labels[rows], truth, [k], protocol.temperature, classes)
@@ -68,6 +63,12 @@ class LabelledProbe:
                 linear = LinearCached(kind="linear_cached", epochs=50, lr=0.1, seeds=(0,), **views)
                 values["linear"] = fit_cached(linear, device, (self.train, train), (self.test, test))[0]["top1"]
         return values
+
+
+def held_out(images: ImageSet) -> np.ndarray:
+    """Choose about one of `HELD_OUT` images by the hash of its path: (n,) bool, the same at every start."""
+    digests = (hashlib.sha256(path.encode()).digest() for path in images.paths)
+    return np.array([int.from_bytes(digest[:8], "big") % HELD_OUT == 0 for digest in digests])
 
 
 def prepare_probe(
@@ -89,8 +90,7 @@ def prepare_probe(
         ScfsError: the folder has no labels, or a single class, or too few images.
     """
     labelled = images if folder is None else image_folder(folder, taken)
-    digests = (hashlib.sha256(path.encode()).digest() for path in labelled.paths)
-    held = np.array([int.from_bytes(digest[:8], "big") % HELD_OUT == 0 for digest in digests])
+    held = held_out(labelled)
     if len(labelled.classes) < 2 or held.sum() < HELD_OUT:
         if folder is None and not holdout:
             return images, None

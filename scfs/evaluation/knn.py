@@ -13,7 +13,7 @@ from torch import Tensor
 from scfs.config.evaluation import Knn, KnnProtocol, Layers
 from scfs.data.manifest import ImageSet
 from scfs.errors import ScfsError
-from scfs.evaluation.features import FEATURE, FrozenEncoder, blocks_of, clean_view, extract, own_features
+from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, blocks_of, clean_view, extract, own_features
 from scfs.evaluation.ranks import ranks_of_true_class
 from scfs.evaluation.result import EvaluationResult, evaluates, open_labelled
 from scfs.runtime import collectives
@@ -113,6 +113,25 @@ def lengths(features: Tensor) -> Tensor:
     return torch.linalg.vector_norm(features, dim=1).clamp_min(1e-12)
 
 
+def nearest(train: Tensor, test: Tensor, k: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Find the k nearest of features that are held whole, on all processes: train (n, C), test (m, C), on the CPU.
+
+    Returns:
+        See `Neighbours.nearest`.
+    """
+    neighbours = Neighbours(F.normalize(test.to(device), dim=1), k)
+    for rows in collectives.round_robin(torch.arange(len(train)).split(BLOCK)):
+        own = train[rows].to(device)
+        neighbours.add(own, rows, lengths(own))
+    return neighbours.nearest()
+
+
+def vote_weights(similarities: Tensor, temperature: float) -> Tensor:
+    """Compute exp(s / T) of similarities (m, k) relative to the nearest one: no order changes, nothing overflows."""
+    similarities = similarities.double()
+    return ((similarities - similarities[:, :1]) / temperature).exp()
+
+
 def vote(
     similarities: Tensor, neighbour_labels: Tensor, labels: Tensor, ks: Sequence[int], temperature: float, classes: int
 ) -> dict[int, Accuracy]:
@@ -128,9 +147,7 @@ def vote(
         temperature: T; a neighbour of similarity s has the weight exp(s / T).
         classes: number of classes.
     """
-    # Relative to the nearest one, which changes no order and cannot overflow.
-    similarities = similarities.double()
-    weights = ((similarities - similarities[:, :1]) / temperature).exp()
+    weights = vote_weights(similarities, temperature)
     accuracies = {}
     for k in ks:
         parts = zip(
@@ -142,10 +159,14 @@ def vote(
     return accuracies
 
 
+def scores_by_vote(weights: Tensor, neighbour_labels: Tensor, classes: int) -> Tensor:
+    """Sum the weights of the neighbours (m, k) of each class: (m, classes)."""
+    return weights.new_zeros(len(weights), classes).scatter_add_(1, neighbour_labels, weights)
+
+
 def _ranks_by_vote(weights: Tensor, neighbour_labels: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Rank the true classes (m,) by the sums of their neighbours' weights (m, k)."""
-    scores = weights.new_zeros(len(labels), classes).scatter_add_(1, neighbour_labels, weights)
-    return ranks_of_true_class(scores, labels)
+    return ranks_of_true_class(scores_by_vote(weights, neighbour_labels, classes), labels)
 
 
 def knn_per_layer(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from scfs.config.data import MAX_PIXELS, ImageFolders, OwnImages
-from scfs.data.image_set import ROWS, ImageSet, with_labels
+from scfs.data.image_set import ROWS, ImageSet, warn_of_new_labels, with_labels
 from scfs.data.manifest import MANIFEST, ManifestSplit, write_manifest
 from scfs.data.sources.image_probe import DAMAGED, FORMAT_OF, ProbedImage, probe_image
 from scfs.data.sources.published_lists import read_class_list
@@ -290,3 +290,26 @@ def image_folder(places: Path | Sequence[Path], config: ImageFolders | None = No
         listing = FolderListing(root, tuple(path.relative_to(root).as_posix() for path in paths), ())
     rows, _ = read_rows(listing, listing.classes, config or ImageFolders(source="folder", splits={"all": ""}))
     return ImageSet.of(", ".join(map(str, places)), "all", listing.folder, listing.classes, rows.select(ROWS.names))
+
+
+def labelled_folders(train: Path, test: Path) -> tuple[ImageSet, ImageSet]:
+    """Read all images of two folders with one sub-folder per class; their labels count the classes of both.
+
+    Raises:
+        ScfsError: see `list_images` and `read_rows`; or a folder has no classes, or there is only one.
+    """
+    listings = {"train": list_images(train), "test": list_images(test)}
+    for listing in listings.values():
+        if not listing.classes:
+            raise ScfsError(f"{listing.folder}: no class sub-folders, and labels are needed here: one for each class")
+    classes = tuple(sorted({name for listing in listings.values() for name in listing.classes}))
+    if len(classes) < 2:
+        raise ScfsError(f"{train}: a single class, {classes[0]!r}: there is nothing to tell apart")
+    config = ImageFolders(source="folder", splits={"all": ""})
+    rows = {split: read_rows(listing, classes, config)[0] for split, listing in listings.items()}
+    warn_of_new_labels(f"{test}", {split: (rows[split], classes) for split in rows})
+    made = (
+        ImageSet.of(f"{listing.folder}", split, listing.folder, classes, rows[split].select(ROWS.names))
+        for split, listing in listings.items()
+    )
+    return next(made), next(made)
