@@ -82,3 +82,47 @@ def embed(
         device=device,
         workers=readers,
     )
+
+
+@app.command()
+def neighbours(
+    weights: Source,
+    folder: Images,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("neighbours.html"),
+    query: Annotated[list[Path] | None, typer.Option(help="An image to look up; repeatable.  [default: some]")] = None,
+    size: Size = None,
+    encoder: Encoder = "teacher",
+    backbone: Backbone = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Write a page of images of a FOLDER with those whose features are most similar."""
+    readers = worker_count(workers, use_threads(threads))
+    from scfs.evaluation import neighbour_page
+
+    neighbour_page.write_neighbours(
+        weights,
+        folder,
+        out,
+        queries=query or (),
+        size=size,
+        encoder=encoder,
+        backbone=backbone,
+        device=device,
+        workers=readers,
+    )
+
+
+def next_steps(weights: Path, folder: Path, backbone: str) -> list[str]:
+    """Give the commands and the Python that one may want after a training on a folder."""
+    from scfs.config.weight_formats import export_formats
+
+    library = next((name for name in ("torchvision", "timm") if name in export_formats(backbone)), "safetensors")
+    return [
+        f"scfs evaluate {weights} --train LABELLED_FOLDER",
+        f"scfs neighbours {weights} {folder}",
+        f"scfs embed {weights} {folder} --out features.parquet",
+        f"scfs export {weights} --format {library} --out FILE",
+        f'in Python: import scfs; model = scfs.load("{weights}"); model(model.transform("photo.jpg")[None])',
+    ]

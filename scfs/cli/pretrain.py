@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from scfs import paths
-from scfs.cli import calls
+from scfs.cli import calls, own_images
 from scfs.cli.app import Checkpointing, Colour, Compile, Device, LogTo, SaveEvery, SideStream, Workers, load
 from scfs.errors import ScfsError
 from scfs.io.progress import log
@@ -184,6 +184,8 @@ def _pretrain_folders(folders: list[Path], given: dict[str, Any], workers: int |
     parameters |= {"holdout": True} if given.get("probe_holdout") else {}
     start("pretrain", run, call, parameters, settings.init_files)
     log(f"weights: {files['weights']}")
+    for line in own_images.next_steps(files["weights"], folders[0], settings.backbone):
+        log(f"next: {line}")
 
 
 def _choices(folders: list[Path], given: dict[str, Any], wanted: dict[str, Any]) -> "list[Choice]":

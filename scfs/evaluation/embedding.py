@@ -21,14 +21,13 @@ from scfs.data.image_set import ImageSet
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
 from scfs.evaluation.encoder import load
-from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, own_features, split_rows, stream
+from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, own_features, split_rows, square_view, stream
 from scfs.io.atomic import write_json, write_with
 from scfs.io.parquet import read_parquet
 from scfs.io.progress import log
 from scfs.io.results import sha256_of
 from scfs.runtime import collectives
 from scfs.runtime.device import resolve_device
-from scfs.views.images import Pixels, resize_crop
 from scfs.weights.catalogue import find_weights
 
 ENDINGS = (".parquet", ".npy")
@@ -77,7 +76,7 @@ def embed(
         images = image_folder(Path(folder))
         rows = np.array_split(np.arange(len(images)), share[1])[share[0] - 1]
         blocks, frozen = split_rows(rows, BLOCK), FrozenEncoder(model.backbone.to(where), where, workers)
-        show = partial(_clean, size=size)
+        show = square_view(size)
         if out is None:
             found = stream(frozen, images, layers, show, blocks, "features of")
             return pa.concat_tables(_table(images, block, part) for block, part in zip(blocks, found, strict=True))
@@ -103,10 +102,6 @@ def embed(
             shutil.rmtree(parts)
             log(f"{out}: features of {len(rows)} images")
     return None
-
-
-def _clean(image: Pixels, row: int, size: int) -> Pixels:
-    return resize_crop(image, size, size)
 
 
 def _part(parts: Path, number: int) -> Path:

@@ -104,6 +104,11 @@ def clean_view(protocol: ViewProtocol) -> Show:
     return partial(_clean, resize=protocol.resize, crop=protocol.crop)
 
 
+def square_view(side: int) -> Show:
+    """Make the view of one's own images, as of `scfs.load`: shorter side to `side`, then the central square."""
+    return partial(_clean, resize=side, crop=side)
+
+
 def _clean(image: np.ndarray, row: int, resize: int, crop: int) -> np.ndarray:
     return resize_crop(image, resize, crop)
 
