@@ -111,7 +111,7 @@ def first_alarm(
     """Apply the rule: two of three signs hold for 5 % of the steps, once the last layer learns.
 
     Args:
-        scalars: recorded steps with their values, in order; those of a finished run will do.
+        scalars: recorded steps with their values, in order; those of a finished run will do, probes among them.
         ln_k: ln of the number of prototypes.
         total: steps of the training.
         learns_from: steps before the last layer learns.
@@ -121,6 +121,8 @@ def first_alarm(
     """
     first_rank = since = None
     for step, values in scalars:
+        if "loss_data" not in values:  # a probe's
+            continue
         first_rank = values.get("rank") if first_rank is None else first_rank
         found = present_signs(values, ln_k, first_rank)
         if len(found) < 2 or step < learns_from:

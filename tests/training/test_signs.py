@@ -85,6 +85,13 @@ def test_signs_that_pass_and_scalars_without_them_are_no_alarm() -> None:
     assert signs.first_alarm([(step, {"loss_data": LN_K}) for step, _ in scalars], LN_K, 1000) is None
 
 
+def test_probes_between_recorded_steps_change_nothing() -> None:
+    scalars = run(0.995, 0.9, 0.5, 5)
+    probed = sorted([*scalars, *((step + 1, {"probe_knn": 50.0}) for step, _ in scalars)], key=lambda row: row[0])
+    alarm = signs.first_alarm(scalars, LN_K, 1000)
+    assert alarm is not None and signs.first_alarm(probed, LN_K, 1000) == alarm
+
+
 def test_a_training_has_the_same_bits_with_and_without_signs_and_warns_once(
     tiny: Pretrain, noise_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
