@@ -114,6 +114,36 @@ def neighbours(
     )
 
 
+@app.command()
+def search(
+    weights: Source,
+    folder: Images,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("search.html"),
+    layer: Annotated[str, typer.Option(help="Layer whose maps are searched.")] = "layer3",
+    size: Size = None,
+    encoder: Encoder = "teacher",
+    backbone: Backbone = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Write a page on which a rectangle on one image of a FOLDER is searched in all of them (Eq. 6)."""
+    readers = worker_count(workers, use_threads(threads))
+    from scfs.evaluation import search_page
+
+    search_page.write_search(
+        weights,
+        folder,
+        out,
+        layer=layer,
+        size=size,
+        encoder=encoder,
+        backbone=backbone,
+        device=device,
+        workers=readers,
+    )
+
+
 def next_steps(weights: Path, folder: Path, backbone: str) -> list[str]:
     """Give the commands and the Python that one may want after a training on a folder."""
     from scfs.config.weight_formats import export_formats
@@ -121,7 +151,7 @@ def next_steps(weights: Path, folder: Path, backbone: str) -> list[str]:
     library = next((name for name in ("torchvision", "timm") if name in export_formats(backbone)), "safetensors")
     return [
         f"scfs evaluate {weights} --train LABELLED_FOLDER",
-        f"scfs neighbours {weights} {folder}",
+        f"scfs search {weights} {folder}",
         f"scfs embed {weights} {folder} --out features.parquet",
         f"scfs export {weights} --format {library} --out FILE",
         f'in Python: import scfs; model = scfs.load("{weights}"); model(model.transform("photo.jpg")[None])',

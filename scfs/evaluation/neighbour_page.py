@@ -77,7 +77,7 @@ def write_neighbours(
         for (name, image), alike, near in zip(asked, similarities.tolist(), rows.tolist(), strict=True):
             others = [(row, cosine) for row, cosine in zip(near, alike, strict=True) if images.paths[row] != name]
             shown = [_shown(images, row, cosine) for row, cosine in others[:NEIGHBOURS]]
-            looked_up.append({"path": name, "picture": _picture(image), "neighbours": shown})
+            looked_up.append({"path": name, "picture": picture_of(image), "neighbours": shown})
         write_text(out, filled_in(PAGE, source=model.source, folder=f"{folder}", images=len(images), queries=looked_up))
         log(f"{out}: {len(looked_up)} images and their neighbours among {len(images)}")
 
@@ -100,12 +100,12 @@ def _features(encoder: FrozenEncoder, images: Sequence[np.ndarray], side: int) -
 
 
 def _shown(images: ImageSet, row: int, cosine: float) -> dict[str, Any]:
-    return {"path": images.paths[row], "cosine": cosine, "picture": _picture(read_image(images, row))}
+    return {"path": images.paths[row], "cosine": cosine, "picture": picture_of(read_image(images, row))}
 
 
-def _picture(pixels: np.ndarray) -> str:
-    """Make a small picture as a data URI."""
+def picture_of(pixels: np.ndarray, side: int = THUMBNAIL) -> str:
+    """Make a small picture, its longer side at most `side` pixels, as a data URI."""
     image, buffer = Image.fromarray(pixels), io.BytesIO()
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.thumbnail((side, side))
     image.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
