@@ -186,8 +186,8 @@ class Pretraining(Training):
             return
         self.signs.record(step, self.terms)
         learns_from = self.settings.optimizer.freeze_last_layer * self.schedules.steps_per_epoch
-        alarm = first_alarm(self.signs.recorded, self.metrics.ln_k, self.total, learns_from)
-        if alarm and not self.metrics.warnings:
+        rule = self.signs.recorded, self.metrics.ln_k, self.total, learns_from
+        if not self.metrics.warnings and (alarm := first_alarm(*rule)):
             change = advice(self.settings, alarm[1])
             self.metrics.warn(f"step {step + 1}: it may not be learning: {', '.join(alarm[1])}; to change: {change}")
         if self.loggers:
