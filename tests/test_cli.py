@@ -151,7 +151,15 @@ def test_a_training_goes_on_from_the_weights_of_another(
     write_images(tmp_path / "photographs", 8)
     first = ["pretrain", "photographs", *SMALL, "--recipe", "paper"]
     assert scfs(*first) == 0
-    again = [*first, "--init", "runs/photographs/weights.safetensors", "--out", "more"]
+    rest = list(first)  # without what the weights say of themselves
+    for option, value in (
+        ("--backbone", "narrow_resnet18"),
+        ("--set", "head={hidden: 8, bottleneck: 8, prototypes: 8}"),
+    ):
+        place = rest.index(value)
+        assert rest[place - 1] == option
+        del rest[place - 1 : place + 1]
+    again = [*rest, "--init", "runs/photographs/weights.safetensors", "--out", "more"]
     capsys.readouterr()
     assert scfs(*again, "--set", "optimizer.min_lr=0.001") == 0
     said = capsys.readouterr().err
@@ -162,9 +170,10 @@ def test_a_training_goes_on_from_the_weights_of_another(
     )
     record = json.loads(Path("more/pretrain.json").read_text())
     assert record["settings"]["optimizer"]["lr"] == 0.01 and record["settings"]["optimizer"]["min_lr"] == 0.001
-    assert record["init"]["run"] == "photographs"
+    assert record["init"]["run"] == "photographs" and record["settings"]["head"]["prototypes"] == 8
+    assert "init: method=scfs, backbone=narrow_resnet18, " in said
     assert scfs(*again, "--set", "optimizer.min_lr=0.001") == 0
-    line = "nothing is left to train; for more epochs: --init more/weights.safetensors and another --out"
+    line = "nothing is left to train; for more epochs start another one from it (--init more/weights.safetensors"
     assert line in capsys.readouterr().err
     assert scfs("pretrain", "photographs", *SMALL, "--init", "no-such-weights") == 1
     assert "no weights 'no-such-weights': not among" in capsys.readouterr().err
@@ -216,7 +225,7 @@ def test_a_folder_without_a_name_of_its_own_is_called_by_the_one_above(scfs: Scf
     write_images(tmp_path / "birds" / "train", 8)
     assert scfs("pretrain", "birds/train", *SMALL, "--method", "dino") == 0
     record = json.loads(Path("runs/birds-train/pretrain.json").read_text())
-    assert (record["run"], record["settings"]["dataset"]) == ("birds-train", "train")  # the identity stays
+    assert (record["run"], record["settings"]["dataset"]) == ("train", "train")  # as before: the identity stays
     assert not Path("runs/train").exists()
     Path("runs/birds-train").rename("runs/train")  # as it was called before
     assert scfs("pretrain", "birds/train", *SMALL, "--method", "dino") == 0

@@ -29,7 +29,9 @@ def of_folder(help: str, *names: str, **more: Any) -> Any:
 Folders = Annotated[list[Path] | None, typer.Argument(metavar="FOLDER", help="Images, or text files of paths.")]
 RunInstead = Annotated[str | None, typer.Option(metavar="RUN", help="Or a run of the study.")]
 Out = Annotated[Path | None, of_folder("where to write.  [default: runs/<FOLDER's name>]")]
-Overrides = Annotated[list[str] | None, of_folder("a setting, repeatable.", "--set", metavar="KEY=VALUE")]
+Overrides = Annotated[
+    list[str] | None, of_folder("such as optimizer.lr=0.2; repeatable.", "--set", metavar="KEY=VALUE")
+]
 # Written out, as --help reads no registry; a test compares them.
 NETWORKS = "resnet18, resnet34, resnet50, resnet101, narrow_resnet18, small_stem_resnet18, small_stem_resnet50,"
 NETWORKS += " vit_small_16, vit_base_16, narrow_vit_8"
@@ -61,7 +63,7 @@ PROBES = ("probe", "probe_every", "probe_holdout", "keep")
 """Options for a FOLDER that say how it is probed while it is trained on."""
 FOLDER_ONLY = {"overrides", "out", "threads", "recipe", "views", *SETTINGS, *TAKEN, *PROBES}
 NO_NAMES = ("train", "training", "val", "valid", "validation", "test", "images", "image", "img", "data", "dataset")
-"""Names of folders that say nothing of what is in them: the run is called by the folder above, too."""
+"""Names of folders that say nothing of what is in them: the output is called by the folder above, too."""
 EXECUTION = ("device", "colour", "save_every", "activation_checkpointing", "compile", "side_stream")
 """Options of the execution, for a run and a FOLDER alike: fields of `scfs.training.pretrain.PretrainExecution`."""
 # unsourced: a tenth, as is usual in fine-tuning; at the full rate a few hundred steps undo what the weights know
@@ -145,20 +147,27 @@ def _pretrain_run(study: "Study", run: str, workers: int | None, options: dict[s
 
 def _pretrain_folders(folders: list[Path], given: dict[str, Any], workers: int | None, options: dict[str, Any]) -> None:
     name = "-".join(place.resolve().name.removesuffix(".txt") for place in folders)
-    run = name if Path("runs", name).exists() or name not in NO_NAMES else f"{folders[0].resolve().parent.name}-{name}"
+    above = "" if Path("runs", name).exists() or name not in NO_NAMES else f"{folders[0].resolve().parent.name}-"
     threads = given.get("threads") or max(1, usable_cores() // find_world().core_sharers)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    out = given.get("out") or Path("runs") / run
+    out = given.get("out") or Path("runs") / f"{above}{name}"
     from scfs.config.base import merged, nested, parse, parse_overrides, parse_value
     from scfs.config.data import ImageFolders
     from scfs.config.pretrain import Pretrain
     from scfs.config.recipes import shown
     from scfs.launch.start import StageCall, start
+    from scfs.weights.catalogue import find_weights
+    from scfs.weights.initial import own_settings
 
     if "epochs" in given:
         given["epochs"] = parse_value(given["epochs"], "--epochs")
     shortcuts = (nested(key, given[option]) for option, key in SETTINGS.items() if option in given)
     wanted = merged(reduce(merged, shortcuts, {}), parse_overrides(given.get("overrides", ())))
+    if wanted.get("init"):
+        wanted["init"] = str(find_weights(str(wanted["init"]))[0])
+        if own := own_settings(Path(wanted["init"])):
+            log(f"init: {', '.join(shown(own))}, as these weights have it; what you give goes before")
+        wanted = merged(own, wanted)
     choices = _choices(folders, given, wanted)
     wanted = {key: value for key, value in wanted.items() if (key, value) != ("epochs", "auto")}
     values = reduce(merged, [*(choice.settings for choice in choices), wanted], {"dataset": name})
@@ -166,15 +175,12 @@ def _pretrain_folders(folders: list[Path], given: dict[str, Any], workers: int |
     for choice in choices if find_world().rank == 0 else ():
         log(f"chosen: {', '.join(shown(choice.settings))} ({choice.reason})")
     if settings.init:
-        from scfs.weights.catalogue import find_weights
-
         careful = _careful(settings.optimizer, wanted.get("optimizer", {}))
-        values = merged(values, {"init": str(find_weights(settings.init)[0]), "optimizer": careful})
-        settings = parse(Pretrain, values, "pretrain")
+        settings = parse(Pretrain, merged(values, {"optimizer": careful}), "pretrain")
     limits = {key: given[key] for key in TAKEN if key in given}
     taken = parse(ImageFolders, {"source": "folder", "splits": {"all": ""}, **limits}, "pretrain")
     files = {"weights": out / "weights.safetensors", "result": out / "pretrain.json", "folder": out / "state"}
-    keywords = {"run": run, "settings": settings, "images": folders, "taken": taken, **files, **options}
+    keywords = {"run": name, "settings": settings, "images": folders, "taken": taken, **files, **options}
     keywords |= {key: given[key] for key in ("probe_every", "keep") if key in given}
     keywords["probe"] = {"folder": given.get("probe"), "holdout": given.get("probe_holdout", False)}
     if given.get("probe") and given.get("probe_holdout"):
@@ -182,7 +188,7 @@ def _pretrain_folders(folders: list[Path], given: dict[str, Any], workers: int |
     call = StageCall(calls.pretrain_folder, keywords, threads, workers)
     parameters: dict[str, Any] = {"settings": settings, "folder": ":".join(str(one.resolve()) for one in folders)}
     parameters |= {"holdout": True} if given.get("probe_holdout") else {}
-    start("pretrain", run, call, parameters, settings.init_files)
+    start("pretrain", name, call, parameters, settings.init_files)
     log(f"weights: {files['weights']}")
     for line in own_images.next_steps(files["weights"], folders[0], settings.backbone):
         log(f"next: {line}")

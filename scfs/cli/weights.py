@@ -54,10 +54,10 @@ def import_weights(
             raise ScfsError(f"{context.obj}: runs.{run}: has no weights of others: it is trained by scfs pretrain")
         import_weights.import_run(run, settings, paths.weights(run), paths.result(run, "pretrain"))
     elif file is not None:
-        from scfs.weights.store import is_ours, load_weights
+        from scfs.weights.store import facts_of
 
-        if is_ours(file):  # and says what it is
-            format, backbone = "safetensors", backbone or load_weights(file, "")[1].settings.get("backbone")
+        if own := facts_of(file):
+            format, backbone = "safetensors", backbone or own.settings.get("backbone")
         if format is None or backbone is None or out is None:
             raise ScfsError("import-weights FILE: give --format, --backbone and --out")
         name = f"./{file}" if file.parent == Path() else str(file)

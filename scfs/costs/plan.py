@@ -110,14 +110,16 @@ def _evaluation(study: Study, rule: str, job: jobs.Job, images: Images) -> Cost:
 
 
 def memory_table(found: Plan, memory: float) -> list[list[str]]:
-    """List by training the GB that a step takes of a GPU, and the largest part that fits; then both if recomputed."""
+    """List by training the GB that a step takes of a GPU and the largest part that fits; then recomputed, if not all."""
     rows = [["training", "batch", "GPU GB", "fits", "recomputed", "fits"]]
     for name, settings in ((cost.name, cost.settings) for cost in found.costs if cost.settings):
-        step, row = step_memory(settings), [name, str(settings.batch)]
-        for less in (False, True):
-            used = step.of(settings.batch // settings.accumulate, less) / 1e9
-            row += [f"{used:,.1f}", str(step.largest_part(settings.batch, memory, less))]
-        rows.append(row)
+        row, fitting = [name, str(settings.batch)], 0
+        for recomputed in (False, True):
+            if fitting < settings.batch:  # as each count takes seconds
+                step = step_memory(settings, recomputed)
+                fitting = step.largest_part(settings.batch, memory)
+                row += [f"{step.of(settings.batch // settings.accumulate) / 1e9:,.1f}", str(fitting)]
+        rows.append([*row, "", ""][:6])
     return rows
 
 

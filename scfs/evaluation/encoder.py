@@ -15,7 +15,7 @@ from scfs.model.search import attention_map, search_query
 from scfs.views.images import normalize, resize_crop
 from scfs.weights.catalogue import find_weights
 from scfs.weights.initial import read_initial
-from scfs.weights.store import is_ours, load_backbone
+from scfs.weights.store import facts_of, load_backbone
 
 
 class Encoder(nn.Module):
@@ -83,7 +83,7 @@ def load(weights: str | Path, *, encoder: str = "teacher", backbone: str | None 
         ScfsError: no such file, or it does not fit.
     """
     path, entry = find_weights(str(weights))
-    if is_ours(path):
+    if facts_of(path):
         network, about = load_backbone(path, encoder)
         size = about.settings.get("views", {}).get("global_size", Views().global_size)
         return Encoder(network, size, f"{about.run}, trained by scfs" if "views" in about.settings else about.run)

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from socket import gethostname
 
@@ -56,9 +56,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         ScfsError: the folder cannot be used, or another process trains in it; the line says which.
     """
-    lock, holder = folder / "lock", "not known which"
-    with suppress(OSError, UnicodeDecodeError):
-        holder = lock.read_text(encoding="utf-8")
+    lock = folder / "lock"
+    holder = lock.read_text(encoding="utf-8", errors="replace") if lock.is_file() else "not known which"
     with file_lock(lock, busy=f"{folder}: another process is training this run: {holder}"):
         lock.write_text(f"process {os.getpid()} of {os.environ.get('USER', os.getuid())} on {gethostname()}")
         yield

@@ -46,21 +46,17 @@ class StepMemory:
     """Teacher and centres."""
     optimizer: int
     """Gradients and the optimiser's moments."""
-    kept: int
-    """Activations of an image."""
-    recomputed: int
-    """Activations of an image with activation checkpointing."""
+    activations: int
+    """Of an image."""
 
-    def of(self, images: int, checkpointing: bool = False) -> int:
+    def of(self, images: int) -> int:
         """Return the bytes of a step whose parts have so many images on this device."""
-        states = self.weights + self.teacher + self.optimizer
-        return states + images * (self.recomputed if checkpointing else self.kept)
+        return self.weights + self.teacher + self.optimizer + images * self.activations
 
-    def largest_part(self, batch: int, memory: float, checkpointing: bool = False, processes: int = 1) -> int:
+    def largest_part(self, batch: int, memory: float, processes: int = 1) -> int:
         """Return the most images of a part, in all processes, that fit `memory` bytes on each device; 0: none do."""
         parts = (part for part in range(batch, 0, -1) if batch % part == 0)
-        room = USABLE * memory
-        return next((part for part in parts if self.of(-(-part // processes), checkpointing) <= room), 0)
+        return next((part for part in parts if self.of(-(-part // processes)) <= USABLE * memory), 0)
 
 
 def _gb(size: float) -> str:
@@ -90,10 +86,10 @@ class _Peak(TorchDispatchMode):
         self.live -= size
 
 
-def step_memory(settings: Pretrain) -> StepMemory:
+def step_memory(settings: Pretrain, checkpointing: bool = False) -> StepMemory:
     """Count a step: states, and the activations of the student, the teacher and all heads at their peak."""
-    found, share = _step_memory(countable(settings)), 1 if settings.precision == "fp32" else HALF
-    return replace(found, kept=round(share * found.kept), recomputed=round(share * found.recomputed))
+    found, share = _step_memory(countable(settings), checkpointing), 1 if settings.precision == "fp32" else HALF
+    return replace(found, activations=round(share * found.activations))
 
 
 def countable(settings: Pretrain) -> Pretrain:
@@ -105,24 +101,16 @@ def countable(settings: Pretrain) -> Pretrain:
 
 
 @cache
-def _step_memory(settings: Pretrain) -> StepMemory:
-    model, activations = meta_model(settings), []
-    for checkpointing in (False, True):
-        model.student.get_submodule("backbone").activation_checkpointing = checkpointing  # type: ignore[assignment]
-        with _Peak(model.state_dict().values()) as counted:
-            meta_step(model, settings, COUNTED)
-        activations.append(counted.peak // COUNTED)
-        model.zero_grad(set_to_none=True)
+def _step_memory(settings: Pretrain, checkpointing: bool) -> StepMemory:
+    model = meta_model(settings)
+    model.student.get_submodule("backbone").activation_checkpointing = checkpointing  # type: ignore[assignment]
+    with _Peak(model.state_dict().values()) as counted:
+        meta_step(model, settings, COUNTED)
     trained = bytes_of(p for p in model.student.parameters() if p.requires_grad)
     student = bytes_of(model.student.state_dict().values())
-    return StepMemory(
-        weights=student,
-        heads=student - bytes_of(model.student.get_submodule("backbone").state_dict().values()),
-        teacher=bytes_of(model.state_dict().values()) - student,
-        optimizer=trained * (3 if settings.optimizer.name == "adamw" else 2),
-        kept=activations[0],
-        recomputed=activations[1],
-    )
+    heads = student - bytes_of(model.student.get_submodule("backbone").state_dict().values())
+    rest, moments = bytes_of(model.state_dict().values()) - student, 2 if settings.optimizer.name == "adamw" else 1
+    return StepMemory(student, heads, rest, trained * (1 + moments), counted.peak // COUNTED)
 
 
 def meta_model(settings: Pretrain) -> Method:
@@ -155,14 +143,15 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 
 def expected(settings: Pretrain, memory: float, checkpointing: bool, processes: int) -> str:
     """Say what a step takes on a device of so many bytes, and the largest part of the batch that fits there."""
-    found, images = step_memory(settings), -(-settings.batch // settings.accumulate // processes)
-    kept, recomputed = (found.largest_part(settings.batch, memory, less, processes) for less in (False, True))
+    images = -(-settings.batch // settings.accumulate // processes)
+    kept, less = (step_memory(settings, recomputed) for recomputed in (False, True))
+    fitting = [one.largest_part(settings.batch, memory, processes) for one in (kept, less)]
     return (
-        f"{_gb(found.of(images, checkpointing))} of {_gb(memory)} (computed): weights {_gb(found.weights)}"
-        f" (heads {_gb(found.heads)}), teacher {_gb(found.teacher)}, gradients and optimiser {_gb(found.optimizer)},"
-        f" activations of {images} images {_gb(images * found.kept)}, with --activation-checkpointing"
-        f" {_gb(images * found.recomputed)}; of the batch's {settings.batch} images {kept} fit at a time, with it"
-        f" {recomputed}"
+        f"{_gb((less if checkpointing else kept).of(images))} of {_gb(memory)} (computed): weights {_gb(kept.weights)}"
+        f" (heads {_gb(kept.heads)}), teacher {_gb(kept.teacher)}, gradients and optimiser {_gb(kept.optimizer)},"
+        f" activations of {images} images {_gb(images * kept.activations)}, with --activation-checkpointing"
+        f" {_gb(images * less.activations)}; of the batch's {settings.batch} images {fitting[0]} fit at a time, with it"
+        f" {fitting[1]}"
     )
 
 

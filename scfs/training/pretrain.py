@@ -138,7 +138,7 @@ def pretrain(
             training = Pretraining(settings, len(images) // settings.batch, device, precision, own_identity, *rest)
             training.made_of = {**placeless.flattened(), **computed, "images": images.digest, **start}
             training.log_to = execution.log_to
-            training.more = f"; for more epochs: --init {weights} and another --out"
+            training.more = f"; for more epochs start another one from it (--init {weights}, or init of a run)"
             resolved = settings.model_copy(update={"precision": precision})
             room = resolved, device_memory(device), execution.activation_checkpointing, world.size
             log_start(run, training, images, folder, expected(*room) if data and device.type == "cuda" else "")
@@ -256,8 +256,7 @@ def log_start(run: str, training: Pretraining, images: ImageSet, folder: Path, m
 
 def log_init(run: str, training: Pretraining, initial: Initial, new: list[str]) -> None:
     """Log what the training starts from, and what of it is random all the same."""
-    source, held = initial.source, training.frozen_steps
-    made = f", which scfs trained as {source['run']}" if "run" in source else ""
-    heads = f"new are {', '.join(new)}" if new else "heads too"
-    holding = f"; the backbone is held for {held} steps, until they have learnt something" if held else ""
-    log(f"{run}: starts from {training.settings.init}{made}; {heads}{holding}")
+    made = f", which scfs trained as {initial.source['run']}" if "run" in initial.source else ""
+    held = f"; the backbone is held for {training.frozen_steps} steps" if training.frozen_steps else ""
+    heads = f"new are {', '.join(new)}{held}" if new else "heads too"
+    log(f"{run}: starts from {training.settings.init}{made}; {heads}")

@@ -13,7 +13,7 @@ from scfs.io.progress import log
 from scfs.io.results import sha256_of, write_result
 from scfs.weights.catalogue import PublicWeights, entry_named, fetch
 from scfs.weights.state_dict_matching import Tensors, backbone_shapes, match_backbone, match_classifier, match_encoder
-from scfs.weights.store import Weights, is_ours, load_weights, own_tensors, save_weights
+from scfs.weights.store import Weights, facts_of, own_tensors, save_weights
 from scfs.weights.third_party import find_network, read_third_party
 
 UNKNOWN = "unknown"
@@ -76,8 +76,7 @@ def import_weights(
     parameters = {"imported": {"backbone": imported.backbone, "format": format, **chosen}}
     whole_identity = identity("pretrain", parameters, {"file": sha256_of(path)})
     about = Weights(run, whole_identity, imported.model_dump(mode="json"), UNKNOWN, UNKNOWN)
-    if is_ours(path):
-        own = load_weights(path, "")[1]
+    if own := facts_of(path):
         about = replace(about, dataset_digest=own.dataset_digest, precision=own.precision, classes=own.classes)
     save_weights(out, tensors, about)
     log(f"{run}: {imported.backbone} from {path}: {', '.join(encoders)}; {len(tensors)} tensors in {out}")
@@ -86,10 +85,8 @@ def import_weights(
 
 def trained_by_scfs(path: Path) -> dict[str, str]:
     """Return the name and the identity of the run that a file of ours comes from; {} for others' weights."""
-    if not is_ours(path):
-        return {}
-    about = load_weights(path, "")[1]
-    return {"run": about.run, "identity": about.identity} if about.dataset_digest != UNKNOWN else {}
+    about = facts_of(path)
+    return {"run": about.run, "identity": about.identity} if about and about.dataset_digest != UNKNOWN else {}
 
 
 def tensors_of(path: Path, format: str, backbone: str, prefix: str = "", ignore: Sequence[str] = ()) -> Tensors:
@@ -101,7 +98,7 @@ def tensors_of(path: Path, format: str, backbone: str, prefix: str = "", ignore:
     Raises:
         ScfsError: the file cannot be read, has several networks, or a tensor too many, too few or of another shape.
     """
-    if is_ours(path):
+    if facts_of(path):
         return own_tensors(path, backbone)[0]
     known, content = FORMATS[format], read_third_party(path)
     names = known.name_map(backbone)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from scfs.errors import ScfsError
 from scfs.io.results import sha256_of
 from scfs.weights.import_weights import tensors_of, trained_by_scfs
 from scfs.weights.state_dict_matching import Tensors
+from scfs.weights.store import facts_of
 
 ENCODER = "teacher."
 """Encoder that is taken of a file with two; a single network counts as one."""
@@ -38,6 +40,16 @@ def read_initial(path: Path, backbone: str) -> Initial:
     tensors = _tensors(path, backbone)
     source = {"file": path.name, "sha256": sha256_of(path), **trained_by_scfs(path)}
     return Initial({k.removeprefix(ENCODER): v for k, v in tensors.items() if k.startswith(ENCODER)}, source)
+
+
+def own_settings(path: Path) -> dict[str, Any]:
+    """Return the settings of a file of ours that the network and its heads depend on; {} for weights of others.
+
+    Raises:
+        ScfsError: see `scfs.weights.store.facts_of`.
+    """
+    found = about.settings if (about := facts_of(path)) else {}
+    return {key: found[key] for key in ("method", "backbone", "layers", "head", "search_head") if key in found}
 
 
 def _tensors(path: Path, backbone: str) -> Tensors:

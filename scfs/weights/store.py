@@ -1,6 +1,7 @@
 """A run's weights: one safetensors file with both encoders, their heads, and the run that they come from."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,18 @@ def load_weights(path: Path, prefix: str) -> tuple[dict[str, Tensor], Weights]:
         return tensors, Weights(**json.loads(metadata["scfs"]))
 
 
-def is_ours(path: Path) -> bool:
-    """True if scfs wrote this file of weights, whatever the ending of its name."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "scfs" in (file.metadata() or {})
-    except (SafetensorError, OSError):  # of another kind, or none at all: its reader will say it
-        return False
+def facts_of(path: Path) -> Weights | None:
+    """Read what a file of weights says of itself, whatever its name ends in; None if scfs did not write it.
+
+    Raises:
+        ScfsError: it is of another version of scfs.
+    """
+    facts = ""
+    if path.is_file():  # a pipe would be waited for
+        with suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
+            facts = (file.metadata() or {}).get("scfs", "")
+    with refusing(f"{path}: its metadata is not that of this version of scfs", TypeError, ValueError):
+        return Weights(**json.loads(facts)) if facts else None
 
 
 def own_tensors(path: Path, backbone: str) -> tuple[dict[str, Tensor], Weights]:

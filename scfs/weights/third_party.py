@@ -27,7 +27,7 @@ def read_third_party(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ScfsError(f"{path}: no such weights file")
-    content = _safetensors(path) if path.suffix == ".safetensors" or _begins_as_safetensors(path) else _pickle(path)
+    content = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ScfsError(f"{path}: holds a {type(content).__name__}, not a mapping from names to tensors")
     return dict(content)
@@ -77,12 +77,6 @@ def _state_dicts(content: NamedValues, place: str = "", levels: int = 4) -> Iter
     for key, value in content.items():
         if levels and isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
             yield from _state_dicts(value, f"{place}{key}.", levels - 1)
-
-
-def _begins_as_safetensors(path: Path) -> bool:
-    """True if JSON follows on eight bytes with its length, which is how no file of torch.save begins."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
 
 
 def _safetensors(path: Path) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_the_identity_knows_the_content_and_not_the_place(
     train(changed(settings, init=str(moved)), noise_folder, tmp_path)
     pair = [load_weights(file, "student.backbone.conv1.")[0]["weight"] for file in (first, tmp_path / "w.safetensors")]
     assert not torch.equal(*pair)  # not held
-    assert f"for more epochs: --init {tmp_path / 'w.safetensors'}" in capfd.readouterr().err
+    assert f"for more epochs start another one from it (--init {tmp_path / 'w.safetensors'}" in capfd.readouterr().err
     with pytest.raises(ScfsError, match=r"init = '[0-9a-f]{64}' and not None"):
         train(settings, noise_folder, tmp_path)
     with pytest.raises(ScfsError, match=r"init = '[0-9a-f]{64}' and not '[0-9a-f]{64}'"):
