@@ -110,7 +110,7 @@ def _evaluation(study: Study, rule: str, job: jobs.Job, images: Images) -> Cost:
 
 
 def memory_table(found: Plan, memory: float) -> list[list[str]]:
-    """List by training the GB that a step takes of a GPU and the largest part that fits; then recomputed, if not all."""
+    """List by training the GB that a step takes of a GPU and the largest part that fits; recomputed if not all does."""
     rows = [["training", "batch", "GPU GB", "fits", "recomputed", "fits"]]
     for name, settings in ((cost.name, cost.settings) for cost in found.costs if cost.settings):
         row, fitting = [name, str(settings.batch)], 0
