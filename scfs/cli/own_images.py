@@ -24,7 +24,7 @@ Out = Annotated[Path | None, typer.Option(help="WEIGHTS: what to write.  [defaul
 
 
 def evaluate_labels(weights: str, given: dict[str, Any]) -> None:
-    """Evaluate weights on labelled folders, see `scfs.evaluation.own_labels.evaluate_labels`, and print the numbers."""
+    """Evaluate weights on labelled folders, see `scfs.evaluation.own_labels.evaluate`, and print the numbers."""
     if given["train"] is None:
         raise ScfsError(f"evaluate {weights}: give --train DIR (labelled images), or --run RUN of the study")
     threads = use_threads(given["threads"])
@@ -33,7 +33,7 @@ def evaluate_labels(weights: str, given: dict[str, Any]) -> None:
     from scfs.evaluation import own_labels
     from scfs.io.text_table import aligned
 
-    record = own_labels.evaluate_labels(weights, **options)
+    record = own_labels.evaluate(weights, **options)
     rows = [[row["name"], f"{row['knn']:.1f}", f"{row['linear']:.1f}"] for row in record["rows"]]
     rows.append(["most frequent class", *2 * [f"{record['majority']:.1f}"]])
     typer.echo("\n".join(aligned([["", "k-NN, %", "linear, %"], *rows])))

@@ -46,11 +46,11 @@ class Measured(NamedTuple):
     """Class of each test image by k-NN, (m,)."""
 
 
-def evaluate_labels(
-    weights: str,
-    train: Path,
-    test: Path | None,
-    out: Path,
+def evaluate(
+    weights: str | Path,
+    train: str | Path,
+    test: str | Path | None = None,
+    out: str | Path | None = None,
     *,
     size: int | None = None,
     encoder: str = "teacher",
@@ -59,20 +59,20 @@ def evaluate_labels(
     device: str = "auto",
     workers: int = 0,
 ) -> dict[str, Any]:
-    """Evaluate weights on labelled folders; write OUT.json and the page OUT.html.
+    """Evaluate weights on labelled folders: `scfs.evaluate` from Python.
 
     Args:
         weights: see `scfs.load`, as are `encoder` and `backbone`.
         train: images whose labels are given, one sub-folder per class.
         test: images that are classified; None: a tenth of `train`, by the hash of their paths.
-        out: path without ending.
+        out: OUT.json and the page OUT.html are written; None: nothing is.
         size: side of the images in pixels; None: that of the training.
         threads: torch's threads.
         device: auto, cpu or cuda.
         workers: processes that decode images.
 
     Returns:
-        The record that OUT.json holds.
+        The record that OUT.json holds: `rows` by encoder with `knn` and `linear` in percent, `majority`, `confusion`.
 
     Raises:
         ScfsError: weights, images or labels do not allow it; nothing is written.
@@ -81,17 +81,19 @@ def evaluate_labels(
     model, where = load(weights, encoder=encoder, backbone=backbone), collectives.local_device(resolve_device(device))
     size = size or model.size
     with collectives.process_group(where):
-        splits = _splits(train, test)
+        splits = _splits(Path(train), None if test is None else Path(test))
         names, models = zip(*_beside(model), strict=True)
         measured = [_measure(one, splits, size, where, workers) for one in models]
         record = _record(splits, list(names), measured)
-        record |= {"weights": {"name": weights, "sha256": sha256_of(find_weights(weights)[0]), "encoder": encoder}}
+        record |= {
+            "weights": {"name": f"{weights}", "sha256": sha256_of(find_weights(f"{weights}")[0]), "encoder": encoder}
+        }
         record |= {"backbone": model.backbone.name, "size": size, "k": NEIGHBOURS, "torch_threads": threads}
-        if collectives.is_first():
+        if out is not None and collectives.is_first():
             page = filled_in(PAGE, **record, shown=len(record["classes"]) <= SHOWN_CLASSES)
-            write_result(out.with_name(f"{out.name}.json"), record, {"device": str(where), "workers": workers})
-            write_text(out.with_name(f"{out.name}.html"), page)
-            log(f"{out.with_suffix('.html')}, .json: written")
+            write_result(Path(f"{out}.json"), record, {"device": str(where), "workers": workers})
+            write_text(Path(f"{out}.html"), page)
+            log(f"{out}.html, .json: written")
     return record
 
 

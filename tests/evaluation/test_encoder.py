@@ -109,6 +109,11 @@ def test_others_weights(weights: Path, tmp_path: Path, photo: Image.Image) -> No
         model.transform(np.zeros((4, 4), np.uint8))
 
 
+def test_by_torch_hub(weights: Path, photo: Image.Image) -> None:
+    model = torch.hub.load(str(Path(__file__).parents[2]), "encoder", weights=weights, source="local")
+    assert torch.equal(model(model.transform(photo)[None]), scfs.load(weights)(model.transform(photo)[None]))
+
+
 def test_a_vit_too(tmp_path: Path, photo: Image.Image) -> None:
     model = scfs.load(make_weights(tmp_path / "vit", "narrow_vit_8"))
     images = model.transform(photo)[None]
@@ -125,4 +130,4 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert said == "[]\n"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         scfs.nothing  # noqa: B018
-    assert {"load", "embed", "Encoder"} <= set(scfs.__all__)
+    assert {"load", "embed", "evaluate", "Encoder"} <= set(scfs.__all__)

@@ -77,6 +77,7 @@ def test_a_tenth_is_held_out_of_one_folder(weights: str, tmp_path: Path) -> None
     evaluate(weights, "--train", str(folder))
     record = json.loads(Path("mine-evaluation.json").read_text())
     numbers = [record["splits"][split]["images"] for split in ("train", "test")]
+    assert scfs.evaluate(weights, folder) == record
     assert sum(numbers) == 80 and numbers[1] == pytest.approx(80 / HELD_OUT, abs=6)
 
 
