@@ -97,7 +97,10 @@ def neighbours(
     device: Device = "auto",
     workers: Workers = None,
 ) -> None:
-    """Write a page of images of a FOLDER with those whose features are most similar."""
+    """Write a page of images with those that are most similar.
+
+    By the features of WEIGHTS, of the images of a FOLDER.
+    """
     readers = worker_count(workers, use_threads(threads))
     from scfs.evaluation import neighbour_page
 
@@ -127,7 +130,10 @@ def search(
     device: Device = "auto",
     workers: Workers = None,
 ) -> None:
-    """Write a page on which a rectangle on one image of a FOLDER is searched in all of them (Eq. 6)."""
+    """Write a page that searches a part of an image in all.
+
+    A rectangle on one image of a FOLDER is searched in all of them (Eq. 6).
+    """
     readers = worker_count(workers, use_threads(threads))
     from scfs.evaluation import search_page
 

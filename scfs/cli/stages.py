@@ -57,7 +57,10 @@ def evaluate(
     device: Device = "auto",
     workers: Workers = None,
 ) -> None:
-    """Apply one evaluation of the study to a run's weights; or WEIGHTS to labelled folders, no study needed."""
+    """Evaluate a run's weights, or WEIGHTS on labelled folders.
+
+    A run by one evaluation of the study; of WEIGHTS no study is needed.
+    """
     own = {"train": train, "test": test, "out": out, "size": size, "backbone": backbone, "threads": threads}
     if run is None:
         own_images.evaluate_labels(evaluation, {**own, "encoder": encoder, "device": device, "workers": workers})
