@@ -15,7 +15,7 @@ MANY_IMAGES = 100_000
 """Number of images from which `auto` is `paper`. # unsourced: ImageNet-100, the smallest set the paper trains on, has
 127,000."""
 STEPS = {False: 1500, True: 25_000}
-"""Optimiser steps of `small` without and with a GPU. # unsourced: some ten minutes of two cores, and of a GPU."""
+"""Optimiser steps of `small` without and with a GPU. # unsourced: meant to take minutes; not measured."""
 
 
 class Choice(NamedTuple):
