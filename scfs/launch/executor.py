@@ -24,6 +24,13 @@ from scfs.runtime.stop_signals import handling
 NO_TIME_LIMIT = 100 * 365 * 24 * 60
 """Minutes that Submitit gives a local job, which has no time limit: a hundred years."""
 
+DEFER_WARNING = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]);"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+"""Code of a Python that replaces itself by one with the arguments that follow. SLURM's warning, SIGUSR2, stays pending
+for that one until it unblocks the signal."""
+
 
 class LockedSlurmExecutor(SlurmExecutor):
     """Submitit's executor for SLURM, whose sbatch process holds the launcher's lock too.
@@ -127,10 +134,12 @@ def _requeue_when_asked(payload: Payload) -> str:
 
 
 def _python(settings: Launch) -> str:
-    """Return the command of Python that srun runs on every node, in the image if there is one."""
-    if settings.image is None:
-        return shlex.quote(sys.executable)
-    return shlex.join(inside(settings, ["python"]))
+    """Return the command of Python that srun runs on every node, in the image if there is one.
+
+    A warning that comes while it still imports would kill it: it waits until the payload listens.
+    """
+    python = [sys.executable] if settings.image is None else inside(settings, ["python"])
+    return shlex.join([*python, "-ISc", DEFER_WARNING])
 
 
 def ended_well(folder: Path, job: str) -> bool:

@@ -76,6 +76,7 @@ class Payload:
             SystemExit: with status 1 after an error, which the log says in one line, or after a stop.
         """
         print(STARTED, file=sys.stderr, flush=True)
+        early = {signal.SIGUSR2} & signal.sigpending()  # see `executor.DEFER_WARNING`
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # after the work a warning would end it as failed
         started = time.monotonic()
         received: list[int] = []
@@ -87,6 +88,8 @@ class Payload:
             if Path(sys.modules["scfs"].__file__ or "").resolve().parent.parent != self.code.resolve():
                 raise ScfsError(f"{sys.modules['scfs'].__file__}: imported, not the copy in {self.code}")
             with stop_signals() as received:
+                received.extend(early)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
                 self.call()
         except (ScfsError, SystemExit) as error:  # SystemExit: of a process that leaves it to another one to say why
             reason = error.__cause__ if isinstance(error, SystemExit) else error

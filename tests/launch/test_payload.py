@@ -1,6 +1,7 @@
 """The call of a stage: its pickle holds names alone, and what submits it needs no torch."""
 
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scfs.cli import calls
+from scfs.launch.executor import DEFER_WARNING
 from scfs.launch.payload import StageCall
 
 ROOT = Path(__file__).parents[2]
@@ -46,3 +48,17 @@ def test_slurms_warning_after_the_work_is_done_does_not_end_the_process(tmp_path
         f"Payload(StageCall(dict, {{}}, 1, 0), Path({str(tmp_path)!r}), Path({str(ROOT)!r}))()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_slurms_warning_before_the_work_begins_is_kept_for_it(tmp_path: Path) -> None:
+    """Of a process that is started as a job's are: the first thing that it gets is the warning."""
+    code = (
+        "import os, signal\nos.kill(os.getpid(), signal.SIGUSR2)  # before anything is imported\n"
+        "from pathlib import Path\nfrom scfs.launch.payload import Payload, StageCall\n"
+        "from scfs.runtime import stop_signals\n"
+        "work = lambda threads, workers: print('warned of', *map(int, stop_signals._received))\n"
+        f"Payload(StageCall(work, {{}}, 1, 0), Path({str(tmp_path)!r}), Path({str(ROOT)!r}))()\n"
+    )
+    command = [sys.executable, "-ISc", DEFER_WARNING, "-c", code]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said == f"warned of {signal.SIGUSR2:d}\n"
