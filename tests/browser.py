@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,11 +69,15 @@ class Browser:
     def open(self, page: Path, fragment: str = "", width: int = 1000, height: int = 800) -> None:
         """Show a file, and wait until it is loaded with its pictures."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=f"{page.resolve().as_uri()}{fragment}")
-        loaded = (
-            "new Promise(done => document.readyState == 'complete' ? done(1) : addEventListener('load', () => done(1)))"
-        )
-        self.evaluate(loaded)
+        address = f"{page.resolve().as_uri()}{fragment}"
+        self.call("Page.navigate", url="about:blank")  # an address that differs by its fragment alone loads nothing
+        self.call("Page.navigate", url=address)
+        end = time.monotonic() + 60
+        while not self.evaluate(
+            f"document.readyState == 'complete' && location.href.startsWith({json.dumps(page.resolve().as_uri())})"
+        ):
+            assert time.monotonic() < end, f"{address}: not loaded in a minute"
+            time.sleep(0.05)
 
     def drag(self, *points: tuple[float, float]) -> None:
         """Press the mouse at the first point, move it to the others, and let go at the last."""

@@ -71,9 +71,6 @@ def test_a_rectangle_is_searched_as_eq_6_says(page: Path, tmp_path: Path) -> Non
         assert others == sorted(others, reverse=True)
         # The address is a link to what is shown.
         fragment = browser.evaluate("location.hash")
-        browser.open(page, "#")
-        browser.open(page, fragment)
-        browser.evaluate("location.reload()")
         browser.open(page, fragment)
         assert browser.evaluate("[...document.querySelectorAll('figcaption')].map(one => one.textContent)") == shown
 
