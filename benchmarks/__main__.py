@@ -17,7 +17,7 @@ from scfs.io.atomic import write_json
 from scfs.io.progress import track
 from scfs.io.results import git_revision
 from scfs.runtime.cpu import keep_freed_memory
-from scfs.runtime.device import resolve_device
+from scfs.runtime.device import resolve_device, resolve_precision
 
 FLOORS = Path(__file__).parent / "floors.json"
 HISTORY = Path("results/benchmarks")
@@ -39,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+SIDE = 224
+"""Side in pixels of the crops of a training step, which the precision depends on."""
+
+
 def run(names: list[str], short: bool, device: torch.device, rounds: int | None) -> int:
     """Compare, print, keep; returns the exit code.
 
@@ -50,6 +54,13 @@ def run(names: list[str], short: bool, device: torch.device, rounds: int | None)
     if rounds is not None and rounds < 1:
         raise ScfsError(f"--rounds {rounds}: must be at least 1")
     names = names or [name for name, benchmark in NAMES.items() if device.type in benchmark.devices]
+    if (
+        short
+        and resolve_precision("auto", device, SIDE) == "fp32"
+        and (slow := [n for n in names if "bf16" in NAMES[n].what])
+    ):
+        print(f"left out of the short form, as bf16 is emulated here, at many times its time: {', '.join(slow)}")
+        names = [name for name in names if name not in slow]
     torch.set_num_threads(1)
     keep_freed_memory()  # both sides have the product's allocator
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
