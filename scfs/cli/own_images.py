@@ -46,8 +46,16 @@ def use_threads(threads: int | None) -> int:
     return threads
 
 
+def _shared(context: typer.Context) -> dict[str, Any]:
+    """Return the options of a command that say what the encoder is and how it runs, as functions take them."""
+    given = context.params
+    workers = worker_count(given["workers"], use_threads(given["threads"]))
+    return {**{name: given[name] for name in ("size", "encoder", "backbone", "device")}, "workers": workers}
+
+
 @app.command()
 def embed(
+    context: typer.Context,
     weights: Source,
     folder: Images,
     out: Annotated[Path, typer.Option(help="File to write: .parquet, or .npy.")],
@@ -66,26 +74,16 @@ def embed(
     parts = re.fullmatch(r"(\d{1,9})/(\d{1,9})", share)
     if parts is None:
         raise ScfsError(f"--share {share}: allowed are 1/N to N/N")
-    of = int(parts[1]), int(parts[2])
-    readers = worker_count(workers, use_threads(threads))
+    shared = _shared(context)
     from scfs.evaluation import embedding
 
-    embedding.embed(
-        weights,
-        folder,
-        out,
-        layers=layer or (embedding.FEATURE,),
-        size=size,
-        encoder=encoder,
-        backbone=backbone,
-        share=of,
-        device=device,
-        workers=readers,
-    )
+    of = int(parts[1]), int(parts[2])
+    embedding.embed(weights, folder, out, layers=layer or (embedding.FEATURE,), share=of, **shared)
 
 
 @app.command()
 def neighbours(
+    context: typer.Context,
     weights: Source,
     folder: Images,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("neighbours.html"),
@@ -101,24 +99,15 @@ def neighbours(
 
     By the features of WEIGHTS, of the images of a FOLDER.
     """
-    readers = worker_count(workers, use_threads(threads))
+    shared = _shared(context)
     from scfs.evaluation import neighbour_page
 
-    neighbour_page.write_neighbours(
-        weights,
-        folder,
-        out,
-        queries=query or (),
-        size=size,
-        encoder=encoder,
-        backbone=backbone,
-        device=device,
-        workers=readers,
-    )
+    neighbour_page.write_neighbours(weights, folder, out, queries=query or (), **shared)
 
 
 @app.command()
 def search(
+    context: typer.Context,
     weights: Source,
     folder: Images,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("search.html"),
@@ -134,20 +123,10 @@ def search(
 
     A rectangle on one image of a FOLDER is searched in all of them (Eq. 6).
     """
-    readers = worker_count(workers, use_threads(threads))
+    shared = _shared(context)
     from scfs.evaluation import search_page
 
-    search_page.write_search(
-        weights,
-        folder,
-        out,
-        layer=layer,
-        size=size,
-        encoder=encoder,
-        backbone=backbone,
-        device=device,
-        workers=readers,
-    )
+    search_page.write_search(weights, folder, out, layer=layer, **shared)
 
 
 def next_steps(weights: Path, folder: Path, backbone: str) -> list[str]:

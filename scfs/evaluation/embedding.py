@@ -20,14 +20,13 @@ from torch import Tensor
 from scfs.data.image_set import ImageSet
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.evaluation.encoder import load
-from scfs.evaluation.features import BLOCK, FEATURE, FrozenEncoder, own_features, split_rows, square_view, stream
+from scfs.evaluation.encoder import load_frozen
+from scfs.evaluation.features import BLOCK, FEATURE, own_features, split_rows, square_view, stream
 from scfs.io.atomic import write_json, write_with
 from scfs.io.parquet import read_parquet
 from scfs.io.progress import log
 from scfs.io.results import sha256_of
 from scfs.runtime import collectives
-from scfs.runtime.device import resolve_device
 from scfs.weights.catalogue import find_weights
 
 ENDINGS = (".parquet", ".npy")
@@ -67,15 +66,15 @@ def embed(
         raise ScfsError(f"{out}: allowed are {' and '.join(ENDINGS)}; .npy holds one layer")
     if not 1 <= share[0] <= share[1]:
         raise ScfsError(f"share {share[0]}/{share[1]}: allowed are 1/{share[1]} to {share[1]}/{share[1]}")
-    model, where = load(weights, encoder=encoder, backbone=backbone), collectives.local_device(resolve_device(device))
+    model, frozen = load_frozen(weights, encoder, backbone, device, workers)
     size = size or model.size
     known = (FEATURE, *model.backbone.channels)
     if unknown := [layer for layer in layers if layer not in known]:
         raise ScfsError(f"layer {unknown[0]!r}: not among {', '.join(known)}")
-    with collectives.process_group(where):
+    with collectives.process_group(frozen.device):
         images = image_folder(Path(folder))
         rows = np.array_split(np.arange(len(images)), share[1])[share[0] - 1]
-        blocks, frozen = split_rows(rows, BLOCK), FrozenEncoder(model.backbone.to(where), where, workers)
+        blocks = split_rows(rows, BLOCK)
         show = square_view(size)
         if out is None:
             found = stream(frozen, images, layers, show, blocks, "features of")

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from scfs.config.pretrain import Views
 from scfs.errors import ScfsError
+from scfs.evaluation.features import FrozenEncoder
 from scfs.model.backbones.base import Network
 from scfs.model.backbones.registry import build_backbone, image_feature
 from scfs.model.search import attention_map, search_query
+from scfs.runtime import collectives
+from scfs.runtime.device import resolve_device
 from scfs.views.images import normalize, resize_crop
 from scfs.weights.catalogue import find_weights
 from scfs.weights.initial import read_initial
@@ -94,3 +97,15 @@ def load(weights: str | Path, *, encoder: str = "teacher", backbone: str | None 
     parts = {k.removeprefix("backbone."): v for k, v in initial.tensors.items() if k.startswith("backbone.")}
     network.load_state_dict(parts)
     return Encoder(network, Views().global_size, initial.source["file"])
+
+
+def load_frozen(
+    weights: str | Path, encoder: str, backbone: str | None, device: str, workers: int
+) -> tuple[Encoder, FrozenEncoder]:
+    """Load an encoder, and make it what the evaluations take, on this process's device; see `load`.
+
+    Raises:
+        ScfsError: see `load` and `scfs.runtime.device.resolve_device`.
+    """
+    model, where = load(weights, encoder=encoder, backbone=backbone), collectives.local_device(resolve_device(device))
+    return model, FrozenEncoder(model.backbone.to(where), where, workers)

@@ -15,7 +15,7 @@ from scfs.data.decoding import decode
 from scfs.data.image_set import ImageSet
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError, reading
-from scfs.evaluation.encoder import load
+from scfs.evaluation.encoder import load_frozen
 from scfs.evaluation.features import FEATURE, FrozenEncoder, evenly_spaced, extract, square_view
 from scfs.evaluation.knn import nearest
 from scfs.io.atomic import write_text
@@ -23,7 +23,6 @@ from scfs.io.files import read_regular
 from scfs.io.progress import log
 from scfs.io.templates import filled_in
 from scfs.runtime import collectives
-from scfs.runtime.device import resolve_device
 from scfs.views.workers import read_image
 
 PAGE = Path(__file__).with_name("neighbour_page.html.j2")
@@ -59,18 +58,17 @@ def write_neighbours(
     Raises:
         ScfsError: weights, images or a query do not allow it; nothing is written.
     """
-    if out.suffix != ".html":
-        raise ScfsError(f"{out}: allowed is a name that ends in .html")
-    model, where = load(weights, encoder=encoder, backbone=backbone), collectives.local_device(resolve_device(device))
+    check_page(out)
+    model, frozen = load_frozen(weights, encoder, backbone, device, workers)
     side = size or model.size
-    with collectives.process_group(where):
-        images, frozen = image_folder(folder), FrozenEncoder(model.backbone.to(where), where, workers)
+    with collectives.process_group(frozen.device):
+        images = image_folder(folder)
         own = evenly_spaced(images, QUERIES).tolist()
         asked = [(f"{path}", _decoded(path)) for path in queries]
         asked = asked or [(images.paths[row], read_image(images, row)) for row in own]
         features = extract(frozen, images, [FEATURE], square_view(side))[FEATURE]
         found = _features(frozen, [image for _, image in asked], side) if queries else features[own]
-        similarities, rows = nearest(features, found, min(NEIGHBOURS + 1, len(images)), where)
+        similarities, rows = nearest(features, found, min(NEIGHBOURS + 1, len(images)), frozen.device)
         if not collectives.is_first():
             return
         looked_up = []
@@ -80,6 +78,12 @@ def write_neighbours(
             looked_up.append({"path": name, "picture": picture_of(image), "neighbours": shown})
         write_text(out, filled_in(PAGE, source=model.source, folder=f"{folder}", images=len(images), queries=looked_up))
         log(f"{out}: {len(looked_up)} images and their neighbours among {len(images)}")
+
+
+def check_page(out: Path) -> None:
+    """Raise ScfsError unless the name of a page says that it is one."""
+    if out.suffix != ".html":
+        raise ScfsError(f"{out}: allowed is a name that ends in .html")
 
 
 def _decoded(path: Path) -> np.ndarray:

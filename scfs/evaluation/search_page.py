@@ -16,14 +16,13 @@ from torch import Tensor
 
 from scfs.data.sources.folders import image_folder
 from scfs.errors import ScfsError
-from scfs.evaluation.encoder import load
-from scfs.evaluation.features import FrozenEncoder, batches_of, evenly_spaced, shown_batches, square_view
-from scfs.evaluation.neighbour_page import picture_of
+from scfs.evaluation.encoder import load_frozen
+from scfs.evaluation.features import batches_of, evenly_spaced, shown_batches, square_view
+from scfs.evaluation.neighbour_page import check_page, picture_of
 from scfs.io.atomic import write_text
 from scfs.io.progress import log
 from scfs.io.templates import filled_in
 from scfs.model.search import attention_map
-from scfs.runtime.device import resolve_device
 
 PAGE = Path(__file__).with_name("search_page.html.j2")
 WIDTH = 48
@@ -65,13 +64,12 @@ def write_search(
     Raises:
         ScfsError: weights, images or an argument do not allow it, or the page would be too large; nothing is written.
     """
-    if out.suffix != ".html":
-        raise ScfsError(f"{out}: allowed is a name that ends in .html")
-    model, where = load(weights, encoder=encoder, backbone=backbone), resolve_device(device)
+    check_page(out)
+    model, frozen = load_frozen(weights, encoder, backbone, device, workers)
     if layer not in model.backbone.channels:
         raise ScfsError(f"--layer {layer}: not among {', '.join(model.backbone.channels)}")
     side = size or max(SIDE, model.size)
-    images, frozen = image_folder(folder), FrozenEncoder(model.backbone.to(where), where, workers)
+    images = image_folder(folder)
     rows = evenly_spaced(images, MOST)
     if len(rows) < len(images):
         log(f"{folder}: {len(rows)} of {len(images)} images, at even distances, come onto the page")

@@ -1,5 +1,7 @@
 """`scfs search`: the page's maps, computed by a real browser, beside Eq. 6 of the network's own."""
 
+import base64
+import json
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,10 @@ def maps() -> torch.Tensor:
     return model.layers(torch.stack(images))["layer3"]
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="no Chromium")
+@pytest.mark.skipif(
+    PROGRAM is None,
+    reason="a real browser opens the page, and this machine has none: apt-get install chromium, as .ci/run does",
+)
 def test_a_rectangle_is_searched_as_eq_6_says(page: Path, tmp_path: Path) -> None:
     own = maps()
     query = own[2, :, 1:4, 0:3].mean((1, 2))  # of 6 x 6 places
@@ -73,6 +78,19 @@ def test_a_rectangle_is_searched_as_eq_6_says(page: Path, tmp_path: Path) -> Non
         fragment = browser.evaluate("location.hash")
         browser.open(page, fragment)
         assert browser.evaluate("[...document.querySelectorAll('figcaption')].map(one => one.textContent)") == shown
+
+
+def test_what_the_page_holds_gives_eq_6(page: Path) -> None:
+    """Without a browser: the bytes and norms on the page, put together as its script does."""
+    own, held = maps(), json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
+    keys = np.frombuffer(base64.b64decode(held["keys"]), np.int8).reshape(NUMBER, 36, held["depth"]).astype(float)
+    norms = np.frombuffer(base64.b64decode(held["norms"]), "<f4").reshape(NUMBER, 36)
+    np.testing.assert_allclose(norms, own.norm(dim=1).flatten(1).numpy(), rtol=1e-4)
+    query = (keys[4] * norms[4][:, None]).mean(0)
+    found = keys @ (query / np.linalg.norm(query)) * held["scale"]
+    exact = attention_map(own[4].mean((1, 2)).expand(NUMBER, 1, -1), own).flatten(1).numpy()
+    np.testing.assert_allclose(found, exact, rtol=0, atol=2 * held["error"])
+    assert exact.max() - exact.min() > 10 * held["error"]
 
 
 def test_a_sample_of_a_larger_folder(
