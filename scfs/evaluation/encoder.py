@@ -86,6 +86,8 @@ def load(weights: str | Path, *, encoder: str = "teacher", backbone: str | None 
         ScfsError: no such file, or it does not fit.
     """
     path, entry = find_weights(str(weights))
+    if not path.is_file():
+        raise ScfsError(f"{weights}: no such weights file")
     if facts_of(path):
         network, about = load_backbone(path, encoder)
         size = about.settings.get("views", {}).get("global_size", Views().global_size)

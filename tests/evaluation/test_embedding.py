@@ -105,7 +105,7 @@ def test_it_goes_on_where_it_was_stopped(
         ({"layers": ["layer7"]}, "layer 'layer7': not among feature, layer1, layer2"),
         ({"share": (4, 3)}, "share 4/3: allowed are 1/3 to 3/3"),
         ({"folder": "nowhere"}, "nowhere: no such folder"),
-        ({"weights": "none.safetensors"}, "none.safetensors: not written by scfs"),
+        ({"weights": "none.safetensors"}, "none.safetensors: no such weights file"),
     ],
 )
 def test_bad_input(weights: Path, photos: Path, arguments: dict[str, object], line: str) -> None:
